@@ -1,0 +1,106 @@
+"""Counts the instructions of small C programs and compares with the baseline.
+
+    python benches/gate.py             exit 1 if one takes 5 % more than before
+    python benches/gate.py --update    writes the counts into gate.json
+
+Instructions are counted by callgrind inside the function `gate` of each
+benches/gate_*.c. The same compiler makes the same program, so gate.json holds
+a baseline for each compiler version and architecture; one that is not in it is
+reported only. Needs a C compiler, valgrind and no package of Python.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import data
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BASELINE = HERE / "gate.json"
+LIMIT = 1.05
+FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-I", str(ROOT / "src_c")]
+
+# name: program, input, rounds, rows that it must report
+CASES = {
+    "index, CT": ("gate_index", "ct", 200, 200 * (5 + 204)),
+    "index, MR, defined lengths": ("gate_index", "defined", 200, 200 * (5 + 51)),
+    "index, MR, undefined lengths": ("gate_index", "undefined", 5, 5 * (5 + 51)),
+    "columns, CT": ("gate_columns", "ct", 200, 200),
+    "values": ("gate_value", "ct", 2000, 2000 * (8 + 2)),
+}
+
+
+def inputs(folder):
+    """The files that the programs read, without pixels worth the name."""
+    made = {"ct": data.fill(data.whole(data.CT_STORAGE, data.ct_header(), 64), 7)}
+    for name, undefined in (("defined", False), ("undefined", True)):
+        header = data.multi_frame("MR", data.MR_STORAGE, data.GROUPS_MR, data.mr_group, rows=64,
+                                  bits=16, undefined=undefined)
+        made[name] = data.fill(data.whole(data.MR_STORAGE, header, 64), 0)
+    for name, raw in made.items():
+        (folder / name).write_bytes(raw + b"\0" * 64)
+
+
+def compiler():
+    """(command, "gcc-12.2.0 x86_64")"""
+    command = shlex.split(os.environ.get("CC", "cc"))
+    text = subprocess.run([*command, "--version"], check=True, capture_output=True, text=True).stdout
+    kind = "clang" if "clang" in text else "gcc"
+    version = re.search(r"\d+\.\d+\.\d+", text).group()
+    return command, f"{kind}-{version} {platform.machine()}"
+
+
+def count(program, source, rounds, rows):
+    """Instructions inside `gate`, a round."""
+    out = program.with_suffix(".out")
+    command = ["valgrind", "--tool=callgrind", "--toggle-collect=gate", "--collect-atstart=no",
+               f"--callgrind-out-file={out}", program, source, str(rounds)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode or done.stdout.strip() != f"{rows} rows":
+        sys.exit(f"{program.name}: {done.stdout}{done.stderr}")
+    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), flags=re.M).group(1)) / rounds
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--update", action="store_true")
+    update = parser.parse_args().update
+    if not shutil.which("valgrind"):
+        sys.exit("gate: valgrind is missing (.ci/peers.sh installs it)")
+    cc, key = compiler()
+    baselines = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
+    before = {} if update else baselines.get(key, {})
+    counts, slower = {}, []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        inputs(folder)
+        for program in sorted({case[0] for case in CASES.values()}):
+            subprocess.run([*cc, *FLAGS, HERE / f"{program}.c", *sorted((ROOT / "src_c").glob("*.c")),
+                            "-o", folder / program, "-lm"], check=True)
+        for name, (program, source, rounds, rows) in CASES.items():
+            counts[name] = round(count(folder / program, folder / source, rounds, rows))
+            ratio = counts[name] / before[name] if name in before else None
+            if ratio and ratio > LIMIT:
+                slower.append(name)
+            told = f"{ratio:6.3f} times the baseline" if ratio else ""
+            print(f"{name:30} {counts[name]:12,} instructions  {told}")
+    if update:
+        baselines[key] = counts
+        BASELINE.write_text(json.dumps(baselines, indent=2, sort_keys=True) + "\n")
+    elif not before:
+        print(f"{BASELINE.name} has no baseline for {key}: nothing to compare with")
+    if slower:
+        sys.exit(f"slower by more than {LIMIT - 1:.0%}: {', '.join(slower)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What each library does for one job, written as its own documentation would.
+
+TAGS, ELEMENTS, PIXELS: {library: function of a list of paths}. Every function
+returns, per file, what it read, so that the caller can compare:
+
+TAGS      the 16 values of KEYWORDS
+ELEMENTS  how many elements were materialised, at all depths, without file meta
+          and without the pixel data
+PIXELS    the sum of all pixels
+"""
+
+import dicomsdl
+import fastdicom
+import gdcm
+import numpy as np
+import pydicom
+
+import fastdcm
+
+KEYWORDS = [
+    "SOPInstanceUID", "StudyDate", "StudyTime", "Modality", "StudyDescription", "SeriesDescription",
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
+    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Rows", "Columns",
+]
+LAST = 0x00280011
+PIXELS_TAG = 0x7FE00010
+
+
+# ------------------------------------------------------------------- tags ---
+
+
+def tags_scan(paths, threads=1):
+    """One Arrow table for all files: values are not born as Python objects."""
+    return fastdcm.scan(paths, KEYWORDS, threads=threads).read_all()
+
+
+def tags_dcmread(paths):
+    found = []
+    for path in paths:
+        ds = fastdcm.dcmread(path, stop_before_pixels=True)
+        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
+    return found
+
+
+def tags_pydicom(paths):
+    found = []
+    for path in paths:
+        ds = pydicom.dcmread(path, stop_before_pixels=True)
+        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
+    return found
+
+
+def tags_pydicom_specific(paths):
+    found = []
+    for path in paths:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=KEYWORDS)
+        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
+    return found
+
+
+def tags_fastdicom(paths):
+    found = []
+    for path in paths:
+        ds = fastdicom.dcmread(path, stop_before_pixels=True)
+        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
+    return found
+
+
+def tags_dicomsdl(paths):
+    found = []
+    for path in paths:
+        ds = dicomsdl.open(path, load_until=LAST)
+        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
+    return found
+
+
+def tags_gdcm(paths):
+    scanner = gdcm.StrictScanner()
+    tags = []
+    for keyword in KEYWORDS:
+        number = pydicom.datadict.tag_for_keyword(keyword)
+        tags.append(gdcm.Tag(number >> 16, number & 0xFFFF))
+        scanner.AddTag(tags[-1])
+    scanner.Scan(paths)
+    return [[scanner.GetValue(path, tag) for tag in tags] for path in paths]
+
+
+TAGS = {
+    "fastdcm scan": tags_scan,
+    "fastdcm dcmread": tags_dcmread,
+    "pydicom": tags_pydicom,
+    "pydicom specific_tags": tags_pydicom_specific,
+    "fastdicom": tags_fastdicom,
+    "dicomsdl": tags_dicomsdl,
+    "python-gdcm": tags_gdcm,
+}
+
+
+def plain(result):
+    """Rows of 16 values as text, whoever read them."""
+    if not isinstance(result, list):
+        assert result["error"].null_count == len(result)
+        result = zip(*(result[keyword].to_pylist() for keyword in KEYWORDS))
+    return [[str(value).strip(" \0") for value in row] for row in result]
+
+
+# --------------------------------------------------------------- elements ---
+
+
+def elements_fastdcm(paths):
+    found = []
+    for path in paths:
+        count = 0
+        for element in fastdcm.dcmread(path, stop_before_pixels=True).iterall():
+            element.value
+            count += 1
+        found.append(count)
+    return found
+
+
+def elements_pydicom(paths):
+    found = []
+    for path in paths:
+        count = 0
+        for element in pydicom.dcmread(path, stop_before_pixels=True).iterall():
+            element.value
+            count += 1
+        found.append(count)
+    return found
+
+
+def _fastdicom_values(ds):
+    count = 0
+    for value in ds.values():
+        count += 1
+        if type(value) is list and value and type(value[0]) is fastdicom.Dataset:
+            count += sum(map(_fastdicom_values, value))
+    return count
+
+
+def elements_fastdicom(paths):
+    return [_fastdicom_values(fastdicom.dcmread(path, stop_before_pixels=True)) for path in paths]
+
+
+def _dicomsdl_values(ds):
+    count = 0
+    for element in ds:
+        count += 1
+        if element.vr() == dicomsdl.VR.SQ:
+            sequence = element.toSequence()
+            count += sum(_dicomsdl_values(sequence[i]) for i in range(sequence.size()))
+        else:
+            element.value()
+    return count
+
+
+def elements_dicomsdl(paths):
+    """Group 0002 is among them, with 5 elements in these files."""
+    return [_dicomsdl_values(dicomsdl.open(path, load_until=PIXELS_TAG - 1)) - 5 for path in paths]
+
+
+ELEMENTS = {
+    "fastdcm": elements_fastdcm,
+    "pydicom": elements_pydicom,
+    "fastdicom": elements_fastdicom,
+    "dicomsdl": elements_dicomsdl,
+}
+
+
+# ----------------------------------------------------------------- pixels ---
+
+
+def pixels_fastdcm(paths):
+    return [int(fastdcm.dcmread(path).pixel_array.sum()) for path in paths]
+
+
+def pixels_fromfile(paths):
+    """The floor: what NumPy needs when it is told where the pixels are."""
+    found = []
+    for path in paths:
+        frames = getattr(pixels_fromfile, "frames", 1)
+        array = np.fromfile(path, dtype="<i2", offset=pixels_fromfile.offset)
+        found.append(int(array.reshape(frames, 512, 512).sum()))
+    return found
+
+
+def pixels_pydicom(paths):
+    return [int(pydicom.dcmread(path).pixel_array.sum()) for path in paths]
+
+
+def pixels_dicomsdl(paths):
+    return [int(dicomsdl.open(path).pixelData(storedvalue=True).sum()) for path in paths]
+
+
+PIXELS = {
+    "np.fromfile": pixels_fromfile,
+    "fastdcm": pixels_fastdcm,
+    "pydicom": pixels_pydicom,
+    "dicomsdl": pixels_dicomsdl,
+}

@@ -1,0 +1,567 @@
+"""Files and indexes: where the C core and Python meet.
+
+`check` is the only place that raises from a code of the core.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyObject_GetBuffer, PyBuffer_Release
+from libc.string cimport memcpy, memset
+from fastdcm.dcm cimport *
+
+import os
+import zlib
+
+from fastdcm.errors import DicomError, FileChangedError, Issue, error_for
+
+
+cpdef str format_tag(uint32_t tag):
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+cdef int check(int code, const dcm_error *err, File file, str path) except -1:
+    """Raises for a code that is an error. path: of the level that was read."""
+    if code <= DCM_NEED:
+        return 0
+    where = (path or "") + (format_tag(err.tag) if err.tag else "")
+    raise error_for(dcm_code_name(code).decode(), dcm_code_text(code).decode(),
+                    err.offset, where, file.path if file is not None else None,
+                    err.sys)
+
+
+# Files whose values are not all in memory keep their descriptor. Past this
+# many the oldest is closed, and opened again by its path when needed.
+cdef int OPEN_LIMIT = 256
+cdef cython.pymutex open_lock
+cdef void *newest = NULL
+cdef void *oldest = NULL
+cdef int open_count = 0
+
+
+cdef void unlist(File f) noexcept:
+    """Takes f out of the list of open files. Needs open_lock."""
+    global newest, oldest, open_count
+    if not f.listed:
+        return
+    if f.older != NULL:
+        (<File>f.older).newer = f.newer
+    else:
+        oldest = f.newer
+    if f.newer != NULL:
+        (<File>f.newer).older = f.older
+    else:
+        newest = f.older
+    f.older = f.newer = NULL
+    f.listed = False
+    open_count -= 1
+
+
+cdef void enlist(File f) noexcept:
+    """Puts f in front, and closes the oldest idle file when there are too
+    many. Needs open_lock."""
+    global newest, oldest, open_count
+    cdef void *at
+    f.older = newest
+    f.newer = NULL
+    if newest != NULL:
+        (<File>newest).newer = <void *>f
+    else:
+        oldest = <void *>f
+    newest = <void *>f
+    f.listed = True
+    open_count += 1
+    at = oldest
+    while open_count > OPEN_LIMIT and at != NULL:
+        if (<File>at).busy == 0 and at != <void *>f:
+            dcm_file_close(&(<File>at).file)
+            unlist(<File>at)
+            return
+        at = (<File>at).newer
+
+
+@cython.final
+cdef class File:
+    """A DICOM stream: a path, bytes in memory or a Python file object.
+
+    Holds the bytes read so far and, while some values are not among them, the
+    open descriptor. Every view of its data holds the File.
+    """
+
+    def __cinit__(self):
+        self.file.handle = -1
+        self.live = {}
+        self.notes = []
+
+    def __init__(self, source):
+        """source: str, bytes or os.PathLike path; bytes-like object; or an
+        object with ``read``, ``seek`` and ``tell``."""
+        cdef dcm_error err
+        cdef Py_buffer view
+        cdef bytes encoded
+        cdef int code
+        cdef const char *name
+        memset(&err, 0, sizeof(err))
+        if isinstance(source, str) or isinstance(source, bytes) or hasattr(source, "__fspath__"):
+            self.path = source if type(source) is str else os.fspath(source)
+            encoded = _path_bytes(self.path)
+            name = encoded
+            with nogil:
+                code = dcm_file_open(&self.file, name, &err)
+            check(code, &err, self, "")
+            dcm_bytes_reset(&self.bytes, self.file.size)
+        elif hasattr(source, "read"):
+            self.path = getattr(source, "name", None)
+            if not isinstance(self.path, str):
+                self.path = None
+            if not hasattr(source, "seek"):
+                raise TypeError("dcmread: the file object must have read, seek and tell")
+            here = source.tell()
+            if here:
+                source = _Shifted(source, here)
+            self.reader = source
+            dcm_bytes_reset(&self.bytes, source.seek(0, 2))
+        else:
+            self.owner = memoryview(source).cast("B")
+            PyObject_GetBuffer(self.owner, &view, PyBUF_SIMPLE)
+            code = dcm_bytes_borrow(&self.bytes, view.buf, <uint64_t>view.len)
+            PyBuffer_Release(&view)  # the memoryview in owner holds it
+            dcm_fail(&err, code, 0, 0)
+            check(code, &err, self, "")
+
+    def __dealloc__(self):
+        if self.listed:
+            with open_lock:
+                unlist(self)
+        dcm_file_close(&self.file)
+        dcm_bytes_free(&self.bytes)
+
+    @property
+    def size(self):
+        """Size of the stream in bytes."""
+        return self.bytes.total
+
+    cdef const uint8_t *at(self, uint64_t offset, uint64_t length):
+        """The bytes when they are in memory, else NULL."""
+        return dcm_bytes_at(&self.bytes, offset, length)
+
+    cdef int acquire(self) except -1:
+        """Makes sure that the descriptor is open and stays so."""
+        cdef dcm_error err
+        cdef dcm_file again
+        cdef bytes encoded
+        cdef int code
+        with open_lock:
+            self.busy += 1
+            if self.file.handle != -1:
+                return 0
+        try:
+            if self.closed:
+                raise DicomError("the data set was closed before this value was read",
+                                 "read", None, "", self.path)
+            memset(&err, 0, sizeof(err))
+            encoded = _path_bytes(self.path)
+            code = dcm_file_open(&again, encoded, &err)
+            if code == DCM_OK and (again.size != self.file.size or
+                                   again.mtime_ns != self.file.mtime_ns or
+                                   again.inode != self.file.inode or
+                                   again.device != self.file.device):
+                dcm_file_close(&again)
+                dcm_fail(&err, DCM_E_CHANGED, 0, 0)
+                check(DCM_E_CHANGED, &err, self, "")
+            check(code, &err, self, "")
+        except BaseException:
+            self.release()
+            raise
+        with open_lock:
+            if self.file.handle == -1:
+                self.file = again
+                enlist(self)
+            else:  # another thread was faster
+                dcm_file_close(&again)
+        return 0
+
+    cdef void release(self):
+        with open_lock:
+            self.busy -= 1
+
+    cdef int read_into(self, uint64_t offset, uint64_t length, void *into) except -1:
+        """Exactly these bytes of the stream, from memory or from the file."""
+        cdef const uint8_t *p = self.at(offset, length)
+        cdef dcm_error err
+        cdef int code
+        if p != NULL:
+            memcpy(into, p, length)
+            return 0
+        if self.origin is not None:
+            return self.origin.read_into(offset, length, into)
+        memset(&err, 0, sizeof(err))
+        if self.reader is not None:
+            self.reader.seek(offset)
+            data = self.reader.read(length)
+            if len(data) != length:
+                dcm_fail(&err, DCM_E_CHANGED, offset + len(data), 0)
+                check(DCM_E_CHANGED, &err, self, "")
+            memcpy(into, PyBytes_AS_STRING(bytes(data)), length)
+            return 0
+        self.acquire()
+        if length < 65536:
+            code = dcm_file_read(&self.file, offset, length, into, &err)
+        else:
+            with nogil:
+                code = dcm_file_read(&self.file, offset, length, into, &err)
+        self.release()
+        return check(code, &err, self, "")
+
+    cpdef bytes read(self, uint64_t offset, uint64_t length):
+        """The bytes ``[offset, offset + length)`` of the stream."""
+        if offset > self.bytes.total or length > self.bytes.total - offset:
+            raise ValueError("read past the end of the stream")
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)
+        self.read_into(offset, length, PyBytes_AS_STRING(data))
+        return data
+
+    cdef File part(self, uint64_t offset, uint64_t length):
+        """A File that has these bytes in memory, at their own offsets."""
+        cdef File f
+        if self.at(offset, length) != NULL:
+            return self
+        f = self.part_of()
+        f.take(offset, length, 0)
+        return f
+
+    cdef File twin(self):
+        """A File with the same bytes in memory, free to take more of them."""
+        cdef File f = self.part_of()
+        cdef uint64_t i
+        cdef dcm_segment *s
+        for i in range(self.bytes.n_segments):
+            s = &self.bytes.segments[i]
+            f.take(s.offset, s.length, 0)
+        return f
+
+    cdef File part_of(self):
+        cdef File f = File.__new__(File)
+        f.origin = self if self.origin is None else self.origin
+        f.path = self.path
+        f.live = self.live
+        f.notes = self.notes
+        dcm_bytes_reset(&f.bytes, self.bytes.total)
+        return f
+
+    cdef int take(self, uint64_t offset, uint64_t length, int transient) except -1:
+        """Reads bytes of the origin, or of the file object, into memory."""
+        cdef uint8_t *room
+        cdef dcm_error err
+        cdef int code = dcm_bytes_room(&self.bytes, length, &room)
+        if code == DCM_OK:
+            self.read_into(offset, length, room)
+            code = dcm_bytes_commit(&self.bytes, offset, length, transient)
+        dcm_fail(&err, code, offset, 0)
+        return check(code, &err, self, "")
+
+    cdef int extend(self, uint64_t offset, uint64_t length, int transient) except -1:
+        """Brings bytes into memory that an index asks for, and some more."""
+        cdef uint64_t end, ahead = 512
+        cdef dcm_segment *last
+        cdef dcm_error err
+        if offset > self.bytes.total or length > self.bytes.total - offset:
+            dcm_fail(&err, DCM_E_CHANGED, self.bytes.total, 0)
+            check(DCM_E_CHANGED, &err, self, "")
+        if not transient:
+            ahead = min(max(self.bytes.used, 8192), 4 << 20)
+        end = min(self.bytes.total, offset + length + ahead)
+        if self.bytes.n_segments and not self.bytes.transient and not transient:
+            last = &self.bytes.segments[self.bytes.n_segments - 1]
+            if last.offset <= offset <= last.offset + last.length:
+                offset = last.offset + last.length
+        return self.take(offset, end - offset, transient)
+
+    cdef int note(self, int code, uint64_t offset, uint32_t tag) except -1:
+        """Keeps an issue found while decoding a value, once."""
+        if self.origin is not None:
+            return self.origin.note(code, offset, tag)
+        cdef tuple note = (code, offset, tag)
+        if self.noted is None:
+            self.noted = set()
+        if note not in self.noted:
+            self.noted.add(note)
+            self.notes.append(note)
+        return 0
+
+    def load(self):
+        """Brings the whole stream into memory and lets go of the file."""
+        if self.origin is not None:
+            return self.origin.load()
+        if self.bytes.n_segments and self.bytes.segments[0].length == self.bytes.total:
+            return
+        cdef bytes data = self.read(0, self.bytes.total)
+        dcm_bytes_free(&self.bytes)
+        self.owner = data
+        cdef dcm_error err
+        cdef int code = dcm_bytes_borrow(&self.bytes, PyBytes_AS_STRING(data), len(data))
+        dcm_fail(&err, code, 0, 0)
+        check(code, &err, self, "")
+        self.let_go()
+
+    def close(self):
+        """Lets go of the file; values not in memory are lost."""
+        self.closed = True
+        self.let_go()
+
+    cdef let_go(self):
+        with open_lock:
+            unlist(self)
+            if self.busy == 0:
+                dcm_file_close(&self.file)
+
+    def map(self, uint64_t offset, uint64_t length):
+        """A private, writeable (copy-on-write) mapping of these bytes of the
+        file, as an object with the buffer protocol."""
+        if self.origin is not None:
+            return self.origin.map(offset, length)
+        return Map(self, offset, length)
+
+    @property
+    def is_open(self):
+        """Whether a descriptor is held."""
+        return self.file.handle != -1
+
+    @property
+    def mappable(self):
+        """Whether the stream is a file of its own on disk."""
+        return self.reader is None and self.owner is None and self.path is not None
+
+    def __reduce__(self):
+        raise TypeError("a File cannot be pickled; pickle its Dataset")
+
+
+@cython.final
+cdef class Map:
+    """A copy-on-write mapping of a part of a file, alive as long as its views."""
+    cdef dcm_map map
+    cdef uint64_t length
+
+    def __init__(self, File f, uint64_t offset, uint64_t length):
+        cdef dcm_error err
+        cdef int code
+        memset(&err, 0, sizeof(err))
+        f.acquire()
+        code = dcm_file_map(&f.file, offset, length, &self.map, &err)
+        f.release()
+        check(code, &err, f, "")
+        self.length = length
+
+    def __dealloc__(self):
+        dcm_file_unmap(&self.map)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.map.data, <Py_ssize_t>self.length, 0, flags)
+
+
+class _Shifted:
+    """A file object whose stream begins where it stood."""
+
+    def __init__(self, reader, start):
+        self._reader, self._start = reader, start
+
+    def seek(self, offset, whence=0):
+        if whence == 2:
+            return self._reader.seek(offset, 2) - self._start
+        return self._reader.seek(offset + self._start) - self._start
+
+    def read(self, size):
+        return self._reader.read(size)
+
+
+cdef bytes _path_bytes(path):
+    if type(path) is bytes:
+        encoded = path
+    elif os.name == "nt":
+        encoded = (<str>path).encode("utf-8", "surrogatepass")
+    else:
+        encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError("embedded null byte in path")
+    return encoded
+
+
+@cython.final
+cdef class Index:
+    """The rows of one data set level."""
+
+    def __dealloc__(self):
+        dcm_index_free(&self.ix)
+
+    def __len__(self):
+        return self.ix.count
+
+    cdef int run(self) except -1:
+        """Completes the index, reading what is not in memory."""
+        cdef dcm_error err
+        cdef int code
+        memset(&err, 0, sizeof(err))
+        while True:
+            code = dcm_index_run(&self.ix, &self.file.bytes, &err)
+            if code != DCM_NEED:
+                return check(code, &err, self.file, "")
+            if self.file.origin is None:  # others read it: extend one of our own
+                self.file = self.file.twin()
+            self.file.extend(self.ix.need_offset, self.ix.need_length,
+                             self.ix.need_transient)
+
+    cdef const dcm_row *find(self, uint32_t tag):
+        return dcm_index_find(&self.ix, tag)
+
+    def issues(self):
+        """The repairs, as tuples (code number, offset, tag)."""
+        return [(self.ix.issues[i].code, self.ix.issues[i].offset, self.ix.issues[i].tag)
+                for i in range(self.ix.n_issues)]
+
+    def rows(self):
+        """The rows, as tuples (tag, vr, offset, length, header, flags)."""
+        return [(r.tag, r.vr, r.offset, r.length, r.header, r.flags)
+                for r in self.ix.rows[:self.ix.count]]
+
+
+def issue_of(int code, uint64_t offset, uint32_t tag, str path=""):
+    """The Issue, for people, of a code that the core noted."""
+    where = path + (format_tag(tag) if tag else "")
+    return Issue(dcm_code_name(code).decode(), where, offset,
+                 dcm_code_text(code).decode())
+
+
+cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding, bint flat):
+    cdef Index index = Index.__new__(Index)
+    index.file = f.part(begin, end - begin)
+    dcm_index_start(&index.ix, begin, end, encoding, 0xFFFFFFFF, flat)
+    index.run()
+    return index
+
+
+cdef uint64_t first_read = 8192  # of the last header read, as a hint
+
+
+cpdef Index open_part10(File f, uint32_t stop, bint force):
+    """Indexes a whole stream up to the last tag at or below `stop`. The index
+    of the data set is returned; f.meta is that of group 0002."""
+    global first_read
+    cdef dcm_part10 p
+    cdef dcm_error err
+    cdef uint64_t offset = 0, length = 0, end
+    cdef int transient = 0, code
+    cdef Index meta, data
+    cdef const uint8_t *q
+    memset(&p, 0, sizeof(p))
+    memset(&err, 0, sizeof(err))
+    p.first_read = first_read
+    dcm_part10_start(&p, f.bytes.total, stop, force)
+    try:
+        if f.file.handle != -1:
+            with nogil:
+                code = dcm_part10_read(&p, &f.bytes, &f.file, &err)
+            first_read = p.first_read
+        else:
+            while True:
+                code = dcm_part10_run(&p, &f.bytes, &offset, &length, &transient, &err)
+                if code != DCM_NEED:
+                    break
+                f.extend(offset, length, transient)
+        check(code, &err, f, "")
+        meta = Index.__new__(Index)
+        meta.file = f
+        meta.ix = p.meta
+        memset(&p.meta, 0, sizeof(p.meta))
+        f.meta = meta
+        data = Index.__new__(Index)
+        data.file = f
+        data.ix = p.data
+        memset(&p.data, 0, sizeof(p.data))
+    finally:
+        dcm_part10_free(&p)
+    f.encoding = p.encoding
+    f.deflated = p.deflated
+    if p.preamble:
+        q = f.at(0, 128)
+        f.preamble = PyBytes_FromStringAndSize(<const char *>q, 128)
+    if p.transfer_syntax[0]:
+        f.transfer_syntax = p.transfer_syntax.decode("latin-1")
+    if p.deflated:
+        data = inflate(f, p.data_begin, stop)
+    settle(f, data)
+    return data
+
+
+cdef settle(File f, Index data):
+    """After indexing: keeps only the header's bytes, and the descriptor only
+    while there are values that are not among them."""
+    cdef uint64_t end = f.bytes.total
+    cdef dcm_row *last
+    if f.bytes.borrowed:
+        return
+    if data.file is f and data.ix.count:
+        last = &data.ix.rows[data.ix.count - 1]
+        if f.at(last.offset, last.length) == NULL:
+            end = last.offset
+        elif data.ix.done == 2:
+            end = data.ix.pos
+    dcm_bytes_shrink(&f.bytes, end)
+    if f.file.handle == -1:
+        return
+    if data.file is not f or (f.bytes.n_segments == 1 and
+                              f.bytes.segments[0].length >= data.ix.pos):
+        dcm_file_close(&f.file)
+    else:
+        with open_lock:
+            enlist(f)
+
+
+# PS3.5 A.5. The best that deflate can do is 1 : 1032; a data set beyond 1 : 200
+# and 64 MiB was not made to be read.
+cdef uint64_t INFLATE_FREE = 64 << 20
+cdef uint64_t INFLATE_RATIO = 200
+
+
+cdef Index inflate(File f, uint64_t begin, uint32_t stop):
+    """The index of a deflated data set, over its inflated bytes."""
+    cdef dcm_error err
+    memset(&err, 0, sizeof(err))
+    cdef uint64_t at = begin, size = 0, limit
+    limit = max(INFLATE_FREE, (f.bytes.total - begin) * INFLATE_RATIO)
+    inflater = zlib.decompressobj(-15)
+    if f.read(begin, min(2, f.bytes.total - begin))[:1] == b"\x78":
+        inflater = zlib.decompressobj()  # a zlib header, against PS3.5 A.5
+    chunks = []
+    damaged = False
+    while at < f.bytes.total and not inflater.eof:
+        data = f.read(at, min(1 << 16, f.bytes.total - at))
+        at += len(data)
+        while data:
+            try:
+                chunk = inflater.decompress(data, 1 << 20)
+            except zlib.error:
+                damaged = True
+                break
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > limit:
+                dcm_fail(&err, DCM_E_INFLATE_LIMIT, at, 0)
+                check(DCM_E_INFLATE_LIMIT, &err, f, "")
+            data = inflater.unconsumed_tail
+        if damaged:
+            break
+    if not damaged:
+        chunks.append(inflater.flush())
+    plain = b"".join(chunks)
+    if damaged and not plain:
+        dcm_fail(&err, DCM_E_DEFLATE, at, 0)
+        check(DCM_E_DEFLATE, &err, f, "")
+    if damaged or not inflater.eof:
+        f.note(DCM_E_DEFLATE, at, 0)
+    cdef File inner = File(plain)
+    inner.path = f.path
+    inner.notes = f.notes
+    cdef Index index = Index.__new__(Index)
+    index.file = inner
+    dcm_index_start(&index.ix, 0, len(plain), f.encoding, stop, 0)
+    index.run()
+    return index

@@ -1,0 +1,69 @@
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from fastdcm.dcm cimport dcm_item, dcm_row
+from fastdcm._core cimport File, Index
+from fastdcm._values cimport Text
+
+
+cdef class ElementMap:
+    cdef readonly File file
+    cdef Index index
+    cdef dict overlay       # tag: DataElement, or None where deleted
+    cdef dict sequences     # tag: Sequence handed out
+    cdef Text how           # of the level's text, None when not looked up
+    cdef Text inherited     # of the level above
+    cdef bint fixed         # the reader was told the character set
+    cdef int pixrep         # Pixel Representation: -2 not looked up, -1 none
+    cdef int inherited_pixrep
+    cdef bint filtered      # only some tags of the stream are kept
+    cdef object __weakref__
+
+    cdef const dcm_row *row(self, uint32_t tag)
+    cdef Text text(self)
+    cdef int pixel_representation(self) except -3
+    cdef uint8_t vr_of(self, const dcm_row *row)
+    cdef object value_of(self, const dcm_row *row)
+    cdef Sequence sequence_of(self, const dcm_row *row)
+    cdef DataElement element_of(self, const dcm_row *row)
+    cdef DataElement find(self, uint32_t tag)
+    cdef object get_by_tag(self, uint32_t tag)
+    cdef uint8_t resolve(self, uint32_t tag, uint8_t vr, bint undefined, bint implicit)
+    cdef int64_t number_at(self, uint32_t tag, int64_t default) except? -1
+    cdef put(self, DataElement elem)
+    cdef put_copy(self, DataElement elem)
+    cdef touch(self, uint32_t tag)
+    cdef remove(self, uint32_t tag)
+    cdef set_value(self, uint32_t tag, value)
+    cdef list tag_list(self)
+    cdef ElementMap locate(self, uint64_t offset, uint8_t header)
+
+
+cdef class DataElement:
+    cdef ElementMap home    # the level it stands in; flat: the root above it
+    cdef dcm_row row
+    cdef File file
+    cdef Text how
+    cdef object own         # the value when it was set
+    cdef uint8_t vr
+    cdef bint flat
+    cdef bint is_set
+    cdef readonly object private_name
+
+    cdef object get_value(self)
+
+
+cdef class Sequence:
+    cdef File file
+    cdef dcm_item *table
+    cdef uint64_t size
+    cdef list made          # items, None where not made yet
+    cdef object cls
+    cdef Text how
+    cdef bint fixed
+    cdef int pixrep
+    cdef readonly bint is_undefined_length
+    cdef readonly bint edited
+    cdef public object parent_dataset
+
+    cdef ElementMap item(self, Py_ssize_t i)
+    cdef list all(self)
+    cdef changed(self)

@@ -1,0 +1,186 @@
+"""Whole data sets: every element of all levels from one flat index, and the
+maps that a stream begins with."""
+
+cimport cython
+from fastdcm.dcm cimport *
+from fastdcm._core cimport File, Index
+from fastdcm._dictionary cimport vr_name
+from fastdcm._elements cimport DataElement, ElementMap
+from fastdcm._values cimport LATIN, Text, text_of
+
+from fastdcm._core import issue_of
+
+cdef uint32_t CHARSET = 0x00080005
+cdef uint32_t ITEM = 0xFFFEE000
+
+
+def iterall(ElementMap level):
+    """Every element at every depth. Elements of the levels below know their
+    place in the stream alone, until one is changed."""
+    cdef Index flat
+    if level.index is not None and not level.file.edited and not level.filtered:
+        flat = flat_index(level)
+        if not flat.ix.unsorted:
+            return FlatIterator(level, flat)
+    return level._iterall()
+
+
+@cython.final
+cdef class FlatIterator:
+    """Every element at every depth, from one flat index. Maps of the levels
+    below are made only where an element cannot do without."""
+    cdef ElementMap root
+    cdef Index flat
+    cdef uint64_t i
+    cdef list maps          # by depth: ElementMap, None when not made
+    cdef list texts         # by depth: Text
+    cdef list tags          # by depth: tag of the sequence
+    cdef list numbers       # by depth: number of the item
+    cdef object rest        # elements of a sequence that the index skipped
+
+    def __init__(self, ElementMap root, Index flat):
+        self.root = root
+        self.flat = flat
+        self.maps = [root]
+        self.texts = [root.text()]
+        self.tags = [0]
+        self.numbers = [0]
+
+    def __iter__(self):
+        return self
+
+    cdef ElementMap level(self, Py_ssize_t depth):
+        cdef ElementMap level = self.maps[depth], above
+        if level is None:
+            above = self.level(depth - 1)
+            level = above.sequence_of(above.row(self.tags[depth])).item(self.numbers[depth])
+            self.maps[depth] = level
+        return level
+
+    cdef enter_item(self, Py_ssize_t depth):
+        """Moves on to the item whose row is the one before self.i."""
+        cdef dcm_row *rows = self.flat.ix.rows
+        cdef uint64_t k = self.i
+        self.numbers[depth] += 1
+        self.maps[depth] = None
+        self.texts[depth] = self.texts[depth - 1]
+        while (k < self.flat.ix.count and self.flat.ix.depth[k] == depth and
+               rows[k].tag < CHARSET):
+            k = self.flat.ix.next[k]
+        if k < self.flat.ix.count and rows[k].tag == CHARSET and self.flat.ix.depth[k] == depth:
+            self.texts[depth] = self.level(depth).text()
+
+    def __next__(self):
+        cdef dcm_index *ix = &self.flat.ix
+        cdef const dcm_row *row
+        cdef Py_ssize_t depth
+        cdef DataElement elem
+        cdef ElementMap level
+        if self.rest is not None:
+            for elem in self.rest:
+                return elem
+            self.rest = None
+        while self.i < ix.count:
+            row = &ix.rows[self.i]
+            depth = ix.depth[self.i]
+            self.i += 1
+            if row.tag == ITEM:
+                self.enter_item(depth)
+                continue
+            if row.vr != DCM_VR_SQ and not (row.vr == DCM_VR_NONE or
+                                             row.vr == DCM_VR_UN or row.vr >= DCM_VR_OB_OW):
+                elem = DataElement.__new__(DataElement)
+                elem.home = self.root
+                elem.flat = depth > 0
+                elem.file = self.flat.file
+                elem.row = row[0]
+                elem.vr = row.vr
+                elem.how = <Text>self.texts[depth] if dcm_vr_rows[row.vr].charset else LATIN
+                return elem
+            level = self.level(depth)
+            elem = level.element_of(level.row(row.tag))
+            if elem.vr == DCM_VR_SQ:
+                if row.flags & DCM_ROW_ITEMS:
+                    self.open_sequence(depth + 1, row.tag)
+                else:
+                    self.rest = below(elem)
+            return elem
+        raise StopIteration
+
+    cdef open_sequence(self, Py_ssize_t depth, uint32_t tag):
+        while len(self.maps) <= depth:
+            self.maps.append(None)
+            self.texts.append(None)
+            self.tags.append(0)
+            self.numbers.append(0)
+        self.tags[depth] = tag
+        self.numbers[depth] = -1
+
+
+def below(DataElement elem):
+    """Every element of a sequence's items."""
+    for item in elem.get_value():
+        yield from item.iterall()
+
+
+cdef Index flat_index(ElementMap level):
+    """All levels from this one down in one pass, items as rows."""
+    cdef Index flat = Index.__new__(Index)
+    cdef dcm_index *ix = &level.index.ix
+    flat.file = level.file
+    dcm_index_start(&flat.ix, ix.begin, ix.pos if ix.done == 2 else ix.end,
+                    ix.encoding, 0xFFFFFFFF, 1)
+    flat.run()
+    return flat
+
+
+def flat_rows(ElementMap level):
+    """All levels in one pass: a list of (depth, tag, VR, offset, length,
+    header size, flags); items have the tag FFFE,E000. The index's own view,
+    without private dictionaries, for dumps and tests."""
+    cdef Index flat = flat_index(level)
+    cdef uint64_t i
+    return [(flat.ix.depth[i], flat.ix.rows[i].tag, vr_name(flat.ix.rows[i].vr),
+             flat.ix.rows[i].offset, flat.ix.rows[i].length, flat.ix.rows[i].header,
+             flat.ix.rows[i].flags) for i in range(flat.ix.count)]
+
+
+def read_level(cls, File f, Index index, terms=None, tags=None):
+    """The map, of class `cls`, of an indexed stream. terms: a Specific
+    Character Set to use in place of the one that stands there. tags: keep
+    only these (ints)."""
+    cdef ElementMap level = cls.__new__(cls)
+    cdef uint64_t i, kept = 0
+    level.file = index.file
+    level.index = index
+    if terms is not None:
+        level.fixed = True
+        level.inherited = text_of(terms)
+    if tags is not None:
+        for i in range(index.ix.count):
+            if index.ix.rows[i].tag in tags:
+                index.ix.rows[kept] = index.ix.rows[i]
+                kept += 1
+        level.filtered = kept < index.ix.count
+        index.ix.count = kept
+    return level
+
+
+def read_meta(cls, File f):
+    """The map, of class `cls`, of group 0002 of a stream."""
+    cdef ElementMap level = cls.__new__(cls)
+    level.file = f
+    level.index = f.meta
+    return level
+
+
+def issues_of(ElementMap level, ElementMap meta=None):
+    """What was repaired in what has been entered so far, as Issues."""
+    found = []
+    if meta is not None and meta.index is not None:
+        found += [issue_of(*note) for note in meta.index.issues()]
+    if level.index is not None:
+        found += [issue_of(*note) for note in level.index.issues()]
+        found += [issue_of(code, offset, tag, level.path_of(offset))
+                  for code, offset, tag in level.file.notes]
+    return found

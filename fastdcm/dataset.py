@@ -1,0 +1,318 @@
+"""Dataset: the element map with the manners that code in the wild expects."""
+
+from fastdcm._dictionary import Tag, dictionary_VR, tag_for_keyword
+from fastdcm._elements import DataElement, ElementMap
+from fastdcm._flat import issues_of, iterall, read_meta
+
+
+class PrivateBlock:
+    """The 256 elements that one private creator reserved (PS3.5 7.8.1)."""
+
+    def __init__(self, key, dataset, private_creator_element):
+        self.group, self.private_creator = key
+        self.dataset = dataset
+        self.block_start = private_creator_element << 8
+
+    def get_tag(self, element_offset):
+        """The tag of the element with these lowest 8 bits."""
+        if element_offset > 0xFF:
+            raise ValueError("Element offset must be less than 256")
+        return Tag(self.group, self.block_start + element_offset)
+
+    def __contains__(self, element_offset):
+        return self.get_tag(element_offset) in self.dataset
+
+    def __getitem__(self, element_offset):
+        return self.dataset[self.get_tag(element_offset)]
+
+    def __delitem__(self, element_offset):
+        del self.dataset[self.get_tag(element_offset)]
+
+    def add_new(self, element_offset, VR, value):
+        tag = self.get_tag(element_offset)
+        self.dataset.add_new(tag, VR, value)
+        self.dataset[tag].private_creator = self.private_creator
+
+
+class Dataset(ElementMap):
+    """A DICOM data set: elements by keyword, tag or slice.
+
+    ``ds.PatientName`` and ``ds["PatientName"].value`` give values, ``ds[tag]``
+    elements; both are decoded when asked for. Iteration is in ascending order
+    of tags. A data set from a file reads what it needs when it needs it: it
+    works after the file was deleted, ``load()`` brings everything into memory
+    and ``close()``, or leaving a ``with`` block, lets go of the file.
+    """
+
+    _source = None  # File of a data set that was read, None for items
+    _file_meta = None
+    _preamble = None
+    _encoding = None
+
+    def __init__(self, *args, **kwargs):
+        """Dataset() is empty; Dataset(other) and Dataset({tag: element})
+        share the elements of another."""
+        if args:
+            self.update(args[0])
+        for name, value in kwargs.items():
+            setattr(self, name, value)
+
+    # ---- the file around it
+
+    @property
+    def file_meta(self):
+        """The file meta information (group 0002), a FileMetaDataset."""
+        if self._file_meta is None:
+            if self._source is None:
+                raise AttributeError(
+                    f"'{type(self).__name__}' object has no attribute 'file_meta'")
+            self._file_meta = read_meta(FileMetaDataset, self._source)
+        return self._file_meta
+
+    @file_meta.setter
+    def file_meta(self, meta):
+        if meta is not None and not isinstance(meta, FileMetaDataset):
+            meta = FileMetaDataset(meta)
+        self._file_meta = meta
+
+    def ensure_file_meta(self):
+        """Makes sure that there is a `file_meta`."""
+        if not hasattr(self, "file_meta"):
+            self._file_meta = FileMetaDataset()
+
+    @property
+    def preamble(self):
+        """The 128 bytes before DICM, or None."""
+        if self._preamble is None and self._source is not None:
+            return self._source.preamble
+        return self._preamble
+
+    @preamble.setter
+    def preamble(self, data):
+        self._preamble = data
+
+    @property
+    def filename(self):
+        """The path that it was read from, or None."""
+        return self._source.path if self._source is not None else None
+
+    @property
+    def issues(self):
+        """The repairs made in what has been entered so far, a list of
+        ``(code, tag path, byte offset, what was done)``. `check_all` enters
+        the rest."""
+        meta = self.file_meta if self._source is not None else None
+        return issues_of(self, meta)
+
+    def check_all(self):
+        """Enters every level and decodes every value, so that `issues` is
+        complete, and returns it."""
+        for elem in self._iterall():
+            elem.value
+        return self.issues
+
+    def load(self):
+        """Brings every value into memory and lets go of the file."""
+        if self.file is not None:
+            self.file.load()
+
+    def close(self):
+        """Lets go of the file; values not in memory can no longer be read."""
+        if self.file is not None:
+            self.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    # ---- encoding
+
+    @property
+    def original_encoding(self):
+        """(is implicit VR, is little endian) as read, (None, None) if made."""
+        if self._encoding is not None:
+            return self._encoding
+        if self.file is None:
+            return (None, None)
+        return self._level_encoding()
+
+    def set_original_encoding(self, is_implicit_vr, is_little_endian, character_encoding=None):
+        self._encoding = (is_implicit_vr, is_little_endian)
+
+    is_implicit_VR = property(lambda self: self.original_encoding[0])
+    is_little_endian = property(lambda self: self.original_encoding[1])
+    read_implicit_vr = is_implicit_VR
+    read_little_endian = is_little_endian
+
+    # ---- elements
+
+    def update(self, other):
+        """Takes over the elements of a Dataset or a dict of elements or
+        values by tag or keyword."""
+        items = other.items() if hasattr(other, "items") else other
+        for key, elem in items:
+            if isinstance(elem, DataElement):
+                self[key] = elem
+            else:
+                setattr(self, key, elem)
+
+    def setdefault(self, key, default=None):
+        """The element at `key`, made from `default` if there is none."""
+        if key not in self:
+            if isinstance(default, DataElement):
+                self[key] = default
+            else:
+                from_dictionary = DataElement(key, dictionary_VR(key), default)
+                self.add(from_dictionary)
+        return self[key]
+
+    def pop(self, key, *default):
+        """Removes and returns an element."""
+        try:
+            elem = self[key]
+        except (KeyError, ValueError):
+            if default:
+                return default[0]
+            raise
+        del self[key]
+        return elem
+
+    def popitem(self):
+        """Removes and returns the last tag and element."""
+        if not self:
+            raise KeyError("popitem(): the data set is empty")
+        key = self.keys()[-1]
+        return key, self.pop(key)
+
+    def elements(self):
+        """The elements, their values not decoded yet."""
+        return iter(self)
+
+    def data_element(self, name):
+        """The element with this keyword, or None."""
+        tag = tag_for_keyword(name)
+        return self.get(tag) if tag is not None else None
+
+    def group_dataset(self, group):
+        """A Dataset of the elements of one group."""
+        return self[group << 16:(group + 1) << 16]
+
+    def iterall(self):
+        """Every element at every depth, those of items after the sequence
+        that holds them."""
+        return iterall(self)
+
+    def walk(self, callback, recursive=True):
+        """Calls ``callback(dataset, element)`` for every element, those of
+        items after the sequence that holds them."""
+        for tag in self.keys():
+            elem = self.get(int(tag))
+            if elem is None:
+                continue
+            callback(self, elem)
+            if recursive and elem.VR == "SQ" and tag in self:
+                for item in self[tag].value:
+                    item.walk(callback, recursive)
+
+    def dir(self, *filters):
+        """The keywords of the elements, sorted; only those that contain one
+        of `filters` (in any case)."""
+        names = [elem.keyword for elem in self]
+        wanted = [f.lower() for f in filters]
+        return sorted(name for name in names if name
+                      and (not wanted or any(f in name.lower() for f in wanted)))
+
+    def __dir__(self):
+        return sorted(set(super().__dir__()) | set(self.dir()))
+
+    trait_names = __dir__
+
+    # ---- private elements
+
+    def private_block(self, group, private_creator, create=False):
+        """The block of a private creator in an odd group (PS3.5 7.8.1).
+        Raises KeyError when there is none and it is not to be created."""
+        if group % 2 == 0:
+            raise ValueError("Group must be an odd number")
+        if not private_creator:
+            raise ValueError("Private creator must have a value")
+        for element in range(0x10, 0x100):
+            elem = self.get(group << 16 | element)
+            if elem is None:
+                if create:
+                    self.add_new(group << 16 | element, "LO", private_creator)
+                    return PrivateBlock((group, private_creator), self, element)
+            elif elem.value == private_creator:
+                return PrivateBlock((group, private_creator), self, element)
+        if create:
+            raise KeyError(f"no free private block in group 0x{group:04x}")
+        raise KeyError(f"Private creator '{private_creator}' not found")
+
+    def private_creators(self, group):
+        """The private creators of an odd group, a list of str."""
+        if group % 2 == 0:
+            raise ValueError("Group must be an odd number")
+        return [elem.value for elem in self[group << 16 | 0x10:group << 16 | 0x100]
+                if elem.value]
+
+    def get_private_item(self, group, element_offset, private_creator):
+        """The element of a private block."""
+        return self.private_block(group, private_creator)[element_offset]
+
+    def add_new_private(self, private_creator, group, element_offset, value, VR):
+        """Adds a private element, and its block if need be."""
+        self.private_block(group, private_creator, create=True).add_new(
+            element_offset, VR, value)
+
+    def remove_private_tags(self):
+        """Removes every private element at every depth."""
+        def remove(ds, elem):
+            if elem.is_private:
+                del ds[elem.tag]
+        self.walk(remove)
+
+    # ---- text
+
+    def __str__(self):
+        lines = []
+        if self._source is not None or self._file_meta is not None:
+            if self.file_meta:
+                lines.append(f"{'Dataset.file_meta ':-<49}")
+                lines += [str(elem) for elem in self.file_meta]
+                lines.append("-" * 49)
+        self._format(lines, "")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _format(self, lines, indent):
+        for elem in self:
+            if elem.VR == "SQ":
+                lines.append(f"{indent}{elem.tag}  {elem.name}  {len(elem.value)} item(s) ---- ")
+                for item in elem.value:
+                    item._format(lines, indent + "   ")
+                    lines.append(f"{indent}   ---------")
+            else:
+                lines.append(indent + str(elem))
+
+    def top(self):
+        """The elements of this level alone, as text."""
+        return "\n".join(f"{elem.tag}  {elem.name}  {len(elem.value)} item(s) ---- "
+                         if elem.VR == "SQ" else str(elem) for elem in self)
+
+
+class FileMetaDataset(Dataset):
+    """The file meta information (PS3.10 7.1): group 0002 alone."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for tag in self.keys():
+            if tag.group != 2:
+                raise ValueError(f"{tag} is no element of the file meta information")
+
+    def add(self, data_element):
+        if data_element.tag.group != 2:
+            raise ValueError(f"{data_element.tag} is no element of the file meta information")
+        super().add(data_element)

@@ -1,0 +1,221 @@
+# dcm.h as Cython sees it.
+from libc.stdint cimport (int32_t, int64_t, intptr_t, uint8_t, uint16_t,
+                          uint32_t, uint64_t)
+
+cdef extern from "dcm.h" nogil:
+    enum:
+        DCM_OK
+        DCM_NEED
+        DCM_E_MEMORY
+        DCM_E_CHANGED
+        DCM_E_NOT_DICOM
+        DCM_E_EMPTY
+        DCM_E_DEPTH
+        DCM_E_DEFLATE
+        DCM_E_INFLATE_LIMIT
+        DCM_I_VALUE_LENGTH
+        DCM_I_BAD_NUMBER
+        DCM_I_CHARSET
+        DCM_I_TEXT
+        DCM_I_LAST
+        DCM_I_NO_PREAMBLE
+
+    ctypedef struct dcm_error:
+        int32_t code, sys
+        uint64_t offset
+        uint32_t tag, depth
+
+    ctypedef struct dcm_issue:
+        uint32_t code, tag
+        uint64_t offset
+
+    const char *dcm_code_name(int code)
+    const char *dcm_code_text(int code)
+    int dcm_fail(dcm_error *err, int code, uint64_t offset, uint32_t tag)
+
+    void *dcm_alloc(size_t size)
+    void dcm_free(void *block)
+
+    enum:
+        DCM_VR_NONE
+        DCM_VR_AE
+        DCM_VR_CS
+        DCM_VR_IS
+        DCM_VR_DS
+        DCM_VR_LO
+        DCM_VR_OB
+        DCM_VR_OW
+        DCM_VR_PN
+        DCM_VR_SQ
+        DCM_VR_SS
+        DCM_VR_UL
+        DCM_VR_UN
+        DCM_VR_UR
+        DCM_VR_US
+        DCM_VR_OB_OW
+        DCM_VR_US_SS
+        DCM_VR_US_OW
+        DCM_VR_US_SS_OW
+        DCM_VR_COUNT
+
+    enum:
+        DCM_KIND_TEXT
+        DCM_KIND_STRING
+        DCM_KIND_PARAGRAPH
+        DCM_KIND_PN
+        DCM_KIND_UI
+        DCM_KIND_IS
+        DCM_KIND_DS
+        DCM_KIND_INT
+        DCM_KIND_UINT
+        DCM_KIND_FLOAT
+        DCM_KIND_AT
+        DCM_KIND_BYTES
+        DCM_KIND_SQ
+
+    ctypedef struct dcm_vr_row:
+        char name[16]
+        uint8_t kind, unit, long_form, charset
+        char pad
+
+    const dcm_vr_row dcm_vr_rows[]
+    int dcm_vr_from_name(const char *name, size_t length)
+
+    ctypedef struct dcm_dict_row:
+        uint32_t tag
+        const char *keyword
+        const char *name
+        const char *vm
+        uint8_t vr, retired
+
+    int dcm_dict_find(uint32_t tag, dcm_dict_row *out)
+    uint8_t dcm_dict_vr(uint32_t tag)
+    uint32_t dcm_dict_tag(const char *keyword, size_t length)
+    uint32_t dcm_dict_count()
+    void dcm_dict_at(uint32_t i, dcm_dict_row *out)
+    int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
+                         dcm_dict_row *out)
+
+    ctypedef struct dcm_segment:
+        uint64_t offset, length, at
+
+    ctypedef struct dcm_bytes:
+        uint8_t *data
+        uint64_t used, capacity, total
+        dcm_segment *segments
+        uint64_t n_segments, cap_segments
+        uint8_t borrowed, transient
+
+    int dcm_bytes_borrow(dcm_bytes *b, const void *data, uint64_t length)
+    void dcm_bytes_reset(dcm_bytes *b, uint64_t total)
+    int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room)
+    int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
+                         int transient)
+    const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
+                                uint64_t length)
+    uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset,
+                           const uint8_t **p)
+    void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep)
+    void dcm_bytes_free(dcm_bytes *b)
+
+    ctypedef struct dcm_file:
+        intptr_t handle
+        uint64_t size
+        int64_t mtime_ns
+        uint64_t device, inode
+
+    int dcm_file_open(dcm_file *f, const char *path, dcm_error *err)
+    void dcm_file_close(dcm_file *f)
+    int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
+                      void *into, dcm_error *err)
+    void dcm_file_random(const dcm_file *f)
+
+    ctypedef struct dcm_map:
+        uint8_t *data
+        void *base
+        uint64_t base_length
+
+    int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length,
+                     dcm_map *map, dcm_error *err)
+    void dcm_file_unmap(dcm_map *map)
+
+    enum:
+        DCM_EXPLICIT_LE
+        DCM_BIG
+        DCM_IMPLICIT
+
+    ctypedef struct dcm_span:
+        const char *p
+        uint64_t n
+
+    dcm_span dcm_trim_right(const char *p, uint64_t n)
+    dcm_span dcm_trim(const char *p, uint64_t n)
+    int dcm_next_component(dcm_span *rest, dcm_span *out)
+    int dcm_parse_float(dcm_span s, double *out)
+    int dcm_parse_int(dcm_span s, int64_t *out)
+    int64_t dcm_load_int(const uint8_t *p, int unit, int big)
+    uint64_t dcm_load_uint(const uint8_t *p, int unit, int big)
+    double dcm_load_float(const uint8_t *p, int unit, int big)
+
+    enum:
+        DCM_ROW_IMPLICIT
+        DCM_ROW_BIG
+        DCM_ROW_UNDEFINED
+        DCM_ROW_TRUNCATED
+        DCM_ROW_FRAGMENTS
+        DCM_ROW_ITEMS
+        DCM_ROW_INNER_IMPLICIT
+        DCM_ROW_DELIMITED
+
+    ctypedef struct dcm_row:
+        uint64_t offset, length
+        uint32_t tag
+        uint8_t vr, header
+        uint16_t flags
+
+    ctypedef struct dcm_frame:
+        pass
+
+    ctypedef struct dcm_index:
+        dcm_row *rows
+        uint64_t count, capacity
+        dcm_issue *issues
+        uint64_t n_issues, cap_issues
+        uint64_t begin, end, pos
+        uint64_t need_offset, need_length
+        uint32_t stop, last, depth_limit
+        uint8_t encoding, flat, need_transient, done, unsorted
+        uint16_t *depth
+        uint32_t *next
+
+    void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end,
+                         int encoding, uint32_t stop, int flat)
+    int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err)
+    int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
+                       dcm_error *err)
+    const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag)
+    void dcm_index_free(dcm_index *ix)
+
+    ctypedef struct dcm_item:
+        uint64_t offset, length
+        uint8_t encoding, flags
+
+    int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
+                  dcm_item **items, uint64_t *capacity, uint64_t *count,
+                  dcm_error *err)
+
+    ctypedef struct dcm_part10:
+        dcm_index meta, data
+        uint64_t total, data_begin
+        char transfer_syntax[68]
+        uint8_t encoding, preamble, deflated, force, state
+        uint32_t stop
+        uint64_t first_read
+
+    void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop,
+                          int force)
+    int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
+                       uint64_t *length, int *transient, dcm_error *err)
+    int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
+                        dcm_error *err)
+    void dcm_part10_free(dcm_part10 *p)

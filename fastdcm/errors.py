@@ -1,0 +1,133 @@
+"""Exceptions and issues.
+
+An exception says that something could not be done; an issue says that
+something damaged or odd was read all the same. Both carry the dashed name of
+a code of the C core ("not-dicom", "truncated-value") and where it happened.
+"""
+
+import os
+
+
+class DicomError(Exception):
+    """Base of every error that fastdcm raises for bad input.
+
+    Attributes
+    ----------
+    text : str
+        What is wrong, in words.
+    code : str
+        The name of the code, "" when there is none.
+    offset : int or None
+        Position in bytes in the file, or in the inflated data set of a
+        deflated file.
+    path : str
+        The element at fault, as in "(0040,0275)[0].(0008,0100)", or "".
+    filename : str, bytes or None
+    errno : int or None
+        The system's error number, when the system refused something.
+    """
+
+    def __init__(self, text="", code="", offset=None, path="", filename=None,
+                 errno=None):
+        # OSError, a base of some subclasses, reads its arguments in its own
+        # way: so set them here, where pickle finds them.
+        self.args = (text, code, offset, path, filename, errno)
+        self.text = text
+        self.code = code
+        self.offset = offset
+        self.path = path
+        self.filename = filename
+        self.errno = errno
+
+    def __str__(self):
+        line = self.text
+        if self.errno:
+            line += f" ({os.strerror(self.errno)})"
+        where = []
+        if self.path:
+            where.append(f"element {self.path}")
+        if self.offset is not None:
+            where.append(f"byte {self.offset}")
+        if self.filename is not None:
+            where.append(f"file {os.fspath(self.filename)!r}")
+        return f"{line}: {', '.join(where)}" if where else line
+
+
+class InvalidDicomError(DicomError):
+    """What was to be read is not DICOM."""
+
+    def __init__(self, text="The specified file is not a valid DICOM file.",
+                 *args, **kwargs):
+        super().__init__(text, *args, **kwargs)
+
+
+class FileChangedError(DicomError):
+    """A file shrank or was replaced while values were still to be read."""
+
+
+class FileAccessError(DicomError, OSError):
+    """A file cannot be opened or read. Also an OSError, as open() raises."""
+
+
+class MissingFileError(FileAccessError, FileNotFoundError):
+    """There is no such file. Also a FileNotFoundError, as open() raises."""
+
+
+_CLASSES = {
+    "not-dicom": InvalidDicomError,
+    "empty": InvalidDicomError,
+    "changed": FileChangedError,
+    "open": FileAccessError,
+    "read": FileAccessError,
+    "walk": FileAccessError,
+    "not-regular": FileAccessError,
+}
+
+
+def error_for(code, text, offset=None, path="", filename=None, errno=None):
+    """The exception, not raised, of the class that fits a code's name."""
+    cls = _CLASSES.get(code, DicomError)
+    if cls is FileAccessError and errno == 2:  # ENOENT everywhere
+        cls = MissingFileError
+    return cls(text, code, offset, path, filename, errno or None)
+
+
+class Issue(tuple):
+    """A repair made while reading: ``(code, path, offset, what)``.
+
+    code : str, as "truncated-value"; path : str, as in DicomError; offset :
+    int, in bytes; what : str, what was found and done. Compares, hashes and
+    unpacks as that tuple.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, code, path, offset, what):
+        return tuple.__new__(cls, (code, path, offset, what))
+
+    def __getnewargs__(self):
+        return tuple(self)
+
+    @property
+    def code(self):
+        return self[0]
+
+    @property
+    def path(self):
+        return self[1]
+
+    @property
+    def offset(self):
+        return self[2]
+
+    @property
+    def what(self):
+        return self[3]
+
+    def __repr__(self):
+        return "Issue(code={!r}, path={!r}, offset={!r}, what={!r})".format(*self)
+
+    def __str__(self):
+        code, path, offset, what = self
+        place = f"{path} at byte {offset}" if path else f"byte {offset}"
+        return f"{code}: {place}: {what}"

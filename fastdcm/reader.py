@@ -1,0 +1,53 @@
+"""dcmread."""
+
+from fastdcm._core import File, open_part10
+from fastdcm._dictionary import tag_number
+from fastdcm._flat import read_level
+from fastdcm.dataset import Dataset
+from fastdcm.errors import DicomError
+
+_BEFORE_PIXELS = 0x7FE00007  # (7FE0,0008) is Float Pixel Data
+
+
+def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
+            specific_tags=None, *, charset=None, strict=False):
+    """Reads a DICOM file: its header now, its values when they are asked for.
+
+    Parameters
+    ----------
+    source : str, bytes or os.PathLike path, a file object with ``read``,
+        ``seek`` and ``tell``, or bytes.
+    defer_size : ignored: every value is deferred until it is asked for.
+    stop_before_pixels : bool
+        Leave out pixel data and what follows it.
+    force : bool
+        Read bytes that do not look like DICOM. A data set without preamble
+        or file meta information that does is read without.
+    specific_tags : list of tags or keywords to keep; the character set is
+        kept too.
+    charset : str or list of str
+        A Specific Character Set to use in place of the one in the file.
+    strict : bool
+        Enter every level and raise at the first repair instead of noting it
+        in ``Dataset.issues``.
+
+    Returns a Dataset. Raises InvalidDicomError for what is not DICOM,
+    FileNotFoundError and OSError (both also DicomError) where the system
+    refuses, DicomError for the rest.
+    """
+    file = File(source)
+    tags = None
+    stop = 0xFFFFFFFF
+    if stop_before_pixels:
+        stop = _BEFORE_PIXELS
+    if specific_tags is not None:
+        tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
+        stop = min(stop, max(tags))
+    index = open_part10(file, stop, force)
+    ds = read_level(Dataset, file, index, charset, tags)
+    ds._source = file
+    if strict:
+        ds.check_all()
+        for issue in ds.issues:
+            raise DicomError(issue.what, issue.code, issue.offset, issue.path, file.path)
+    return ds

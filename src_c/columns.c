@@ -1,0 +1,869 @@
+/* columns.c: files to rows of columns.
+ *
+ * A row is written level by level: the sorted rows of an index are merged with
+ * the sorted wants of a plan, and every want appends exactly one entry to each
+ * column under it, null when there is nothing. So a row can be undone by
+ * cutting the columns back to the rows before it, which is how a row is written
+ * again after Python has helped with its text. */
+#include "header.h"
+
+#include <string.h>
+
+enum { FIXED_PATH, FIXED_SIZE, FIXED_MTIME, FIXED_SYNTAX, FIXED_COUNT };
+enum { PIXEL_OFFSET, PIXEL_LENGTH, PIXEL_FRAMES, PIXEL_COUNT };
+
+/* How text is encoded: what C does itself, and what it asks for. */
+enum { TEXT_LATIN, TEXT_UTF8, TEXT_OTHER, TEXT_UNKNOWN };
+
+/* One data set on the way from the file to a wanted value. */
+typedef struct scope {
+    const struct scope *parent;
+    const dcm_index *index;
+    uint64_t charset, charset_length;
+    int text;
+} scope;
+
+typedef struct work {
+    dcm_columns *c;
+    const dcm_plan *plan;
+    dcm_reader *r;
+    dcm_error err;
+} work;
+
+/* ------------------------------------------------------------ columns --- */
+
+static int is_varying(const dcm_column *c, unsigned at) {
+    return at < c->lists || c->type == DCM_COLUMN_TEXT || c->type == DCM_COLUMN_BYTES;
+}
+
+static int layer_grow(dcm_column *c, unsigned at, uint64_t count) {
+    dcm_layer *l = c->layers + at;
+    uint64_t valid = l->capacity, ends = l->capacity;
+    if (count < 64) count = 64;
+    int code = dcm_grow((void **)&l->valid, &valid, count, 1);
+    if (!code && is_varying(c, at)) {
+        int first = !l->ends;
+        code = dcm_grow((void **)&l->ends, &ends, valid, sizeof *l->ends);
+        if (!code && first) l->ends[0] = 0;
+    }
+    if (!code) l->capacity = valid;
+    return code;
+}
+
+/* One more entry of a layer. Room for an end more than entries is kept. */
+static inline int push(dcm_column *c, unsigned at, int valid) {
+    dcm_layer *l = c->layers + at;
+    if (l->count + 2 > l->capacity) {
+        int code = layer_grow(c, at, l->count + 2);
+        if (code) return code;
+    }
+    l->valid[l->count++] = (uint8_t)valid;
+    if (at < c->lists) l->ends[l->count] = (int32_t)c->layers[at + 1].count;
+    else if (l->ends) l->ends[l->count] = (int32_t)c->used;
+    return DCM_OK;
+}
+
+static inline int data_room(dcm_column *c, uint64_t n) {
+    if (c->used + n <= c->capacity) return DCM_OK;
+    if (c->used + n > INT32_MAX) return DCM_E_TOO_LARGE;
+    return dcm_grow((void **)&c->data, &c->capacity, c->used + n, 1);
+}
+
+static inline int put_number(dcm_column *c, const void *value, int valid) {
+    int code = data_room(c, 8);
+    if (code) return code;
+    memcpy(c->data + c->used, value, 8);
+    c->used += 8;
+    return push(c, c->lists, valid);
+}
+
+static inline int put_bytes(dcm_column *c, const void *p, uint64_t n) {
+    int code = data_room(c, n);
+    if (code) return code;
+    if (n) memcpy(c->data + c->used, p, (size_t)n);
+    c->used += n;
+    return push(c, c->lists, 1);
+}
+
+static int put_null(dcm_column *c, unsigned at) {
+    static const uint64_t zero;
+    return at < c->lists || is_varying(c, at) ? push(c, at, 0) : put_number(c, &zero, 0);
+}
+
+int dcm_column_null(dcm_column *c, unsigned at, uint64_t count) {
+    int code = DCM_OK;
+    for (uint64_t i = 0; i < count && !code; i++) code = put_null(c, at);
+    return code;
+}
+
+int dcm_column_list(dcm_column *c, unsigned at) { return push(c, at, 1); }
+
+int dcm_column_text(dcm_column *c, const char *p, uint64_t n) {
+    return put_bytes(c, p, n);
+}
+
+int dcm_column_int(dcm_column *c, int64_t value) { return put_number(c, &value, 1); }
+
+static void column_cut(dcm_column *c, uint64_t rows) {
+    for (unsigned at = 0; at <= c->lists; at++) {
+        dcm_layer *l = c->layers + at;
+        if (rows > l->count) return;
+        l->count = rows;
+        if (is_varying(c, at)) rows = l->ends ? (uint64_t)l->ends[rows] : 0;
+        else rows *= 8;
+    }
+    c->used = rows;
+}
+
+void dcm_column_free(dcm_column *c) {
+    for (unsigned at = 0; at <= DCM_COLUMN_LISTS; at++) {
+        dcm_free(c->layers[at].valid);
+        dcm_free(c->layers[at].ends);
+    }
+    dcm_free(c->data);
+    memset(c, 0, sizeof *c);
+}
+
+static int column_join(dcm_column *c, const dcm_column *from) {
+    int code = data_room(c, from->used);
+    for (unsigned at = 0; !code && at <= c->lists; at++) {
+        dcm_layer *l = c->layers + at;
+        const dcm_layer *f = from->layers + at;
+        uint64_t base = at < c->lists ? c->layers[at + 1].count : c->used;
+        if (l->count + f->count + 2 > l->capacity)
+            code = layer_grow(c, at, l->count + f->count + 2);
+        if (code || !f->count) continue;
+        memcpy(l->valid + l->count, f->valid, (size_t)f->count);
+        if (is_varying(c, at))
+            for (uint64_t i = 1; i <= f->count; i++)
+                l->ends[l->count + i] = (int32_t)(f->ends[i] + (int64_t)base);
+        l->count += f->count;
+    }
+    if (code) return code;
+    if (from->used) memcpy(c->data + c->used, from->data, (size_t)from->used);
+    c->used += from->used;
+    return DCM_OK;
+}
+
+/* Bytes of 0 and 1 to bits, in place, the first lowest; how many are 0. */
+static uint64_t pack_bits(uint8_t *valid, uint64_t count) {
+    uint64_t ones = 0;
+    for (uint64_t i = 0; i < count; i += 8) {
+        uint64_t n = count - i < 8 ? count - i : 8;
+        unsigned byte = 0;
+        for (uint64_t j = 0; j < n; j++) {
+            byte |= (unsigned)valid[i + j] << j;
+            ones += valid[i + j];
+        }
+        valid[i / 8] = (uint8_t)byte;
+    }
+    return count - ones;
+}
+
+int dcm_column_seal(dcm_column *c) {
+    for (unsigned at = 0; at <= c->lists; at++) {
+        dcm_layer *l = c->layers + at;
+        int code = l->capacity ? DCM_OK : layer_grow(c, at, 1);
+        if (code) return code;
+        l->nulls = pack_bits(l->valid, l->count);
+    }
+    return c->data ? DCM_OK : data_room(c, 1);
+}
+
+int dcm_columns_init(dcm_columns *c, const dcm_plan *plan) {
+    memset(c, 0, sizeof *c);
+    c->columns = dcm_alloc(plan->n_columns * sizeof *c->columns);
+    if (!c->columns) return DCM_E_MEMORY;
+    memcpy(c->columns, plan->columns, plan->n_columns * sizeof *c->columns);
+    c->n_columns = plan->n_columns;
+    return DCM_OK;
+}
+
+void dcm_columns_free(dcm_columns *c) {
+    for (uint32_t i = 0; i < c->n_columns; i++) dcm_column_free(c->columns + i);
+    dcm_free(c->columns);
+    dcm_free(c->errors);
+    dcm_free(c->issues);
+    memset(c, 0, sizeof *c);
+}
+
+uint64_t dcm_columns_fill(const dcm_columns *c) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < c->n_columns; i++) {
+        const dcm_column *column = c->columns + i;
+        if (column->used > most) most = column->used;
+        for (unsigned at = 0; at <= column->lists; at++)
+            if (column->layers[at].count > most) most = column->layers[at].count;
+    }
+    return most;
+}
+
+int dcm_columns_join(dcm_columns *c, const dcm_columns *from) {
+    if (dcm_columns_fill(c) + dcm_columns_fill(from) > INT32_MAX / 2 && c->rows)
+        return DCM_E_TOO_LARGE;
+    int code = dcm_grow((void **)&c->errors, &c->cap_errors,
+                        c->n_errors + from->n_errors, sizeof *c->errors);
+    if (!code)
+        code = dcm_grow((void **)&c->issues, &c->cap_issues,
+                        c->n_issues + from->n_issues, sizeof *c->issues);
+    for (uint32_t i = 0; !code && i < c->n_columns; i++)
+        code = column_join(c->columns + i, from->columns + i);
+    if (code) return code;
+    for (uint64_t i = 0; i < from->n_errors; i++) {
+        c->errors[c->n_errors] = from->errors[i];
+        c->errors[c->n_errors++].row += c->rows;
+    }
+    for (uint64_t i = 0; i < from->n_issues; i++) {
+        c->issues[c->n_issues] = from->issues[i];
+        c->issues[c->n_issues++].row += c->rows;
+    }
+    c->rows += from->rows;
+    return DCM_OK;
+}
+
+/* ------------------------------------------------------------- values --- */
+
+static int add_issue(work *w, uint32_t code, uint64_t offset, uint32_t tag) {
+    dcm_columns *c = w->c;
+    int failed = dcm_grow((void **)&c->issues, &c->cap_issues, c->n_issues + 1,
+                          sizeof *c->issues);
+    if (failed) return failed;
+    c->issues[c->n_issues++] = (dcm_row_issue){c->rows, {code, tag, offset}};
+    return DCM_OK;
+}
+
+static int add_issues(work *w, const dcm_index *ix) {
+    int code = DCM_OK;
+    for (uint64_t i = 0; i < ix->n_issues && !code; i++)
+        code = add_issue(w, ix->issues[i].code, ix->issues[i].offset, ix->issues[i].tag);
+    return code;
+}
+
+/* A value, or an item's header, that may have to be read first. */
+static int bytes_at(work *w, uint64_t offset, uint64_t length, const uint8_t **p) {
+    dcm_reader *r = w->r;
+    *p = dcm_bytes_at(r->stream, offset, length);
+    if (*p || !length) return DCM_OK;
+    if (r->stream != &r->bytes) /* all of it is in memory: this cannot be */
+        return dcm_fail(&w->err, DCM_E_CHANGED, offset, 0);
+    int code = dcm_file_fill(&r->file, &r->bytes, offset, length, 0, 0, &w->err);
+    if (code) return code;
+    *p = dcm_bytes_at(r->stream, offset, length);
+    return *p ? DCM_OK : dcm_fail(&w->err, DCM_E_CHANGED, offset, 0);
+}
+
+/* Anything but plain ASCII: bytes above it, and what switches sets (ESC, SO,
+ * SI). Eight bytes at a time: x - 1 & ~x has the high bit of a zero byte. */
+static int is_special(const uint8_t *p, uint64_t n) {
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t found = 0;
+    for (; n >= 8; p += 8, n -= 8) {
+        uint64_t v, escape, shift;
+        memcpy(&v, p, 8);
+        escape = v ^ ones * 0x1B;
+        shift = (v | ones) ^ ones * 0x0F;
+        found |= (v | ((escape - ones) & ~escape) | ((shift - ones) & ~shift)) & high;
+    }
+    for (; n; p++, n--)
+        found |= (uint64_t)((*p & 0x80) || *p == 0x1B || (*p | 1) == 0x0F);
+    return found != 0;
+}
+
+/* UTF-8 as RFC 3629 has it: shortest form, no surrogates, to U+10FFFF. */
+static int is_utf8(const uint8_t *p, uint64_t n) {
+    const uint8_t *end = p + n;
+    while (p < end) {
+        unsigned c = *p++, more, low = 0x80, high = 0xBF;
+        if (c < 0x80) continue;
+        if (c >= 0xC2 && c <= 0xDF) more = 1;
+        else if (c >= 0xE0 && c <= 0xEF) more = 2;
+        else if (c >= 0xF0 && c <= 0xF4) more = 3;
+        else return 0;
+        if (c == 0xE0) low = 0xA0;
+        if (c == 0xED) high = 0x9F;
+        if (c == 0xF0) low = 0x90;
+        if (c == 0xF4) high = 0x8F;
+        if ((uint64_t)(end - p) < more) return 0;
+        for (; more; more--, low = 0x80, high = 0xBF)
+            if (*p < low || *p > high) return 0;
+            else p++;
+    }
+    return 1;
+}
+
+/* One text to UTF-8. */
+static int put_text(dcm_column *c, const char *p, uint64_t n, int latin) {
+    if (!latin) return put_bytes(c, p, n);
+    int code = data_room(c, 2 * n);
+    if (code) return code;
+    uint8_t *to = c->data + c->used;
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t b = (uint8_t)p[i];
+        if (b < 0x80) {
+            *to++ = b;
+        } else {
+            *to++ = (uint8_t)(0xC0 | b >> 6);
+            *to++ = (uint8_t)(0x80 | (b & 0x3F));
+        }
+    }
+    c->used = (uint64_t)(to - c->data);
+    return push(c, c->lists, 1);
+}
+
+/* Asks for a value's text, or takes the answer of an earlier time. 1: it is
+ * there, 0: it is not (yet). */
+static int answered(work *w, const scope *s, const dcm_row *row, uint8_t vr,
+                    dcm_span *text, int *code) {
+    dcm_reader *r = w->r;
+    for (uint64_t i = 0; i < r->n_asks; i++) {
+        const dcm_ask *a = r->asks + i;
+        if (a->offset != row->offset || a->stream != r->stream || !a->done) continue;
+        if (a->issue) *code = add_issue(w, a->issue, row->offset - row->header, row->tag);
+        text->p = a->text;
+        text->n = a->text_length;
+        return a->text != NULL;
+    }
+    *code = dcm_grow((void **)&r->asks, &r->cap_asks, r->n_asks + 1, sizeof *r->asks);
+    if (!*code)
+        r->asks[r->n_asks++] = (dcm_ask){
+            r->stream, row->offset, row->length, s->charset, s->charset_length, NULL, 0, 0,
+            vr, (uint8_t)((row->flags & DCM_ROW_BIG) != 0), 0};
+    return 0;
+}
+
+static dcm_span trim_text(dcm_span s, int kind) {
+    if (kind == DCM_KIND_UI) return dcm_trim(s.p, s.n);
+    if (kind == DCM_KIND_PN)
+        while (s.n && s.p[s.n - 1] == '=') s.n--; /* empty groups at the end */
+    return kind == DCM_KIND_STRING ? dcm_trim_right(s.p, s.n) : s;
+}
+
+static int unfit(work *w, dcm_column *c, unsigned at, const dcm_row *row) {
+    int code = add_issue(w, DCM_I_UNFIT, row->offset - row->header, row->tag);
+    return code ? code : put_null(c, at);
+}
+
+static int value_text(work *w, const scope *s, dcm_column *c, unsigned at,
+                      const dcm_row *row, uint8_t vr, const uint8_t *p) {
+    static const char hex[] = "0123456789abcdef";
+    const dcm_vr_row *v = dcm_vr_rows + vr;
+    dcm_span all = {(const char *)p, row->length}, one;
+    int special = is_special(p, row->length), kind = v->kind, code = DCM_OK;
+    if (kind == DCM_KIND_AT) {
+        if (row->length % 4 || (row->length > 4 && !c->many)) return DCM_E_LAST;
+        for (uint64_t i = 0; i < row->length && !code; i += 4) {
+            uint32_t tag = dcm_tag(p + i, row->flags & DCM_ROW_BIG);
+            char text[8];
+            for (int j = 0; j < 8; j++) text[j] = hex[tag >> (28 - 4 * j) & 15];
+            code = put_bytes(c, text, 8);
+        }
+        return code || !c->many ? code : push(c, at, 1);
+    }
+    if (kind == DCM_KIND_INT || kind == DCM_KIND_UINT || kind == DCM_KIND_FLOAT) {
+        if (!answered(w, s, row, vr, &all, &code)) return code ? code : put_null(c, at);
+        special = 0;
+        kind = DCM_KIND_TEXT;
+    } else if (kind == DCM_KIND_BYTES || kind == DCM_KIND_NONE) {
+        /* unknown to everybody: text when it looks like nothing else */
+        all = dcm_trim_right(all.p, all.n);
+        for (uint64_t i = 0; i < all.n; i++)
+            if ((uint8_t)all.p[i] < 0x20 || (uint8_t)all.p[i] > 0x7E)
+                return unfit(w, c, at, row);
+        kind = DCM_KIND_TEXT;
+    } else if (v->charset && (special || s->text == TEXT_UNKNOWN)) {
+        int escape = memchr(p, 0x1B, (size_t)row->length) != NULL;
+        if (s->text != TEXT_LATIN || escape) {
+            if ((s->text != TEXT_UTF8 || escape || !is_utf8(p, row->length)) &&
+                !answered(w, s, row, vr, &all, &code))
+                return code ? code : put_null(c, at);
+            special = 0; /* UTF-8 already */
+        }
+    }
+    if (code) return code;
+    if (vr == DCM_VR_AE) kind = DCM_KIND_UI; /* trimmed at both ends */
+    all = dcm_trim_right(all.p, all.n);
+    if (!c->many || kind == DCM_KIND_PARAGRAPH) {
+        one = trim_text(all, kind);
+        code = put_text(c, one.p, one.n, special);
+    } else {
+        while (!code && dcm_next_component(&all, &one)) {
+            one = trim_text(one, kind);
+            code = put_text(c, one.p, one.n, special);
+        }
+    }
+    return code || !c->many ? code : push(c, at, 1);
+}
+
+/* An integer that a double holds, as an integer. */
+static int whole(double d, int64_t *out) {
+    if (!(d >= -9223372036854775808.0 && d < 9223372036854775808.0)) return 0;
+    *out = (int64_t)d;
+    return (double)*out == d;
+}
+
+static int number_of_text(dcm_column *c, dcm_span s, void *out) {
+    double d;
+    if (c->type == DCM_COLUMN_FLOAT) {
+        if (!dcm_parse_float(s, &d)) return 0;
+        memcpy(out, &d, 8);
+        return 1;
+    }
+    int64_t i; /* also IS "3.0" and a DS */
+    if (!dcm_parse_int(s, &i) && !(dcm_parse_float(s, &d) && whole(d, &i))) return 0;
+    if (c->type == DCM_COLUMN_UINT && i < 0) return 0;
+    memcpy(out, &i, 8);
+    return 1;
+}
+
+static int number_of_bytes(dcm_column *c, const uint8_t *p, const dcm_vr_row *v,
+                           int big, void *out) {
+    double d = 0;
+    int64_t i = 0;
+    if (v->kind == DCM_KIND_FLOAT) {
+        d = dcm_load_float(p, v->unit, big);
+        if (c->type != DCM_COLUMN_FLOAT && !whole(d, &i)) return 0;
+    } else {
+        i = v->kind == DCM_KIND_INT ? dcm_load_int(p, v->unit, big)
+                                    : (int64_t)dcm_load_uint(p, v->unit, big);
+        int beyond = v->kind == DCM_KIND_UINT && i < 0;
+        if (c->type == DCM_COLUMN_INT && beyond) return 0;
+        if (c->type == DCM_COLUMN_UINT && i < 0 && !beyond) return 0;
+        d = beyond ? (double)(uint64_t)i : (double)i;
+    }
+    if (c->type == DCM_COLUMN_FLOAT) memcpy(out, &d, 8);
+    else memcpy(out, &i, 8);
+    return 1;
+}
+
+static int value_number(work *w, const dcm_want *want, dcm_column *c, unsigned at,
+                        const dcm_row *row, uint8_t vr, const uint8_t *p) {
+    const dcm_vr_row *v = dcm_vr_rows + vr;
+    const uint64_t header = row->offset - row->header;
+    uint64_t number = 0;
+    int code = DCM_OK;
+    switch (v->kind) {
+    case DCM_KIND_TEXT: case DCM_KIND_STRING: case DCM_KIND_PARAGRAPH:
+    case DCM_KIND_IS: case DCM_KIND_DS: {
+        dcm_span rest = {(const char *)p, row->length}, one = rest;
+        while (!code && (!c->many || dcm_next_component(&rest, &one))) {
+            int ok = number_of_text(c, one, &number);
+            if (!ok && dcm_trim(one.p, one.n).n) {
+                if (!c->many && memchr(p, '\\', (size_t)row->length)) return DCM_E_LAST;
+                code = add_issue(w, DCM_I_BAD_NUMBER, header, row->tag);
+            }
+            if (!code) code = put_number(c, &number, ok);
+            if (!c->many) break;
+        }
+        break;
+    }
+    case DCM_KIND_INT: case DCM_KIND_UINT: case DCM_KIND_FLOAT:
+        if (row->length % v->unit) {
+            code = add_issue(w, DCM_I_VALUE_LENGTH, header, row->tag);
+            return code ? code : put_null(c, at);
+        }
+        if (!c->many && row->length > v->unit) return DCM_E_LAST;
+        for (uint64_t i = 0; i < row->length && !code; i += v->unit) {
+            int ok = number_of_bytes(c, p + i, v, row->flags & DCM_ROW_BIG, &number);
+            if (ok && !i && want->unsigned_first && v->kind == DCM_KIND_INT)
+                number &= 0xFFFF;
+            if (!ok) code = add_issue(w, DCM_I_UNFIT, header, row->tag);
+            if (!code) code = put_number(c, &number, ok);
+        }
+        break;
+    default:
+        return DCM_E_LAST;
+    }
+    return code || !c->many ? code : push(c, at, 1);
+}
+
+/* US or SS: PixelRepresentation of this data set, or one around it, tells. */
+static uint8_t signed_or_not(work *w, const scope *s) {
+    for (; s; s = s->parent) {
+        const dcm_row *row = dcm_index_find(s->index, 0x00280103);
+        const uint8_t *p;
+        if (!row || row->length != 2 || bytes_at(w, row->offset, 2, &p)) continue;
+        return dcm_u16(p, row->flags & DCM_ROW_BIG) ? DCM_VR_SS : DCM_VR_US;
+    }
+    return DCM_VR_US;
+}
+
+/* One element's value. The helpers return DCM_E_LAST for a value that is none
+ * for this column, before they append anything but entries that are cut. */
+static int value(work *w, const scope *s, const dcm_want *want, const dcm_row *row,
+                 unsigned at) {
+    dcm_column *c = w->c->columns + want->column;
+    uint8_t vr = row->vr;
+    if ((vr == DCM_VR_UN || vr == DCM_VR_NONE) && want->vr) vr = want->vr;
+    if (vr == DCM_VR_US_SS) vr = signed_or_not(w, s);
+    if (vr == DCM_VR_SQ || row->flags & DCM_ROW_ITEMS) return unfit(w, c, at, row);
+    if (!row->length) {
+        if (c->many) return push(c, at, 1);
+        return is_varying(c, at) ? push(c, at, 1) : put_null(c, at);
+    }
+    if (row->length > (c->type == DCM_COLUMN_BYTES ? DCM_BYTES_LIMIT : DCM_TEXT_LIMIT))
+        return unfit(w, c, at, row);
+    const uint8_t *p;
+    int code = bytes_at(w, row->offset, row->length, &p);
+    if (code) return code;
+    uint64_t used = c->used, count = c->layers[c->lists].count;
+    if (c->type == DCM_COLUMN_BYTES) code = put_bytes(c, p, row->length);
+    else if (c->type == DCM_COLUMN_TEXT) code = value_text(w, s, c, at, row, vr, p);
+    else code = value_number(w, want, c, at, row, vr, p);
+    if (code == DCM_E_LAST || code == DCM_E_TOO_LARGE) {
+        c->used = used;
+        c->layers[c->lists].count = count;
+        code = unfit(w, c, at, row);
+    }
+    return code;
+}
+
+/* ------------------------------------------------------------- levels --- */
+
+/* One entry, null or a list that ends here, in every column under a want. */
+static int push_under(work *w, const dcm_want *want, unsigned at, int valid) {
+    if (want->column >= 0) {
+        dcm_column *c = w->c->columns + want->column;
+        return valid ? push(c, at, 1) : put_null(c, at);
+    }
+    const dcm_level *level = w->plan->levels + want->level;
+    const dcm_want *inner = w->plan->wants + level->first;
+    int code = DCM_OK;
+    for (uint32_t i = level->count + level->private_count; i && !code; i--)
+        code = push_under(w, inner++, at, valid);
+    return code;
+}
+
+static int read_level(work *w, const dcm_level *level, const scope *s,
+                      unsigned depth, unsigned at);
+
+static int read_item(work *w, const dcm_want *want, const scope *parent,
+                     uint64_t offset, uint64_t end, int encoding, unsigned depth,
+                     unsigned at) {
+    dcm_reader *r = w->r;
+    dcm_index *ix = &r->levels[depth].index;
+    const dcm_level *level = w->plan->levels + want->level;
+    dcm_index_start(ix, offset, end, encoding, level->stop, 0);
+    int code = r->stream == &r->bytes
+                   ? dcm_index_read(ix, &r->bytes, &r->file, &w->err)
+                   : dcm_index_run(ix, r->stream, &w->err);
+    if (!code) code = add_issues(w, ix);
+    if (code) return code;
+    scope inner = {parent, ix, parent->charset, parent->charset_length, parent->text};
+    return read_level(w, level, &inner, depth + 1, at);
+}
+
+/* The first item alone, without its sequence: of 12,000 frames, one. */
+static int read_first_item(work *w, const dcm_want *want, const scope *s,
+                           const dcm_row *row, int encoding, unsigned depth,
+                           unsigned at) {
+    const uint8_t *p = NULL;
+    uint64_t n = row->length < 14 ? row->length : 14;
+    int code = bytes_at(w, row->offset, n, &p);
+    if (code) return code;
+    if (n < 8 || dcm_tag(p, encoding & DCM_BIG) != DCM_ITEM)
+        return push_under(w, want, at, 0);
+    uint64_t begin = row->offset + 8, room = row->length - 8;
+    uint32_t length = dcm_u32(p + 4, encoding & DCM_BIG);
+    if (length < room) room = length; /* undefined: the delimiter ends it */
+    encoding = dcm_item_encoding(p + 8, n - 8 < room ? n - 8 : room, encoding);
+    return read_item(w, want, s, begin, begin + room, encoding, depth, at);
+}
+
+static int sequence(work *w, const dcm_want *want, const scope *s,
+                    const dcm_row *row, unsigned depth, unsigned at) {
+    int code;
+    uint8_t vr = row->vr;
+    if ((vr == DCM_VR_UN || vr == DCM_VR_NONE) && (want->vr == DCM_VR_SQ || !want->vr))
+        vr = DCM_VR_SQ;
+    if (vr != DCM_VR_SQ && !(row->flags & DCM_ROW_ITEMS)) {
+        code = add_issue(w, DCM_I_UNFIT, row->offset - row->header, row->tag);
+        return code ? code : push_under(w, want, at, 0);
+    }
+    dcm_row inside = *row;
+    if (row->vr == DCM_VR_UN && !(row->flags & DCM_ROW_UNDEFINED)) {
+        /* PS3.5 6.2.2: what was put into UN is implicit VR little endian */
+        inside.flags |= DCM_ROW_INNER_IMPLICIT;
+    }
+    int encoding = (inside.flags & DCM_ROW_BIG ? DCM_BIG : 0) |
+                   (inside.flags & DCM_ROW_IMPLICIT ? DCM_IMPLICIT : 0);
+    if (inside.flags & DCM_ROW_INNER_IMPLICIT) encoding = DCM_IMPLICIT;
+    if (want->item == 1)
+        return read_first_item(w, want, s, &inside, encoding, depth, at);
+    const uint8_t *p;
+    dcm_reader_level *l = w->r->levels + depth;
+    uint64_t count = 0;
+    code = bytes_at(w, row->offset, row->length, &p);
+    if (!code)
+        code = dcm_items(&inside, w->r->stream, &l->work, &l->items, &l->cap_items,
+                         &count, &w->err);
+    if (!code) code = add_issues(w, &l->work);
+    if (code) return code;
+    if (want->item) {
+        if (want->item > count) return push_under(w, want, at, 0);
+        const dcm_item *item = l->items + want->item - 1;
+        return read_item(w, want, s, item->offset, item->offset + item->length,
+                         item->encoding, depth, at);
+    }
+    for (uint64_t i = 0; i < count && !code; i++) {
+        const dcm_item *item = l->items + i;
+        code = read_item(w, want, s, item->offset, item->offset + item->length,
+                         item->encoding, depth, at + 1);
+    }
+    return code ? code : push_under(w, want, at, 1);
+}
+
+/* The element (gggg,xxee) of a creator's block, PS3.5 7.8.1. */
+static const dcm_row *find_private(work *w, const dcm_index *ix, const dcm_want *want) {
+    const uint32_t group = want->tag & 0xFFFF0000u;
+    const char *creator = w->plan->text + want->creator;
+    const dcm_row *row = ix->rows, *end = row + ix->count;
+    for (; row < end && row->tag <= (group | 0xFF); row++) {
+        const uint8_t *p;
+        if (row->tag < (group | 0x10) || row->length > 1024 ||
+            bytes_at(w, row->offset, row->length, &p))
+            continue;
+        dcm_span name = dcm_trim((const char *)p, row->length);
+        if (name.n != want->creator_length || memcmp(name.p, creator, (size_t)name.n))
+            continue;
+        const uint32_t tag = group | (row->tag & 0xFF) << 8 | (want->tag & 0xFF);
+        const dcm_row *found = dcm_index_find(ix, tag);
+        if (found) return found;
+    }
+    return NULL;
+}
+
+static int is_word(dcm_span s, const char *word) {
+    return s.n == strlen(word) && !memcmp(s.p, word, (size_t)s.n);
+}
+
+/* Specific Character Set, PS3.3 C.12.1.1.2; an item without one has that of
+ * the data set around it (PS3.5 7.5.3). */
+static int find_charset(work *w, scope *s) {
+    const uint8_t *p;
+    const dcm_row *row = dcm_index_find(s->index, 0x00080005);
+    if (!row) return DCM_OK;
+    if (row->length > 1024) return DCM_OK;
+    int code = bytes_at(w, row->offset, row->length, &p);
+    if (code) return code;
+    dcm_span name = dcm_trim((const char *)p, row->length);
+    s->charset = row->offset;
+    s->charset_length = row->length;
+    if (!name.n || is_word(name, "ISO_IR 100") || is_word(name, "ISO_IR 6"))
+        s->text = TEXT_LATIN;
+    else if (is_word(name, "ISO_IR 192"))
+        s->text = TEXT_UTF8;
+    else /* of the Standard's sets, ASCII is a part; of others nobody knows */
+        s->text = memchr("IG\\", *name.p, 3) ? TEXT_OTHER : TEXT_UNKNOWN;
+    return DCM_OK;
+}
+
+static int read_want(work *w, const dcm_want *want, const scope *s,
+                     const dcm_row *row, unsigned depth, unsigned at) {
+    if (!row) return push_under(w, want, at, 0);
+    return want->column >= 0 ? value(w, s, want, row, at)
+                             : sequence(w, want, s, row, depth, at);
+}
+
+/* depth: sequences around; at: lists around. */
+static int read_level(work *w, const dcm_level *level, const scope *outer,
+                      unsigned depth, unsigned at) {
+    scope s = *outer;
+    const dcm_want *want = w->plan->wants + level->first, *end = want + level->count;
+    const dcm_row *row = s.index->rows, *last = row + s.index->count;
+    int code = level->charset ? find_charset(w, &s) : DCM_OK;
+    for (; want < end && !code; want++) {
+        while (row < last && row->tag < want->tag) row++;
+        code = read_want(w, want, &s, row < last && row->tag == want->tag ? row : NULL,
+                         depth, at);
+    }
+    for (end += level->private_count; want < end && !code; want++)
+        code = read_want(w, want, &s, find_private(w, s.index, want), depth, at);
+    return code;
+}
+
+/* --------------------------------------------------------------- rows --- */
+
+/* Where the pixels are (PS3.3 C.7.6.3 and C.7.6.24), and how many frames. */
+static int put_pixels(work *w) {
+    static const uint32_t tags[] = {0x7FE00010, 0x7FE00008, 0x7FE00009};
+    const dcm_index *ix = &w->r->part10.data;
+    dcm_column *c = w->c->columns + w->c->n_columns - PIXEL_COUNT;
+    const dcm_row *row = NULL, *frames = dcm_index_find(ix, 0x00280008);
+    int64_t n = 1;
+    for (int i = 0; i < 3 && !row; i++) row = dcm_index_find(ix, tags[i]);
+    if (!row) {
+        int code = DCM_OK;
+        for (int i = 0; i < PIXEL_COUNT && !code; i++) code = put_null(c + i, 0);
+        return code;
+    }
+    const uint8_t *p;
+    if (frames && frames->length && frames->length < 64) {
+        int code = bytes_at(w, frames->offset, frames->length, &p);
+        if (code) return code;
+        dcm_span s = {(const char *)p, frames->length};
+        if (!dcm_parse_int(s, &n) || n < 1) n = 1;
+    }
+    int code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
+    if (!code) code = dcm_column_int(c + PIXEL_LENGTH, (int64_t)row->length);
+    return code ? code : dcm_column_int(c + PIXEL_FRAMES, n);
+}
+
+static void undo(work *w) {
+    for (uint32_t i = 0; i < w->c->n_columns; i++)
+        column_cut(w->c->columns + i, w->c->rows);
+    w->c->n_issues = w->r->issues_before;
+}
+
+static int put_wants(work *w) {
+    dcm_part10 *p = &w->r->part10;
+    const scope meta = {NULL, &p->meta, 0, 0, TEXT_LATIN};
+    const scope data = {NULL, &p->data, 0, 0, TEXT_LATIN};
+    const dcm_level *levels = w->plan->levels;
+    const dcm_bytes *stream = w->r->stream;
+    int code = add_issues(w, &p->meta);
+    if (!code) code = add_issues(w, &p->data);
+    if (!code && w->r->note.code)
+        code = add_issue(w, w->r->note.code, w->r->note.offset, w->r->note.tag);
+    w->r->stream = &w->r->bytes;
+    if (!code && levels[0].count) code = read_level(w, levels, &meta, 0, 0);
+    w->r->stream = stream;
+    if (!code) code = read_level(w, levels + 1, &data, 0, 0);
+    if (!code && w->plan->pixels) code = put_pixels(w);
+    return code;
+}
+
+/* Ends the row, in error or not, and lets go of the file. */
+static int finish(work *w, int failed) {
+    dcm_columns *c = w->c;
+    dcm_reader *r = w->r;
+    dcm_column *fixed = c->columns;
+    const char *syntax = r->part10.transfer_syntax;
+    int code = DCM_OK, opened = r->file.handle != -1;
+    r->state = 0;
+    r->n_asks = 0;
+    dcm_file_close(&r->file);
+    for (uint64_t i = 0; i < r->bytes.n_segments; i++)
+        r->bytes_read += r->bytes.segments[i].length;
+    if (failed) {
+        r->failed++;
+        undo(w);
+        if (w->plan->skip_errors) return DCM_OK;
+        code = dcm_grow((void **)&c->errors, &c->cap_errors, c->n_errors + 1,
+                        sizeof *c->errors);
+        for (uint32_t i = FIXED_COUNT; i < c->n_columns && !code; i++)
+            code = put_null(c->columns + i, 0);
+    }
+    if (!code) code = put_bytes(fixed + FIXED_PATH, r->shown.p, r->shown.n);
+    if (!code) code = opened ? dcm_column_int(fixed + FIXED_SIZE, (int64_t)r->file.size)
+                             : put_null(fixed + FIXED_SIZE, 0);
+    if (!code) code = opened ? dcm_column_int(fixed + FIXED_MTIME, r->file.mtime_ns)
+                             : put_null(fixed + FIXED_MTIME, 0);
+    if (!code) code = opened && *syntax
+                          ? put_text(fixed + FIXED_SYNTAX, syntax, strlen(syntax), 1)
+                          : put_null(fixed + FIXED_SYNTAX, 0);
+    if (code) return code;
+    if (failed) c->errors[c->n_errors++] = (dcm_row_error){c->rows, w->err};
+    c->rows++;
+    return DCM_OK;
+}
+
+/* Writes the row's values, asks for help, or ends it. */
+static int put_row(work *w) {
+    int code = put_wants(w);
+    if (code) {
+        if (w->err.code != code) dcm_fail(&w->err, code, w->err.offset, 0);
+        return finish(w, 1);
+    }
+    dcm_reader *r = w->r;
+    if (r->n_asks && !r->asks[r->n_asks - 1].done) {
+        undo(w);
+        r->state = DCM_READER_TEXT;
+        return DCM_NEED;
+    }
+    return finish(w, 0);
+}
+
+static void begin(work *w, dcm_columns *c, const dcm_plan *plan, dcm_reader *r) {
+    w->c = c;
+    w->plan = plan;
+    w->r = r;
+    memset(&w->err, 0, sizeof w->err);
+}
+
+int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                     dcm_span path, dcm_span shown) {
+    work w;
+    begin(&w, c, plan, r);
+    r->stream = &r->bytes;
+    r->shown = shown;
+    r->issues_before = c->n_issues;
+    r->n_asks = 0;
+    r->note.code = 0;
+    r->file.handle = -1;
+    r->part10.transfer_syntax[0] = 0;
+    dcm_bytes_reset(&r->bytes, 0);
+    if (dcm_grow((void **)&r->path, &r->cap_path, path.n + 1, 1)) return DCM_E_MEMORY;
+    memcpy(r->path, path.p, (size_t)path.n);
+    r->path[path.n] = 0;
+    if (strlen(r->path) != path.n) { /* no file has such a name */
+        dcm_fail(&w.err, DCM_E_OPEN, 0, 0);
+        return finish(&w, 1);
+    }
+    int code = dcm_file_open(&r->file, r->path, &w.err);
+    if (code) return finish(&w, 1);
+    if (r->random) dcm_file_random(&r->file);
+    dcm_bytes_reset(&r->bytes, r->file.size);
+    dcm_part10_start(&r->part10, r->file.size, plan->levels[1].stop, 0);
+    code = dcm_part10_read(&r->part10, &r->bytes, &r->file, &w.err);
+    if (code) return finish(&w, 1);
+    if (r->part10.deflated) {
+        r->state = DCM_READER_INFLATE;
+        return DCM_NEED;
+    }
+    return put_row(&w);
+}
+
+int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                       const dcm_error *failed) {
+    work w;
+    begin(&w, c, plan, r);
+    if (failed) {
+        w.err = *failed;
+        return finish(&w, 1);
+    }
+    if (r->state == DCM_READER_INFLATE) {
+        dcm_index *ix = &r->part10.data;
+        r->stream = &r->inflated;
+        dcm_index_start(ix, 0, r->inflated.total, r->part10.encoding,
+                        plan->levels[1].stop, 0);
+        if (dcm_index_run(ix, r->stream, &w.err)) return finish(&w, 1);
+    }
+    return put_row(&w);
+}
+
+int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                      dcm_span shown, const dcm_error *error) {
+    work w;
+    begin(&w, c, plan, r);
+    w.err = *error;
+    r->shown = shown;
+    r->issues_before = c->n_issues;
+    r->file.handle = -1;
+    dcm_bytes_reset(&r->bytes, 0);
+    return finish(&w, 1);
+}
+
+void dcm_reader_free(dcm_reader *r) {
+    for (unsigned i = 0; i < DCM_PATH_DEPTH; i++) {
+        dcm_index_free(&r->levels[i].index);
+        dcm_index_free(&r->levels[i].work);
+        dcm_free(r->levels[i].items);
+    }
+    if (r->state) dcm_file_close(&r->file); /* in the middle of a row */
+    dcm_bytes_free(&r->bytes);
+    dcm_bytes_free(&r->inflated);
+    dcm_part10_free(&r->part10);
+    dcm_free(r->asks);
+    dcm_free(r->path);
+    memset(r, 0, sizeof *r);
+}

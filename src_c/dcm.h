@@ -1,0 +1,627 @@
+/* dcm.h: the one contract of the C core.
+ *
+ * Floors (a file calls only floors below its own, or files to its left):
+ *   2  error.c arena.c vr.c dict.c rle.c pixel.c
+ *   3  file.c walk.c header.c value.c encode.c
+ *   4  index.c
+ *   5  part10.c frames.c columns.c
+ *
+ * Conventions
+ *   - A function that can fail returns a dcm_code (DCM_OK is 0) and fills the
+ *     caller's dcm_error. Nothing prints, logs, formats, exits or keeps a
+ *     global; so every function may be called from any thread, as long as two
+ *     threads do not share one argument that is not const.
+ *   - "Owner" says who frees. Whatever has an _init has a _free, and _free may
+ *     be called twice. A struct of all zero bytes is a valid, empty struct.
+ *   - Offsets and lengths are in bytes and 64 bits wide. Offsets are absolute
+ *     in their stream: the file, or the inflated data set of a deflated file.
+ */
+#ifndef DCM_H
+#define DCM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------ error.c --- */
+
+typedef enum dcm_code {
+    DCM_OK = 0,
+    DCM_NEED = 1, /* the index wants bytes that are not in memory: no error */
+
+    /* Errors: what was asked for could not be done. */
+    DCM_E_MEMORY = 16,    /* an allocation failed */
+    DCM_E_OPEN,           /* the file cannot be opened (sys = errno) */
+    DCM_E_READ,           /* the file cannot be read (sys = errno) */
+    DCM_E_NOT_REGULAR,    /* a directory, FIFO, socket or device */
+    DCM_E_EMPTY,          /* no bytes at all */
+    DCM_E_NOT_DICOM,      /* neither Part 10 nor a plausible data set */
+    DCM_E_CHANGED,        /* the file shrank or was replaced while in use */
+    DCM_E_DEPTH,          /* sequences nested deeper than the limit */
+    DCM_E_TOO_LARGE,      /* more elements than an index can hold */
+    DCM_E_DEFLATE,        /* the deflated data set is damaged */
+    DCM_E_INFLATE_LIMIT,  /* it inflates beyond every honest ratio */
+    DCM_E_WALK,           /* a directory cannot be listed (sys = errno) */
+    DCM_E_LAST,
+
+    /* Issues: repairs and oddities that did not stop the reading. */
+    DCM_I_NO_PREAMBLE = 64,    /* no 128 bytes + DICM at the start */
+    DCM_I_NO_META,             /* no file meta information (group 0002) */
+    DCM_I_META_ENCODING,       /* group 0002 is not explicit VR little endian */
+    DCM_I_META_LENGTH,         /* (0002,0000) does not tell the group's length */
+    DCM_I_NO_TRANSFER_SYNTAX,  /* (0002,0010) is missing: encoding was guessed */
+    DCM_I_UNKNOWN_TRANSFER_SYNTAX, /* not in PS3.5/PS3.6: encoding was guessed */
+    DCM_I_ENCODING,            /* the data set is not encoded as labelled */
+    DCM_I_TRUNCATED_HEADER,    /* the data ends inside an element header */
+    DCM_I_TRUNCATED_VALUE,     /* the value runs past its data set: cut */
+    DCM_I_UNCLOSED,            /* undefined length without its delimiter */
+    DCM_I_UNKNOWN_VR,          /* two capitals that are no VR of PS3.5 6.2 */
+    DCM_I_IMPLICIT_ELEMENT,    /* an implicit VR header among explicit ones */
+    DCM_I_OUT_OF_ORDER,        /* tags do not ascend */
+    DCM_I_DUPLICATE,           /* a tag stands twice: the last one counts */
+    DCM_I_STRAY_DELIMITER,     /* a delimiter or item where none belongs */
+    DCM_I_NOT_AN_ITEM,         /* a sequence holds something else: ended there */
+    DCM_I_ITEM_LENGTH,         /* an item runs past its sequence: cut */
+    DCM_I_FRAGMENTS,           /* fragments lie: the delimiter was searched */
+    DCM_I_PADDING,             /* zero bytes after the last element: ignored */
+    DCM_I_VALUE_LENGTH,        /* length no multiple of the VR's unit: bytes */
+    DCM_I_BAD_NUMBER,          /* IS or DS text that is not what its VR asks */
+    DCM_I_CHARSET,             /* a Specific Character Set nobody defined */
+    DCM_I_TEXT,                /* text its character set cannot decode */
+    DCM_I_MORE,                /* there were more issues than are kept */
+    DCM_I_LAST
+} dcm_code;
+
+typedef struct dcm_error {
+    int32_t code;     /* dcm_code */
+    int32_t sys;      /* errno or 0 */
+    uint64_t offset;  /* where in the stream */
+    uint32_t tag;     /* the element at fault, 0 when none */
+    uint32_t depth;   /* its nesting below the level that was indexed */
+} dcm_error;
+
+/* An issue: what was repaired, where. */
+typedef struct dcm_issue {
+    uint32_t code; /* DCM_I_... */
+    uint32_t tag;
+    uint64_t offset;
+} dcm_issue;
+
+/* Constant text, never NULL: "truncated-value"; "the value runs past ...". */
+const char *dcm_code_name(int code);
+const char *dcm_code_text(int code);
+
+/* Fills err (may be NULL) and returns code. */
+int dcm_fail(dcm_error *err, int code, uint64_t offset, uint32_t tag);
+
+/* ------------------------------------------------------------ arena.c --- */
+/* The only allocator. dcm_realloc(NULL, n) allocates. Each may return NULL. */
+
+void *dcm_alloc(size_t size);
+void *dcm_realloc(void *block, size_t size);
+void dcm_free(void *block);
+
+/* Grows *block so that it holds `count` elements of `size` bytes: at least
+ * doubles *capacity. DCM_OK or DCM_E_MEMORY (block and capacity unchanged). */
+int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size);
+
+#ifdef DCM_TEST_ALLOC
+/* Test builds only: allocation number `n` from now on fails (0: none). */
+void dcm_alloc_fail_at(int64_t n);
+int64_t dcm_alloc_live(void); /* blocks allocated and not yet freed */
+#endif
+
+/* --------------------------------------------------------------- vr.c --- */
+
+typedef enum dcm_vr {
+    DCM_VR_NONE = 0, /* not known (yet) */
+    DCM_VR_AE, DCM_VR_AS, DCM_VR_AT, DCM_VR_CS, DCM_VR_DA, DCM_VR_DS,
+    DCM_VR_DT, DCM_VR_FL, DCM_VR_FD, DCM_VR_IS, DCM_VR_LO, DCM_VR_LT,
+    DCM_VR_OB, DCM_VR_OD, DCM_VR_OF, DCM_VR_OL, DCM_VR_OV, DCM_VR_OW,
+    DCM_VR_PN, DCM_VR_SH, DCM_VR_SL, DCM_VR_SQ, DCM_VR_SS, DCM_VR_ST,
+    DCM_VR_SV, DCM_VR_TM, DCM_VR_UC, DCM_VR_UI, DCM_VR_UL, DCM_VR_UN,
+    DCM_VR_UR, DCM_VR_US, DCM_VR_UT, DCM_VR_UV,
+    /* Only in the dictionary of PS3.6; the data set decides which. */
+    DCM_VR_OB_OW, DCM_VR_US_SS, DCM_VR_US_OW, DCM_VR_US_SS_OW,
+    DCM_VR_COUNT
+} dcm_vr;
+
+typedef enum dcm_kind {
+    DCM_KIND_NONE = 0,
+    DCM_KIND_TEXT,   /* text in the default repertoire, split at backslashes */
+    DCM_KIND_STRING, /* text in the Specific Character Set, split */
+    DCM_KIND_PARAGRAPH, /* text never split (LT ST UT in the charset; UR not) */
+    DCM_KIND_PN,
+    DCM_KIND_UI,
+    DCM_KIND_IS,
+    DCM_KIND_DS,
+    DCM_KIND_INT,    /* signed binary integers of `unit` bytes */
+    DCM_KIND_UINT,   /* unsigned */
+    DCM_KIND_FLOAT,  /* IEEE 754 of `unit` bytes */
+    DCM_KIND_AT,
+    DCM_KIND_BYTES,  /* bytes, in words of `unit` */
+    DCM_KIND_SQ
+} dcm_kind;
+
+/* One row per VR (PS3.5 6.2 and 7.1.2). */
+typedef struct dcm_vr_row {
+    char name[16];       /* "PN", "US or SS" */
+    uint8_t kind;        /* dcm_kind */
+    uint8_t unit;        /* bytes per value or word; 1 for text */
+    uint8_t long_form;   /* 1: explicit VR header of 12 bytes, 32-bit length */
+    uint8_t charset;     /* 1: Specific Character Set applies */
+    char pad;            /* pad byte to even length: ' ' or 0 */
+} dcm_vr_row;
+
+extern const dcm_vr_row dcm_vr_rows[DCM_VR_COUNT];
+
+/* dcm_vr of two capitals by [c0 - 'A'][c1 - 'A'], DCM_VR_NONE when none. */
+extern const uint8_t dcm_vr_of_letters[26][26];
+
+/* The VR of a name of two letters or of a dictionary's ("US or SS"). */
+int dcm_vr_from_name(const char *name, size_t length);
+
+/* ------------------------------------------------------------- dict.c --- */
+/* PS3.6 as generated into dict_table.h. */
+
+typedef struct dcm_dict_row {
+    uint32_t tag;
+    const char *keyword; /* "" for the few elements without one */
+    const char *name;
+    const char *vm;      /* "1", "1-n", "3" ... */
+    uint8_t vr;          /* dcm_vr */
+    uint8_t retired;
+} dcm_dict_row;
+
+/* DCM_OK and *out filled, or DCM_NEED (1) when the tag is not in PS3.6.
+ * Repeating groups (50xx, 60xx, ...) are found. Private tags are not. */
+int dcm_dict_find(uint32_t tag, dcm_dict_row *out);
+
+/* Only the VR, as fast as can be; DCM_VR_NONE when the tag is not in PS3.6.
+ * (gggg,0000) is UL, a private creator (odd group, 0010-00FF) is LO. */
+uint8_t dcm_dict_vr(uint32_t tag);
+
+/* The tag of a keyword, 0 when there is none ((0000,0000) has no user). */
+uint32_t dcm_dict_tag(const char *keyword, size_t length);
+
+/* Number of rows, and the i-th in ascending order of tag. */
+uint32_t dcm_dict_count(void);
+void dcm_dict_at(uint32_t i, dcm_dict_row *out);
+
+/* A private element by its creator: DCM_OK or DCM_NEED. keyword is "". */
+int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
+                     dcm_dict_row *out);
+
+/* ------------------------------------------------------------- file.c --- */
+
+/* Bytes of a stream that are in memory: a few segments in one buffer. A
+ * pointer into it is good until the next dcm_bytes_ call that is not _at. */
+typedef struct dcm_segment {
+    uint64_t offset; /* of its first byte in the stream */
+    uint64_t length;
+    uint64_t at;     /* of its first byte in data */
+} dcm_segment;
+
+typedef struct dcm_bytes {
+    uint8_t *data;
+    uint64_t used, capacity;
+    uint64_t total;  /* size of the whole stream */
+    dcm_segment *segments; /* ascending offsets, no overlap */
+    uint64_t n_segments, cap_segments;
+    uint8_t borrowed;  /* data belongs to somebody else: never freed or grown */
+    uint8_t transient; /* the last segment may be replaced by the next */
+} dcm_bytes;
+
+/* All of a stream that somebody else keeps alive. */
+int dcm_bytes_borrow(dcm_bytes *b, const void *data, uint64_t length);
+/* An empty stream of `total` bytes, memory kept for reuse. */
+void dcm_bytes_reset(dcm_bytes *b, uint64_t total);
+/* Room for `length` bytes at `offset` (which no segment covers); the caller
+ * writes *room and then calls _commit with what it got. */
+int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room);
+int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
+                     int transient);
+/* The bytes [offset, offset + length), NULL when not all in one segment. */
+const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
+                            uint64_t length);
+/* How many bytes from offset are in memory, contiguously; *p set when any. */
+uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset,
+                       const uint8_t **p);
+/* Gives back what no segment uses (after reading, before keeping it long). */
+void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep);
+void dcm_bytes_free(dcm_bytes *b);
+
+typedef struct dcm_file {
+    intptr_t handle;    /* descriptor or HANDLE; -1 when closed */
+    uint64_t size;
+    int64_t mtime_ns;   /* since the epoch */
+    uint64_t device, inode;
+} dcm_file;
+
+/* The only opener. path is UTF-8 on Windows, bytes elsewhere. Refuses what is
+ * not a regular file without blocking on it. */
+int dcm_file_open(dcm_file *f, const char *path, dcm_error *err);
+void dcm_file_close(dcm_file *f);
+/* Exactly `length` bytes, or DCM_E_CHANGED when the file ends before, or
+ * DCM_E_READ. Several threads may read one file. */
+int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
+                  void *into, dcm_error *err);
+/* Tells the system that reads will be few and scattered. */
+void dcm_file_random(const dcm_file *f);
+/* Reads so that `length` bytes at `offset` are in b, and `ahead` more when
+ * they are cheap. */
+int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset,
+                  uint64_t length, uint64_t ahead, int transient,
+                  dcm_error *err);
+
+typedef struct dcm_map {
+    uint8_t *data;      /* the byte at `offset`, as asked for */
+    void *base;         /* what the system gave */
+    uint64_t base_length;
+} dcm_map;
+
+/* A private, writeable (copy-on-write) mapping of [offset, offset+length). */
+int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length,
+                 dcm_map *map, dcm_error *err);
+void dcm_file_unmap(dcm_map *map);
+
+/* ----------------------------------------------------------- header.c --- */
+
+/* How elements are encoded: a set of bits. */
+enum {
+    DCM_EXPLICIT_LE = 0,
+    DCM_BIG = 1,
+    DCM_IMPLICIT = 2
+};
+
+/* What the first bytes of a data set look like: the stated encoding when
+ * plausible, else the first other one that is, else -1. p holds n bytes of a
+ * data set of `remaining` bytes. A lenient caller asks about one header, a
+ * caller with no other evidence (no DICM) asks for `headers` in a row. */
+int dcm_encoding_guess(const uint8_t *p, uint64_t n, uint64_t remaining,
+                       int stated, int headers);
+
+/* ------------------------------------------------------------ value.c --- */
+/* Text and numbers inside a value; independent of locale. */
+
+typedef struct dcm_span {
+    const char *p;
+    uint64_t n;
+} dcm_span;
+
+/* Without trailing spaces and NULs. */
+dcm_span dcm_trim_right(const char *p, uint64_t n);
+/* Without leading and trailing white space (as str.strip of ASCII) and
+ * trailing NULs. */
+dcm_span dcm_trim(const char *p, uint64_t n);
+/* Takes the next component up to a backslash from *rest; 0 when none left.
+ * Start with rest->p set; an empty value has one empty component. */
+int dcm_next_component(dcm_span *rest, dcm_span *out);
+
+/* One decimal number as Python's float() reads it (no underscores, ASCII
+ * only), correctly rounded. 1 when the whole span is a number, else 0. */
+int dcm_parse_float(dcm_span s, double *out);
+/* One integer, optional sign, leading and trailing blanks: 1 or 0 (also when
+ * beyond 64 bits). */
+int dcm_parse_int(dcm_span s, int64_t *out);
+
+/* The i-th binary value of a kind INT/UINT/FLOAT VR; big: big endian. */
+int64_t dcm_load_int(const uint8_t *p, int unit, int big);
+uint64_t dcm_load_uint(const uint8_t *p, int unit, int big);
+double dcm_load_float(const uint8_t *p, int unit, int big);
+
+/* ------------------------------------------------------------ index.c --- */
+
+enum {
+    DCM_ROW_IMPLICIT = 1,   /* its own header was implicit VR */
+    DCM_ROW_BIG = 2,        /* big endian */
+    DCM_ROW_UNDEFINED = 4,  /* undefined length: `length` is the resolved one,
+                               without the delimiter that closes it */
+    DCM_ROW_TRUNCATED = 8,  /* value cut at the end of its data set */
+    DCM_ROW_FRAGMENTS = 16, /* value is item-framed fragments (PS3.5 A.4) */
+    DCM_ROW_ITEMS = 32,     /* value is a sequence of items, whatever its VR */
+    DCM_ROW_INNER_IMPLICIT = 64, /* its items are implicit VR LE (CP-246) */
+    DCM_ROW_DELIMITED = 128 /* 8 bytes of delimiter follow the value */
+};
+
+/* One element of one level, 24 bytes. The header starts at offset - header. */
+typedef struct dcm_row {
+    uint64_t offset;  /* of the value */
+    uint64_t length;  /* of the value, resolved */
+    uint32_t tag;
+    uint8_t vr;       /* dcm_vr; implicit: from the dictionary, NONE if not */
+    uint8_t header;   /* bytes of the header: 8 or 12 */
+    uint16_t flags;   /* DCM_ROW_... */
+} dcm_row;
+
+/* One open sequence, item or run of fragments on the index's own stack. */
+typedef struct dcm_frame {
+    uint64_t start;   /* of its value */
+    uint64_t end;     /* its own, or when of undefined length its holder's */
+    uint32_t tag;     /* of the sequence */
+    uint32_t row;     /* the row that its end completes, UINT32_MAX: none */
+    uint32_t last;    /* last tag seen in it */
+    uint8_t kind;
+    uint8_t encoding; /* of the elements inside */
+    uint8_t defined;  /* 1: of defined length */
+} dcm_frame;
+
+#define DCM_DEPTH_LIMIT 128
+
+/* The rows of one data set level (or, flat, of all levels in one pass, items
+ * as rows of tag FFFE,E000). Never reads: asks by DCM_NEED. */
+typedef struct dcm_index {
+    dcm_row *rows;      /* sorted by tag, one per tag, after DCM_OK (a flat
+                           index keeps the order of the stream) */
+    uint64_t count, capacity;
+    dcm_issue *issues;
+    uint64_t n_issues, cap_issues;
+    uint64_t begin, end, pos;   /* the level's span; where reading stands */
+    uint64_t closed;            /* where the last undefined length ended */
+    uint64_t need_offset, need_length; /* after DCM_NEED */
+    uint32_t from, stop; /* stop before the first tag outside [from, stop] */
+    uint32_t last;      /* last tag seen */
+    uint32_t depth_limit;
+    uint8_t encoding;
+    uint8_t flat;
+    uint8_t need_transient; /* those bytes are looked at once only */
+    uint8_t done;       /* 1: complete, 2: stopped at `stop` */
+    uint8_t unsorted;       /* flat: some level's tags do not ascend */
+    /* the walk through undefined lengths, between calls */
+    dcm_frame *stack;
+    uint64_t sp, cap_stack;
+    uint16_t *depth;    /* flat only: nesting of each row */
+    uint32_t *next;     /* flat only: row after this one's whole content */
+    uint64_t cap_depth, cap_next;
+} dcm_index;
+
+/* Prepares for the level [begin, end); keeps memory of an earlier use. */
+void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end,
+                     int encoding, uint32_t stop, int flat);
+/* DCM_OK, DCM_NEED (read need_length at need_offset, call again) or error. */
+int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err);
+/* Same, reading from f as needed. */
+int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
+                   dcm_error *err);
+const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag);
+int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag);
+void dcm_index_free(dcm_index *ix);
+
+/* One item of a sequence: its header at *pos in [.., end). */
+typedef struct dcm_item {
+    uint64_t offset;  /* of its first element */
+    uint64_t length;  /* resolved */
+    uint8_t encoding; /* of its elements */
+    uint8_t flags;    /* DCM_ROW_UNDEFINED, DCM_ROW_TRUNCATED */
+} dcm_item;
+
+/* The items of a row with DCM_ROW_ITEMS (or of a value to be taken as such):
+ * a list in *items (grown with dcm_grow, owner: the caller), *count of them.
+ * `work` is a scratch index for walking items of undefined length; issues are
+ * left in it. All bytes of the value must be in b, or DCM_NEED. */
+int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
+              dcm_item **items, uint64_t *capacity, uint64_t *count,
+              dcm_error *err);
+
+/* ----------------------------------------------------------- part10.c --- */
+
+typedef struct dcm_part10 {
+    dcm_index meta;     /* group 0002 (empty when there is none) */
+    dcm_index data;     /* the data set (not started when deflated) */
+    uint64_t total, data_begin;
+    char transfer_syntax[68]; /* as it stands, without padding; "" if none */
+    uint8_t encoding;   /* of the data set, as found */
+    uint8_t preamble;   /* 1: 128 bytes + DICM are there */
+    uint8_t deflated;   /* data_begin starts a deflate stream */
+    uint8_t force;      /* set before: accept implausible bytes */
+    uint8_t state;
+    uint32_t stop;
+    uint64_t first_read; /* adaptive size of the first read, kept by caller */
+} dcm_part10;
+
+/* Prepares for one stream; keeps memory. `stop` as in dcm_index. */
+void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop, int force);
+/* DCM_OK, DCM_NEED (need in *offset, *length, *transient) or error. After
+ * DCM_OK with p->deflated the caller inflates and runs p->data itself. */
+int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
+                   uint64_t *length, int *transient, dcm_error *err);
+/* Same, reading from f as needed: the whole of a header scan. */
+int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
+                    dcm_error *err);
+void dcm_part10_free(dcm_part10 *p);
+
+/* ------------------------------------------------------------- walk.c --- */
+
+struct dcm_walk_level;
+
+/* The files under a folder, in byte order of their paths. Links are followed,
+ * but not into a folder that is being walked. Memory: the names of one folder
+ * and of those above it. */
+typedef struct dcm_walk {
+    char *path;      /* of the entry at hand, closed by NUL */
+    uint64_t length, cap_path;
+    struct dcm_walk_level *levels;
+    uint64_t n_levels, cap_levels;
+    uint8_t recursive, started;
+} dcm_walk;
+
+/* Prepares for a folder; keeps memory of an earlier use. */
+int dcm_walk_start(dcm_walk *w, const char *root, int recursive,
+                   dcm_error *err);
+/* DCM_OK: path is the next entry that is no folder. DCM_NEED: there is none.
+ * DCM_E_WALK: path is a folder that could not be listed, or not to its end,
+ * or (sys = ELOOP) that holds itself; the walk goes on with the next call. */
+int dcm_walk_next(dcm_walk *w, dcm_error *err);
+void dcm_walk_free(dcm_walk *w);
+
+/* ---------------------------------------------------------- columns.c --- */
+/* Files to rows of columns, laid out as Arrow wants its buffers but for the
+ * validity, which is a byte per entry until the column is sealed. */
+
+typedef enum dcm_column_type {
+    DCM_COLUMN_TEXT, /* UTF-8 */
+    DCM_COLUMN_BYTES,
+    DCM_COLUMN_INT,  /* int64_t */
+    DCM_COLUMN_UINT, /* uint64_t */
+    DCM_COLUMN_FLOAT /* double */
+} dcm_column_type;
+
+/* An issue of a column: too many values, too long, or of a kind that the type
+ * of the column cannot hold. The value is null. */
+#define DCM_I_UNFIT DCM_I_LAST
+
+#define DCM_COLUMN_LISTS 4   /* lists around a value, at most */
+#define DCM_PATH_DEPTH 16    /* sequences around a value, at most */
+#define DCM_TEXT_LIMIT (16u << 20)  /* a longer text is null and an issue */
+#define DCM_BYTES_LIMIT (64u << 10) /* so are longer bytes */
+
+/* A list level, or (the last one) the values. Of lists, text and bytes entry i
+ * is [ends[i], ends[i + 1]) of what lies below. */
+typedef struct dcm_layer {
+    uint8_t *valid;
+    int32_t *ends;
+    uint64_t count, capacity;
+    uint64_t nulls; /* once sealed */
+} dcm_layer;
+
+typedef struct dcm_column {
+    uint8_t type;  /* dcm_column_type */
+    uint8_t lists; /* how many: layers[lists] are the values */
+    uint8_t many;  /* 1: the last list holds the values of one element */
+    dcm_layer layers[DCM_COLUMN_LISTS + 1];
+    uint8_t *data;
+    uint64_t used, capacity; /* bytes of data */
+} dcm_column;
+
+/* A wanted element: a value for a column, or a sequence to look into. */
+typedef struct dcm_want {
+    uint32_t tag;      /* with a creator: gggg00ee, its block left open */
+    uint32_t creator;  /* offset into plan->text */
+    uint32_t creator_length; /* 0: the tag is whole */
+    int32_t column;    /* -1: a sequence */
+    uint32_t level;    /* of a sequence: the level inside */
+    uint32_t item;     /* of a sequence: which, from 1; 0: all of them */
+    uint8_t vr;        /* of the dictionary, or DCM_VR_NONE */
+    uint8_t unsigned_first; /* a LUT descriptor: PS3.3 C.11.1.1.1 */
+} dcm_want;
+
+/* What is wanted of one data set. */
+typedef struct dcm_level {
+    uint32_t first, count;  /* wants without a creator, ascending tags */
+    uint32_t private_count; /* those with one, behind them */
+    uint32_t stop;          /* the last tag to be looked at */
+    uint8_t charset;        /* 1: Specific Character Set matters */
+} dcm_level;
+
+/* A request: read only, shared by threads, owned by the caller. Columns: 0 to
+ * 3 are path, size, mtime_ns, transfer_syntax, then those of the wants, then,
+ * with `pixels`, pixel_offset, pixel_length, frames. */
+typedef struct dcm_plan {
+    const dcm_want *wants;
+    const dcm_level *levels; /* 0: file meta information, 1: data set */
+    const char *text;
+    const dcm_column *columns; /* type, lists, many of each; no memory */
+    uint32_t n_columns;
+    uint8_t pixels;
+    uint8_t skip_errors; /* a file in error leaves no row */
+} dcm_plan;
+
+typedef struct dcm_row_error {
+    uint64_t row;
+    dcm_error error;
+} dcm_row_error;
+
+typedef struct dcm_row_issue {
+    uint64_t row;
+    dcm_issue issue;
+} dcm_row_issue;
+
+typedef struct dcm_columns {
+    dcm_column *columns;
+    uint32_t n_columns;
+    uint64_t rows;
+    dcm_row_error *errors; /* ascending rows */
+    uint64_t n_errors, cap_errors;
+    dcm_row_issue *issues; /* ascending rows */
+    uint64_t n_issues, cap_issues;
+} dcm_columns;
+
+/* A value that wants Python's help to become text: one in a rarer character
+ * set, or a number where the column is text. The caller sets `done`, and text
+ * unless there is none. */
+typedef struct dcm_ask {
+    const dcm_bytes *stream;
+    uint64_t offset, length;  /* of the value in it */
+    uint64_t charset, charset_length; /* of the Specific Character Set */
+    const char *text;         /* UTF-8, alive until the row is done */
+    uint64_t text_length;
+    uint32_t issue;           /* 0 or DCM_I_... */
+    uint8_t vr, big;
+    uint8_t done;
+} dcm_ask;
+
+typedef struct dcm_reader_level {
+    dcm_index index, work;
+    dcm_item *items;
+    uint64_t cap_items;
+} dcm_reader_level;
+
+/* What one worker keeps from file to file. */
+typedef struct dcm_reader {
+    dcm_file file;
+    dcm_bytes bytes, inflated;
+    const dcm_bytes *stream;  /* bytes or inflated: what offsets count in */
+    dcm_part10 part10;
+    dcm_reader_level levels[DCM_PATH_DEPTH];
+    dcm_span shown;           /* the path as its column gives it */
+    char *path;
+    uint64_t cap_path;
+    dcm_ask *asks;            /* of the row at hand */
+    uint64_t n_asks, cap_asks;
+    dcm_issue note;           /* of inflating, set by the caller; code 0: none */
+    uint64_t issues_before;
+    uint64_t bytes_read, failed; /* sums over all files */
+    uint8_t random;           /* set before: advise the system of jumps */
+    uint8_t state;
+} dcm_reader;
+
+enum { DCM_READER_INFLATE = 1, DCM_READER_TEXT = 2 };
+
+int dcm_columns_init(dcm_columns *c, const dcm_plan *plan);
+/* One file becomes one row, also when it cannot be read. DCM_OK, DCM_NEED or
+ * DCM_E_MEMORY. After DCM_NEED the caller helps, then calls _resume:
+ *   state INFLATE: inflates file from part10.data_begin into `inflated`;
+ *   state TEXT: answers every ask that is not done.
+ * path and shown must live until then. */
+int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                     dcm_span path, dcm_span shown);
+/* failed: NULL, or why there was no help: the row's error. */
+int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                       const dcm_error *failed);
+/* The row of a path whose error is known already. */
+int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                      dcm_span shown, const dcm_error *error);
+/* Bytes of the fullest buffer: rows must stop well below 2 GiB. */
+uint64_t dcm_columns_fill(const dcm_columns *c);
+/* Appends the rows of `from`. DCM_E_TOO_LARGE when offsets of 32 bits do not
+ * reach (then nothing was appended), DCM_E_MEMORY. */
+int dcm_columns_join(dcm_columns *c, const dcm_columns *from);
+void dcm_columns_free(dcm_columns *c);
+void dcm_reader_free(dcm_reader *r);
+
+/* The same for a column on its own; `at` is the layer. */
+int dcm_column_null(dcm_column *c, unsigned at, uint64_t count);
+int dcm_column_list(dcm_column *c, unsigned at);
+int dcm_column_text(dcm_column *c, const char *p, uint64_t n);
+int dcm_column_int(dcm_column *c, int64_t value);
+/* Validity becomes bits, the first lowest: nothing can be appended any more. */
+int dcm_column_seal(dcm_column *c);
+void dcm_column_free(dcm_column *c);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

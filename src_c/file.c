@@ -1,0 +1,356 @@
+/* file.c: the only opener. Positioned reads, private maps, and the bytes of a
+ * stream that are in memory. */
+#if !defined(_WIN32)
+#define _FILE_OFFSET_BITS 64
+#if defined(__linux__)
+#define _GNU_SOURCE
+#elif defined(__APPLE__)
+#define _DARWIN_C_SOURCE
+#endif
+#endif
+
+#include "dcm.h"
+
+#include <errno.h>
+#include <string.h>
+
+#ifdef _WIN32
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+#else
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#endif
+
+/* ----------------------------------------------------- bytes in memory --- */
+
+int dcm_bytes_borrow(dcm_bytes *b, const void *data, uint64_t length) {
+    memset(b, 0, sizeof *b);
+    int code = dcm_grow((void **)&b->segments, &b->cap_segments, 1,
+                        sizeof *b->segments);
+    if (code) return code;
+    b->data = (uint8_t *)data;
+    b->used = b->capacity = b->total = length;
+    b->segments[0].offset = b->segments[0].at = 0;
+    b->segments[0].length = length;
+    b->n_segments = 1;
+    b->borrowed = 1;
+    return DCM_OK;
+}
+
+void dcm_bytes_reset(dcm_bytes *b, uint64_t total) {
+    b->used = 0;
+    b->n_segments = 0;
+    b->transient = 0;
+    b->total = total;
+}
+
+int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room) {
+    if (b->borrowed) return DCM_E_MEMORY;
+    if (b->transient) {
+        b->used = b->segments[--b->n_segments].at;
+        b->transient = 0;
+    }
+    if (length > UINT64_MAX - b->used) return DCM_E_MEMORY;
+    int code = dcm_grow((void **)&b->data, &b->capacity, b->used + length, 1);
+    if (code) return code;
+    *room = b->data + b->used;
+    return DCM_OK;
+}
+
+int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
+                     int transient) {
+    dcm_segment *last = b->n_segments ? b->segments + b->n_segments - 1 : NULL;
+    if (last && !transient && last->offset + last->length == offset) {
+        last->length += length;
+    } else {
+        int code = dcm_grow((void **)&b->segments, &b->cap_segments,
+                            b->n_segments + 1, sizeof *b->segments);
+        if (code) return code;
+        last = b->segments + b->n_segments++;
+        last->offset = offset;
+        last->length = length;
+        last->at = b->used;
+        b->transient = (uint8_t)(transient != 0);
+    }
+    b->used += length;
+    return DCM_OK;
+}
+
+uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset, const uint8_t **p) {
+    uint64_t low = 0, high = b->n_segments;
+    while (low < high) { /* the last segment that begins at or before offset */
+        uint64_t middle = low + (high - low) / 2;
+        if (b->segments[middle].offset <= offset) low = middle + 1;
+        else high = middle;
+    }
+    if (!low) return 0;
+    const dcm_segment *s = b->segments + low - 1;
+    uint64_t into = offset - s->offset;
+    if (into >= s->length) return 0;
+    *p = b->data + s->at + into;
+    return s->length - into;
+}
+
+const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
+                            uint64_t length) {
+    const uint8_t *p = NULL;
+    return dcm_bytes_run(b, offset, &p) >= length ? p : NULL;
+}
+
+void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep) {
+    if (b->borrowed) return;
+    if (b->transient) {
+        b->used = b->segments[--b->n_segments].at;
+        b->transient = 0;
+    }
+    if (b->n_segments) {
+        dcm_segment *s = b->segments + b->n_segments - 1;
+        if (keep > s->offset && keep - s->offset < s->length) {
+            s->length = keep - s->offset;
+            b->used = s->at + s->length;
+        }
+    }
+    if (b->used < b->capacity) {
+        void *got = dcm_realloc(b->data, (size_t)b->used);
+        if (!got) return; /* the larger block still serves */
+        b->data = got;
+        b->capacity = b->used;
+    }
+}
+
+void dcm_bytes_free(dcm_bytes *b) {
+    if (!b->borrowed) dcm_free(b->data);
+    dcm_free(b->segments);
+    memset(b, 0, sizeof *b);
+}
+
+/* -------------------------------------------------------------- files --- */
+
+static int fail_sys(dcm_error *err, int code, int sys, uint64_t offset) {
+    dcm_fail(err, code, offset, 0);
+    if (err) err->sys = sys;
+    return code;
+}
+
+#ifdef _WIN32
+
+static int sys_error(void) {
+    switch (GetLastError()) {
+    case ERROR_FILE_NOT_FOUND:
+    case ERROR_PATH_NOT_FOUND: return ENOENT;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_SHARING_VIOLATION: return EACCES;
+    case ERROR_TOO_MANY_OPEN_FILES: return EMFILE;
+    default: return EIO;
+    }
+}
+
+int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
+    f->handle = -1;
+    int n = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
+    wchar_t *wide = n > 0 ? dcm_alloc((size_t)n * sizeof *wide) : NULL;
+    if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
+    MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, n);
+    HANDLE h = CreateFileW(wide, GENERIC_READ,
+                           FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                           NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (h == INVALID_HANDLE_VALUE) {
+        DWORD attributes = GetFileAttributesW(wide);
+        int directory = attributes != INVALID_FILE_ATTRIBUTES &&
+                        (attributes & FILE_ATTRIBUTE_DIRECTORY);
+        dcm_free(wide);
+        return fail_sys(err, directory ? DCM_E_NOT_REGULAR : DCM_E_OPEN,
+                        sys_error(), 0);
+    }
+    dcm_free(wide);
+    BY_HANDLE_FILE_INFORMATION info;
+    if (GetFileType(h) != FILE_TYPE_DISK || !GetFileInformationByHandle(h, &info)) {
+        CloseHandle(h);
+        return dcm_fail(err, DCM_E_NOT_REGULAR, 0, 0);
+    }
+    f->handle = (intptr_t)h;
+    f->size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
+    f->device = info.dwVolumeSerialNumber;
+    f->inode = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
+    uint64_t ticks = (uint64_t)info.ftLastWriteTime.dwHighDateTime << 32 |
+                     info.ftLastWriteTime.dwLowDateTime;
+    f->mtime_ns = ((int64_t)ticks - 116444736000000000) * 100; /* from 1601 */
+    return DCM_OK;
+}
+
+void dcm_file_close(dcm_file *f) {
+    if (f->handle != -1) CloseHandle((HANDLE)f->handle);
+    f->handle = -1;
+}
+
+/* At most `length` bytes; *got of 0 is the end. 0 or errno. */
+static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
+                     void *into, uint64_t *got) {
+    OVERLAPPED at;
+    memset(&at, 0, sizeof at);
+    at.Offset = (DWORD)offset;
+    at.OffsetHigh = (DWORD)(offset >> 32);
+    DWORD n = 0, wanted = length > 1u << 30 ? 1u << 30 : (DWORD)length;
+    if (!ReadFile((HANDLE)f->handle, into, wanted, &n, &at) &&
+        GetLastError() != ERROR_HANDLE_EOF)
+        return sys_error();
+    *got = n;
+    return 0;
+}
+
+void dcm_file_random(const dcm_file *f) { (void)f; }
+
+static uint64_t map_granularity(void) {
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return info.dwAllocationGranularity;
+}
+
+static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length,
+                         int *sys) {
+    HANDLE section = CreateFileMappingW((HANDLE)f->handle, NULL, PAGE_WRITECOPY,
+                                        0, 0, NULL);
+    void *base = section ? MapViewOfFile(section, FILE_MAP_COPY,
+                                         (DWORD)(offset >> 32), (DWORD)offset,
+                                         (SIZE_T)length)
+                         : NULL;
+    if (!base) *sys = sys_error();
+    if (section) CloseHandle(section); /* the view keeps it alive */
+    return base;
+}
+
+void dcm_file_unmap(dcm_map *map) {
+    if (map->base) UnmapViewOfFile(map->base);
+    memset(map, 0, sizeof *map);
+}
+
+#else /* POSIX */
+
+int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
+    f->handle = -1;
+    int fd; /* O_NONBLOCK: a FIFO without a writer must not block us */
+    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        int code = errno == ENXIO || errno == EISDIR ? DCM_E_NOT_REGULAR : DCM_E_OPEN;
+        return fail_sys(err, code, errno, 0);
+    }
+    struct stat st;
+    if (fstat(fd, &st)) {
+        int sys = errno;
+        close(fd);
+        return fail_sys(err, DCM_E_OPEN, sys, 0);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return dcm_fail(err, DCM_E_NOT_REGULAR, 0, 0);
+    }
+    f->handle = fd;
+    f->size = (uint64_t)st.st_size;
+#ifdef __APPLE__
+    f->mtime_ns = (int64_t)st.st_mtimespec.tv_sec * 1000000000 + st.st_mtimespec.tv_nsec;
+#else
+    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+#endif
+    f->device = (uint64_t)st.st_dev;
+    f->inode = (uint64_t)st.st_ino;
+    return DCM_OK;
+}
+
+void dcm_file_close(dcm_file *f) {
+    if (f->handle >= 0) close((int)f->handle);
+    f->handle = -1;
+}
+
+static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
+                     void *into, uint64_t *got) {
+    ssize_t n; /* macOS refuses reads of 2 GiB and more */
+    size_t wanted = length > 1u << 30 ? (size_t)1 << 30 : (size_t)length;
+    do n = pread((int)f->handle, into, wanted, (off_t)offset);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return errno;
+    *got = (uint64_t)n;
+    return 0;
+}
+
+void dcm_file_random(const dcm_file *f) {
+#ifdef POSIX_FADV_RANDOM
+    (void)posix_fadvise((int)f->handle, 0, 0, POSIX_FADV_RANDOM);
+#else
+    (void)f;
+#endif
+}
+
+static uint64_t map_granularity(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
+
+static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length,
+                         int *sys) {
+    void *base = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_PRIVATE,
+                      (int)f->handle, (off_t)offset);
+    if (base != MAP_FAILED) return base;
+    *sys = errno;
+    return NULL;
+}
+
+void dcm_file_unmap(dcm_map *map) {
+    if (map->base) munmap(map->base, (size_t)map->base_length);
+    memset(map, 0, sizeof *map);
+}
+
+#endif
+
+int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
+                  void *into, dcm_error *err) {
+    uint8_t *p = into;
+    while (length) {
+        uint64_t got = 0;
+        int sys = read_some(f, offset, length, p, &got);
+        if (sys) return fail_sys(err, DCM_E_READ, sys, offset);
+        if (!got) return dcm_fail(err, DCM_E_CHANGED, offset, 0);
+        p += got;
+        offset += got;
+        length -= got;
+    }
+    return DCM_OK;
+}
+
+/* A gap of this size costs less to read than to jump. */
+#define GAP (64u << 10)
+
+int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset,
+                  uint64_t length, uint64_t ahead, int transient,
+                  dcm_error *err) {
+    if (offset > b->total || length > b->total - offset)
+        return dcm_fail(err, DCM_E_CHANGED, b->total, 0);
+    uint64_t start = offset, end = offset + length;
+    if (!transient && b->n_segments && !b->transient) {
+        const dcm_segment *last = b->segments + b->n_segments - 1;
+        uint64_t have = last->offset + last->length;
+        if (have <= offset ? offset - have <= GAP : last->offset <= offset)
+            start = have; /* go on where the last segment ends */
+    }
+    end = b->total - end > ahead ? end + ahead : b->total;
+    uint8_t *room;
+    int code = dcm_bytes_room(b, end - start, &room);
+    if (!code && (code = dcm_file_read(f, start, end - start, room, err))) return code;
+    if (!code) code = dcm_bytes_commit(b, start, end - start, transient);
+    return code ? dcm_fail(err, code, start, 0) : DCM_OK;
+}
+
+int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length,
+                 dcm_map *map, dcm_error *err) {
+    memset(map, 0, sizeof *map);
+    if (!length || offset > f->size || length > f->size - offset)
+        return dcm_fail(err, DCM_E_CHANGED, offset, 0);
+    uint64_t slack = offset % map_granularity();
+    if (length + slack > SIZE_MAX) return dcm_fail(err, DCM_E_MEMORY, offset, 0);
+    int sys = 0;
+    map->base = map_private(f, offset - slack, length + slack, &sys);
+    if (!map->base) return fail_sys(err, DCM_E_READ, sys, offset);
+    map->base_length = length + slack;
+    map->data = (uint8_t *)map->base + slack;
+    return DCM_OK;
+}

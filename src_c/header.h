@@ -1,0 +1,66 @@
+/* header.h: one element header, inlined into the loops that live on it. */
+#ifndef DCM_HEADER_H
+#define DCM_HEADER_H
+
+#include "dcm.h"
+#include "dcm_endian.h"
+
+#define DCM_ITEM 0xFFFEE000u
+#define DCM_ITEM_END 0xFFFEE00Du
+#define DCM_SEQUENCE_END 0xFFFEE0DDu
+#define DCM_UNDEFINED 0xFFFFFFFFu
+
+typedef struct dcm_header {
+    uint32_t tag;
+    uint32_t length; /* as it stands: DCM_UNDEFINED possible */
+    uint8_t vr;      /* dcm_vr; NONE for items and unknown implicit tags */
+    uint8_t size;    /* 8 or 12 */
+    uint8_t implicit;
+    uint8_t issue;   /* 0 or the DCM_I_ of an odd header */
+} dcm_header;
+
+static inline int dcm_is_letter(uint8_t c) { return c >= 'A' && c <= 'Z'; }
+
+/* A header whose two bytes of VR are none that PS3.5 6.2 knows. */
+void dcm_header_odd(const uint8_t *p, uint64_t left, int big, dcm_header *h);
+
+/* p holds 12 bytes, or all `left` (8 or more) bytes of the data set. 0 when
+ * the header itself is cut off (PS3.5 7.1.2 and 7.1.3). */
+static inline int dcm_header_read(const uint8_t *p, uint64_t left,
+                                  int encoding, dcm_header *h) {
+    const int big = encoding & DCM_BIG;
+    h->tag = dcm_tag(p, big);
+    h->issue = 0;
+    if (encoding & DCM_IMPLICIT || h->tag >> 16 == 0xFFFE) {
+        h->length = dcm_u32(p + 4, big);
+        h->vr = h->tag >> 16 == 0xFFFE ? (uint8_t)DCM_VR_NONE : dcm_dict_vr(h->tag);
+        h->size = 8;
+        h->implicit = 1;
+        return 1;
+    }
+    h->implicit = 0;
+    uint8_t c0 = (uint8_t)(p[4] - 'A'), c1 = (uint8_t)(p[5] - 'A');
+    h->vr = c0 < 26 && c1 < 26 ? dcm_vr_of_letters[c0][c1] : (uint8_t)DCM_VR_NONE;
+    if (h->vr == DCM_VR_NONE) {
+        dcm_header_odd(p, left, big, h);
+    } else if (dcm_vr_rows[h->vr].long_form) {
+        if (left < 12) return 0;
+        h->length = dcm_u32(p + 8, big);
+        h->size = 12;
+    } else {
+        h->length = dcm_u16(p + 6, big);
+        h->size = 8;
+    }
+    return 1;
+}
+
+/* The encoding of an item's elements, told by its first header: writers do
+ * put implicit VR items into explicit VR data sets, not the reverse. */
+static inline int dcm_item_encoding(const uint8_t *p, uint64_t n, int encoding) {
+    if (encoding & DCM_IMPLICIT || n < 6 || dcm_u16(p, encoding & DCM_BIG) == 0xFFFE)
+        return encoding;
+    return dcm_is_letter(p[4]) && dcm_is_letter(p[5]) ? encoding
+                                                       : encoding | DCM_IMPLICIT;
+}
+
+#endif

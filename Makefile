@@ -16,10 +16,36 @@ RELEASE := env -u FASTDCM_BUILD
 SOURCES := $(wildcard src_c/*.c src_c/*.h fastdcm/*.pyx fastdcm/*.pxd)
 FRAME := pyproject.toml setup.py
 
+# The sample data is what pydicom's wheel ships for its own tests.
+TABLE := build/sample.parquet
+define FIND
+import os, pydicom.data
+print(os.path.join(os.path.dirname(pydicom.data.__file__), "test_files"))
+endef
+define SHOW
+import os, sys
+from pyarrow import parquet
+names = ["path", "Modality", "PatientID", "SeriesNumber", "InstanceNumber", "Rows", "Columns", "error"]
+table = parquet.read_table(sys.argv[1])
+rows = table.select(names).slice(0, 400).to_pylist()[::40]
+for row in [dict(zip(names, names)), *rows]:
+    row["path"] = os.path.basename(row["path"])
+    print(*(str("" if row[name] is None else row[name])[:20].ljust(20 if name == "path" else 14) for name in names))
+print(f"... {table.num_rows} rows, {table.num_columns} columns: {sys.argv[1]}")
+endef
+export FIND SHOW
+
 .PHONY: build run test test-all bench clean
 
 run: build
-	@$(PY) .ci/sample.py build/sample.parquet
+	@mkdir -p build
+	@sample=$$($(PY) -c "$$FIND") && \
+	$(VENV)/bin/fastdcm scan "$$sample" -o $(TABLE) && \
+	$(PY) -c "$$SHOW" $(TABLE) && \
+	printf '\nNext:\n  %s\n  %s\n  %s\n' \
+	    "$(VENV)/bin/fastdcm summary $$sample" \
+	    "$(VENV)/bin/fastdcm dump $$sample/CT_small.dcm" \
+	    "$(VENV)/bin/fastdcm scan YOUR_FOLDER -o table.parquet"
 
 build: $(BUILT)
 

@@ -359,9 +359,9 @@ def fg12000(cache=CACHE):
 
     def write(folder):
         for undefined in (False, True):
-            header = multi_frame("SEG", SEG_STORAGE, GROUPS_SEG, seg_group, rows=64, bits=1,
+            header = multi_frame("SEG", SEG_STORAGE, GROUPS_SEG, seg_group, rows=16, bits=1,
                                  undefined=undefined)
-            size = 64 * 64 // 8 * GROUPS_SEG
+            size = 16 * 16 // 8 * GROUPS_SEG
             with open(folder / ("undefined.dcm" if undefined else "defined.dcm"), "wb") as file:
                 file.write(fill(whole(SEG_STORAGE, header, size), 0))
                 file.truncate(file.tell() + size)
@@ -372,6 +372,20 @@ def fg12000(cache=CACHE):
             _check(path, 14 * GROUPS_SEG + 56, NumberOfFrames=GROUPS_SEG)
 
     return _make(cache, "fg12000", write, check)
+
+
+def links(paths, count, cache=CACHE):
+    """A folder of `count` hard links to `paths`, 1,000 in a folder."""
+
+    def write(folder):
+        for number in range(count):
+            if number % 1000 == 0:
+                inner = folder / f"{number // 1000:04d}"
+                inner.mkdir()
+            os.link(paths[number % len(paths)], inner / f"{number:07d}.dcm")
+
+    first = _make(cache, f"links{count}of{len(paths)}", write, lambda made: None)[0]
+    return os.path.dirname(first)
 
 
 def main():

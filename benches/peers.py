@@ -9,6 +9,8 @@ ELEMENTS  how many elements were materialised, at all depths, without file meta
 PIXELS    the sum of all pixels
 """
 
+import os
+
 import dicomsdl
 import fastdicom
 import gdcm
@@ -147,8 +149,7 @@ def _dicomsdl_values(ds):
     for element in ds:
         count += 1
         if element.vr() == dicomsdl.VR.SQ:
-            sequence = element.toSequence()
-            count += sum(_dicomsdl_values(sequence[i]) for i in range(sequence.size()))
+            count += sum(map(_dicomsdl_values, element.toSequence()))
         else:
             element.value()
     return count
@@ -175,12 +176,11 @@ def pixels_fastdcm(paths):
 
 
 def pixels_fromfile(paths):
-    """The floor: what NumPy needs when it is told where the pixels are."""
+    """The floor: NumPy, told that frames of 0.5 MB are all that follows the header."""
     found = []
+    offset = os.path.getsize(paths[0]) % (512 * 512 * 2)
     for path in paths:
-        frames = getattr(pixels_fromfile, "frames", 1)
-        array = np.fromfile(path, dtype="<i2", offset=pixels_fromfile.offset)
-        found.append(int(array.reshape(frames, 512, 512).sum()))
+        found.append(int(np.fromfile(path, dtype="<i2", offset=offset).sum()))
     return found
 
 

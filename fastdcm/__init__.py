@@ -8,5 +8,6 @@ from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, InvalidDicomError
 from fastdcm.reader import dcmread
 from fastdcm.uid import UID, generate_uid
+from fastdcm.writer import dcmwrite
 
 __version__ = "0.1.0"

@@ -93,7 +93,7 @@ cdef class File:
         self.notes = []
 
     def __init__(self, source):
-        """source: str, bytes or os.PathLike path; bytes-like object; or an
+        """source: str, bytes or os.PathLike path; memoryview or bytearray; or an
         object with ``read``, ``seek`` and ``tell``."""
         cdef dcm_error err
         cdef Py_buffer view
@@ -189,6 +189,8 @@ cdef class File:
         cdef const uint8_t *p = self.at(offset, length)
         cdef dcm_error err
         cdef int code
+        if length == 0:
+            return 0
         if p != NULL:
             memcpy(into, p, length)
             return 0
@@ -216,27 +218,31 @@ cdef class File:
         """The bytes ``[offset, offset + length)`` of the stream."""
         if offset > self.bytes.total or length > self.bytes.total - offset:
             raise ValueError("read past the end of the stream")
-        cdef bytes data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)
+        cdef bytes data
+        cdef dcm_error err
+        try:
+            data = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>length)
+        except MemoryError:
+            dcm_fail(&err, DCM_E_MEMORY, offset, 0)
+            check(DCM_E_MEMORY, &err, self, "")
         self.read_into(offset, length, PyBytes_AS_STRING(data))
         return data
 
     cdef File part(self, uint64_t offset, uint64_t length):
         """A File that has these bytes in memory, at their own offsets."""
         cdef File f
-        if self.at(offset, length) != NULL:
+        if length == 0 or self.at(offset, length) != NULL:
             return self
         f = self.part_of()
         f.take(offset, length, 0)
         return f
 
     cdef File twin(self):
-        """A File with the same bytes in memory, free to take more of them."""
+        """A File with this one's first bytes in memory, free to take more of
+        them in ascending order."""
         cdef File f = self.part_of()
-        cdef uint64_t i
-        cdef dcm_segment *s
-        for i in range(self.bytes.n_segments):
-            s = &self.bytes.segments[i]
-            f.take(s.offset, s.length, 0)
+        if self.bytes.n_segments:
+            f.take(self.bytes.segments[0].offset, self.bytes.segments[0].length, 0)
         return f
 
     cdef File part_of(self):
@@ -515,49 +521,41 @@ cdef settle(File f, Index data):
             enlist(f)
 
 
-# PS3.5 A.5. The best that deflate can do is 1 : 1032; a data set beyond 1 : 200
-# and 64 MiB was not made to be read.
-cdef uint64_t INFLATE_FREE = 64 << 20
-cdef uint64_t INFLATE_RATIO = 200
+# PS3.5 A.5. Deflate can do 1 : 1032; a data set beyond 1 : 100 and 32 MiB was
+# not made to be read.
+cdef uint64_t INFLATE_FREE = 32 << 20
+cdef uint64_t INFLATE_RATIO = 100
 
 
 cdef Index inflate(File f, uint64_t begin, uint32_t stop):
     """The index of a deflated data set, over its inflated bytes."""
     cdef dcm_error err
     memset(&err, 0, sizeof(err))
-    cdef uint64_t at = begin, size = 0, limit
+    cdef uint64_t at = begin, limit
     limit = max(INFLATE_FREE, (f.bytes.total - begin) * INFLATE_RATIO)
     inflater = zlib.decompressobj(-15)
-    if f.read(begin, min(2, f.bytes.total - begin))[:1] == b"\x78":
+    if f.read(begin, 1) == b"\x78":
         inflater = zlib.decompressobj()  # a zlib header, against PS3.5 A.5
-    chunks = []
+    plain = bytearray()
     damaged = False
-    while at < f.bytes.total and not inflater.eof:
+    while at < f.bytes.total and not inflater.eof and not damaged:
         data = f.read(at, min(1 << 16, f.bytes.total - at))
         at += len(data)
-        while data:
+        while data and not damaged:
             try:
-                chunk = inflater.decompress(data, 1 << 20)
+                plain += inflater.decompress(data, 1 << 20)
             except zlib.error:
                 damaged = True
-                break
-            size += len(chunk)
-            chunks.append(chunk)
-            if size > limit:
+            data = inflater.unconsumed_tail
+            if len(plain) > limit:
                 dcm_fail(&err, DCM_E_INFLATE_LIMIT, at, 0)
                 check(DCM_E_INFLATE_LIMIT, &err, f, "")
-            data = inflater.unconsumed_tail
-        if damaged:
-            break
-    if not damaged:
-        chunks.append(inflater.flush())
-    plain = b"".join(chunks)
     if damaged and not plain:
         dcm_fail(&err, DCM_E_DEFLATE, at, 0)
         check(DCM_E_DEFLATE, &err, f, "")
     if damaged or not inflater.eof:
         f.note(DCM_E_DEFLATE, at, 0)
-    cdef File inner = File(plain)
+    cdef File inner = File(memoryview(plain))
     inner.path = f.path
     inner.notes = f.notes
     cdef Index index = Index.__new__(Index)

@@ -14,6 +14,7 @@ cdef class ElementMap:
     cdef bint fixed         # the reader was told the character set
     cdef int pixrep         # Pixel Representation: -2 not looked up, -1 none
     cdef int inherited_pixrep
+    cdef int depth          # how many sequences it lies in
     cdef bint filtered      # only some tags of the stream are kept
     cdef object __weakref__
 
@@ -59,6 +60,7 @@ cdef class Sequence:
     cdef object cls
     cdef Text how
     cdef bint fixed
+    cdef int depth          # of the level it stands in
     cdef int pixrep
     cdef readonly bint is_undefined_length
     cdef readonly bint edited

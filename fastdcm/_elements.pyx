@@ -122,6 +122,8 @@ cdef class DataElement:
         """How many values; 1 for a sequence, 0 when empty."""
         if self.vr == DCM_VR_SQ:
             return 1
+        if not self.is_set and dcm_vr_rows[self.vr].kind == DCM_KIND_BYTES:
+            return 1 if self.row.length else 0
         value = self.get_value()
         if value is None:
             return 0
@@ -244,22 +246,20 @@ cdef class DataElement:
     @property
     def repval(self):
         """The value as a short text for people."""
+        if (not self.is_set and dcm_vr_rows[self.vr].kind == DCM_KIND_BYTES and
+                self.row.length > 16):
+            return f"Array of {self.row.length} elements"
         value = self.get_value()
-        if dcm_vr_rows[self.vr].kind == DCM_KIND_BYTES or vr_name(self.vr) in (
-                "LT", "ST", "UT", "UC", "UR"):
-            try:
-                if len(value) > 16 and dcm_vr_rows[self.vr].kind == DCM_KIND_BYTES:
-                    return f"Array of {len(value)} elements"
-            except TypeError:
-                pass
+        if isinstance(value, bytes) and len(value) > 16:
+            return f"Array of {len(value)} elements"
         if self.VM > 16:
             return f"Array of {self.VM} elements"
         if isinstance(value, UID):
             return value.name
         text = self.original_text
         if text is not None and value is not None and value != "":
-            parts = [f"'{t.strip(chr(0) + ' ')}'" for t in text.rstrip("\0 ").split("\\")]
-            return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
+            parts = [t.strip("\0 ") for t in text.rstrip("\0 ").split("\\")]
+            return f"'{parts[0]}'" if len(parts) == 1 else f"[{', '.join(parts)}]"
         return repr(value)
 
     def __str__(self):
@@ -286,14 +286,23 @@ cdef class DataElement:
     __hash__ = None
 
     def __reduce__(self):
-        return DataElement, (int(self.row.tag), self.VR, self.get_value())
+        return (DataElement, (int(self.row.tag), self.VR, self.get_value(), None,
+                              self.is_undefined_length), self.private_name)
+
+    def __setstate__(self, private_name):
+        self.private_name = private_name
 
     def __deepcopy__(self, memo):
         from copy import deepcopy
-        return DataElement(self.row.tag, self.VR, deepcopy(self.get_value(), memo))
+        cdef DataElement elem = self.__copy__()
+        elem.own = deepcopy(elem.own, memo)
+        return elem
 
     def __copy__(self):
-        return DataElement(self.row.tag, self.VR, self.get_value())
+        cdef DataElement elem = DataElement(self.row.tag, self.VR, self.get_value(), None,
+                                            self.is_undefined_length)
+        elem.private_name = self.private_name
+        return elem
 
 
 cdef ElementMap owner_of(DataElement elem):
@@ -385,9 +394,15 @@ cdef class Sequence:
     cdef ElementMap item(self, Py_ssize_t i):
         cdef ElementMap level = self.made[i]
         cdef dcm_item *entry
+        cdef dcm_error err
         if level is None:
             entry = &self.table[i]
+            if self.depth >= DCM_DEPTH_LIMIT:
+                memset(&err, 0, sizeof(err))
+                dcm_fail(&err, DCM_E_DEPTH, entry.offset, 0)
+                check(DCM_E_DEPTH, &err, self.file, "")
             level = self.cls.__new__(self.cls)
+            level.depth = self.depth + 1
             level.file = self.file
             level.index = index_level(self.file, entry.offset, entry.offset + entry.length,
                                       entry.encoding, False)
@@ -674,6 +689,7 @@ cdef class ElementMap:
         seq.cls = type(self)
         seq.how = self.text()
         seq.fixed = self.fixed
+        seq.depth = self.depth
         seq.pixrep = self.pixel_representation()
         seq.is_undefined_length = bool(row.flags & DCM_ROW_UNDEFINED)
         self.sequences[row.tag] = seq

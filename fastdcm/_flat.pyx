@@ -5,7 +5,7 @@ cimport cython
 from fastdcm.dcm cimport *
 from fastdcm._core cimport File, Index
 from fastdcm._dictionary cimport vr_name
-from fastdcm._elements cimport DataElement, ElementMap
+from fastdcm._elements cimport DataElement, ElementMap, Sequence
 from fastdcm._values cimport LATIN, Text, text_of
 
 from fastdcm._core import issue_of
@@ -18,11 +18,27 @@ def iterall(ElementMap level):
     """Every element at every depth. Elements of the levels below know their
     place in the stream alone, until one is changed."""
     cdef Index flat
-    if level.index is not None and not level.file.edited and not level.filtered:
+    if level.index is not None and not level.filtered and not edited(level):
         flat = flat_index(level)
         if not flat.ix.unsorted:
             return FlatIterator(level, flat)
     return level._iterall()
+
+
+cdef bint edited(ElementMap level):
+    """Whether elements or items were set or deleted, here or below."""
+    cdef Sequence seq
+    cdef ElementMap item
+    if level.overlay or level.index is None:
+        return True
+    if level.sequences:
+        for seq in level.sequences.values():
+            if seq.edited:
+                return True
+            for item in seq.made:
+                if item is not None and edited(item):
+                    return True
+    return False
 
 
 @cython.final

@@ -62,7 +62,7 @@ cdef Text text_of(object terms):
         how.encodings = charset.encodings(terms)
         if len(how.encodings) == 1 and how.encodings[0] in ("iso8859", "latin_1"):
             how.fast = 1
-        elif how.encodings == ("utf8",):
+        elif len(how.encodings) == 1 and how.encodings[0].lower() == "utf8":
             how.fast = 2
         elif how.encodings[0].startswith(("iso2022", "utf_16", "utf_32", "utf_7", "hz")):
             how.fast = -1  # ASCII bytes may mean something else

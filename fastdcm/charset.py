@@ -2,10 +2,13 @@
 
 PS3.3 C.12.1.1.2 defines the terms, PS3.5 6.1 and its annexes H, I, J and K
 how a value switches between character sets by escape sequences (ISO 2022).
-A character set is known here by the name of a Python codec; results equal those
-of pydicom 3.0, leniency included, but for ISO 2022 IR 58: its escape sequences
-are no part of the text, and are written. Nothing here warns: what was wrong is
-learnt from `undefined_terms` and from the ``strict`` argument.
+A character set is known here by the name of a Python codec.
+
+Text is read as pydicom 3.0 reads it, leniency included, but for ISO 2022 IR 58,
+whose escape sequences are no part of the text. It is written as pydicom writes
+it, but for texts which that would spoil: in IR 58, in several lines, in both
+halves of JIS X 0201, in kanji beside a set of G1. Nothing here warns: what was
+wrong is learnt from `undefined_terms` and from the ``strict`` argument.
 """
 
 import codecs
@@ -93,7 +96,7 @@ def _terms(value):
     return [value] if isinstance(value, str) else list(value)
 
 
-def encodings(value):
+def encodings(value) -> tuple[str, ...]:
     """The Python codecs of a Specific Character Set.
 
     value : None, str or sequence of str, one per term.
@@ -111,7 +114,7 @@ def encodings(value):
         _codec_of(term) for term in terms[1:] if term not in _STAND_ALONE)
 
 
-def undefined_terms(value):
+def undefined_terms(value) -> tuple[str, ...]:
     """The terms, as a tuple of str, that are not defined where they stand:
     misspelt or unknown, or stand-alone ones in company."""
     terms = _terms(value)
@@ -119,7 +122,8 @@ def undefined_terms(value):
                  or (len(terms) > 1 and term in _STAND_ALONE))
 
 
-def decode(data, encodings, delimiters=TEXT_DELIMITERS, strict=False):
+def decode(data: bytes, encodings, delimiters=TEXT_DELIMITERS,
+           strict: bool = False) -> str:
     """The text of a value, as str.
 
     data : bytes of the value, all components, with backslashes.
@@ -158,7 +162,7 @@ def _decode_escaped(fragment, encodings, delimiters, strict):
     return fragment.decode(encodings[0], "replace")
 
 
-def encode(text, encodings, strict=False):
+def encode(text: str, encodings, strict: bool = False) -> bytes:
     """The bytes of a text, with the escape sequences that it needs.
 
     The first encoding is used when it can take all of the text. Else, line by
@@ -184,7 +188,7 @@ def encode(text, encodings, strict=False):
     return _encode_initial(text, encodings[0], "replace")
 
 
-def encode_pn(text, encodings, strict=False):
+def encode_pn(text: str, encodings, strict: bool = False) -> bytes:
     """The bytes of one person name, as str "family^given=...=...": each part
     by itself, for ``^`` and ``=`` end what an escape sequence switched on."""
     groups = [

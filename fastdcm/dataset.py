@@ -1,8 +1,14 @@
 """Dataset: the element map with the manners that code in the wild expects."""
 
+from copy import deepcopy
+
 from fastdcm._dictionary import Tag, dictionary_VR, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
+from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
+from fastdcm.writer import dcmwrite
+
+_BYTES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
 
 
 class PrivateBlock:
@@ -108,7 +114,8 @@ class Dataset(ElementMap):
         """Enters every level and decodes every value, so that `issues` is
         complete, and returns it."""
         for elem in self._iterall():
-            elem.value
+            if elem.VR not in _BYTES:  # bytes are what they are
+                elem.value
         return self.issues
 
     def load(self):
@@ -141,8 +148,22 @@ class Dataset(ElementMap):
     def set_original_encoding(self, is_implicit_vr, is_little_endian, character_encoding=None):
         self._encoding = (is_implicit_vr, is_little_endian)
 
-    is_implicit_VR = property(lambda self: self.original_encoding[0])
-    is_little_endian = property(lambda self: self.original_encoding[1])
+    @property
+    def is_implicit_VR(self):
+        return self.original_encoding[0]
+
+    @is_implicit_VR.setter
+    def is_implicit_VR(self, implicit):
+        self._encoding = (implicit, self.original_encoding[1])
+
+    @property
+    def is_little_endian(self):
+        return self.original_encoding[1]
+
+    @is_little_endian.setter
+    def is_little_endian(self, little):
+        self._encoding = (self.original_encoding[0], little)
+
     read_implicit_vr = is_implicit_VR
     read_little_endian = is_little_endian
 
@@ -301,6 +322,42 @@ class Dataset(ElementMap):
         """The elements of this level alone, as text."""
         return "\n".join(f"{elem.tag}  {elem.name}  {len(elem.value)} item(s) ---- "
                          if elem.VR == "SQ" else str(elem) for elem in self)
+
+    # ---- writing and copying
+
+    def save_as(self, target, *, enforce_file_format=False, write_like_original=None, **options):
+        """Writes the data set to a path or file object: `fastdcm.dcmwrite`
+        with these options. ``write_like_original=False`` is an older name for
+        ``enforce_file_format=True``."""
+        if write_like_original is not None:
+            enforce_file_format = not write_like_original
+        dcmwrite(target, self, enforce_file_format, **options)
+
+    def copy(self):
+        """A shallow copy: setting an element in one of the two leaves the
+        other as it is, lists and sequences are shared."""
+        return self.__copy__()
+
+    def __copy__(self):
+        new = copy_level(self, type(self).__new__(type(self)))
+        new.__dict__.update(self.__dict__)
+        if self._file_meta is not None:
+            new._file_meta = self._file_meta.copy()
+        return new
+
+    def __deepcopy__(self, memo):
+        new = memo[id(self)] = type(self).__new__(type(self))
+        deepcopy_level(self, new, memo)
+        for name, value in self.__dict__.items():
+            new.__dict__[name] = value if name == "_source" else deepcopy(value, memo)
+        return new
+
+    def __reduce__(self):
+        attributes = {name: value for name, value in self.__dict__.items() if name != "_source"}
+        if self._source is not None:
+            attributes["_file_meta"] = self.file_meta
+        source = source_state(self._source) if self._source is not None else None
+        return thaw, (type(self), freeze(self), attributes, source)
 
 
 class FileMetaDataset(Dataset):

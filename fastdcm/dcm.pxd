@@ -34,6 +34,7 @@ cdef extern from "dcm.h" nogil:
     int dcm_fail(dcm_error *err, int code, uint64_t offset, uint32_t tag)
 
     void *dcm_alloc(size_t size)
+    int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size)
     void dcm_free(void *block)
 
     enum:
@@ -193,8 +194,12 @@ cdef extern from "dcm.h" nogil:
     int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err)
     int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
                        dcm_error *err)
+    int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag)
     const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag)
     void dcm_index_free(dcm_index *ix)
+
+    enum:
+        DCM_DEPTH_LIMIT
 
     ctypedef struct dcm_item:
         uint64_t offset, length
@@ -219,3 +224,10 @@ cdef extern from "dcm.h" nogil:
     int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
                         dcm_error *err)
     void dcm_part10_free(dcm_part10 *p)
+
+    void dcm_store_uint(uint8_t *p, int unit, uint64_t value, int big)
+    void dcm_store_float(uint8_t *p, int unit, double value, int big)
+    void dcm_store_tag(uint8_t *p, uint32_t tag, int big)
+    void dcm_swap_units(uint8_t *p, uint64_t n, int unit)
+    int dcm_put_header(uint8_t *p, uint32_t tag, int vr, uint32_t length,
+                       int encoding)

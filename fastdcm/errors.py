@@ -61,6 +61,10 @@ class InvalidDicomError(DicomError):
         super().__init__(text, *args, **kwargs)
 
 
+class WriteError(DicomError, ValueError):
+    """A data set cannot be written as it is, or as it was asked for."""
+
+
 class FileChangedError(DicomError):
     """A file shrank or was replaced while values were still to be read."""
 
@@ -84,7 +88,8 @@ _CLASSES = {
 }
 
 
-def error_for(code, text, offset=None, path="", filename=None, errno=None):
+def error_for(code, text, offset=None, path="", filename=None,
+              errno=None) -> DicomError:
     """The exception, not raised, of the class that fits a code's name."""
     cls = _CLASSES.get(code, DicomError)
     if cls is FileAccessError and errno == 2:  # ENOENT everywhere
@@ -109,19 +114,19 @@ class Issue(tuple):
         return tuple(self)
 
     @property
-    def code(self):
+    def code(self) -> str:
         return self[0]
 
     @property
-    def path(self):
+    def path(self) -> str:
         return self[1]
 
     @property
-    def offset(self):
+    def offset(self) -> int:
         return self[2]
 
     @property
-    def what(self):
+    def what(self) -> str:
         return self[3]
 
     def __repr__(self):

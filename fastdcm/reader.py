@@ -16,7 +16,7 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     Parameters
     ----------
     source : str, bytes or os.PathLike path, a file object with ``read``,
-        ``seek`` and ``tell``, or bytes.
+        ``seek`` and ``tell``, or a memoryview or bytearray of the data.
     defer_size : ignored: every value is deferred until it is asked for.
     stop_before_pixels : bool
         Leave out pixel data and what follows it.

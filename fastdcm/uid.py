@@ -146,66 +146,66 @@ class UID(str):
             raise ValueError("UID is not a transfer syntax.") from None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The registered name, or the UID itself."""
         return self._entry()[0]
 
     @property
-    def type(self):
+    def type(self) -> str:
         """"Transfer Syntax", "SOP Class" ..., or ""."""
         return self._entry()[1]
 
     @property
-    def info(self):
+    def info(self) -> str:
         """A remark of the registry, or ""."""
         return self._entry()[2]
 
     @property
-    def is_retired(self):
+    def is_retired(self) -> bool:
         """Whether the registry says so."""
         return bool(self._entry()[3])
 
     @property
-    def keyword(self):
+    def keyword(self) -> str:
         """The registered keyword, or ""."""
         return self._entry()[4]
 
     @property
-    def is_private(self):
+    def is_private(self) -> bool:
         """Whether it is not under the root of the Standard."""
         return not self.startswith("1.2.840.10008.")
 
     @property
-    def is_valid(self):
+    def is_valid(self) -> bool:
         """Whether it is written as PS3.5 9.1 asks."""
         return len(self) <= 64 and _is_dotted(self)
 
     @property
-    def is_transfer_syntax(self):
+    def is_transfer_syntax(self) -> bool:
         return self in TRANSFER_SYNTAXES
 
     # For what is no transfer syntax, the properties below raise ValueError.
 
     @property
-    def is_implicit_VR(self):
+    def is_implicit_VR(self) -> bool:
         return self._transfer_syntax().implicit
 
     @property
-    def is_little_endian(self):
+    def is_little_endian(self) -> bool:
         return not self._transfer_syntax().big_endian
 
     @property
-    def is_deflated(self):
+    def is_deflated(self) -> bool:
         """Whether the whole data set is a deflate stream."""
         return self._transfer_syntax().deflated
 
     @property
-    def is_encapsulated(self):
+    def is_encapsulated(self) -> bool:
         """Whether pixel data stands in fragments."""
         return self._transfer_syntax().encapsulated
 
     @property
-    def is_compressed(self):
+    def is_compressed(self) -> bool:
         """Whether pixel data is anything but native."""
         row = self._transfer_syntax()
         return row.encapsulated or not row.pixels
@@ -220,7 +220,8 @@ def _is_dotted(text):
 _UUID_ROOT = "2.25."  # PS3.5 B.2: followed by a UUID as an integer
 
 
-def generate_uid(prefix=_UUID_ROOT, entropy_srcs=None):
+def generate_uid(prefix: str | None = _UUID_ROOT,
+                 entropy_srcs: list[str] | None = None) -> UID:
     """A new UID.
 
     prefix : str of at most 54 characters that ends in ".", or None, which
@@ -256,7 +257,7 @@ def generate_uid(prefix=_UUID_ROOT, entropy_srcs=None):
     return UID(f"{prefix}{number}"[:64])
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> UID:
     """The UID of a registered keyword."""
     if not name.startswith("_"):
         for uid, entry in _uids().items():

@@ -433,6 +433,24 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
                     dcm_error *err);
 void dcm_part10_free(dcm_part10 *p);
 
+/* ---------------------------------------------------------- encode.c --- */
+/* What value.c and header.c read, written. */
+
+/* One binary value of `unit` bytes; a signed one as its two's complement. */
+void dcm_store_uint(uint8_t *p, int unit, uint64_t value, int big);
+void dcm_store_float(uint8_t *p, int unit, double value, int big);
+/* Four bytes: group, then element. */
+void dcm_store_tag(uint8_t *p, uint32_t tag, int big);
+
+/* Turns the bytes of every whole unit in [p, p + n) round. */
+void dcm_swap_units(uint8_t *p, uint64_t n, int unit);
+
+/* The header of an element, an item or a delimiter: at most 12 bytes. Returns
+ * its size. The VR becomes UN when it is in doubt, or when its short form
+ * cannot tell the length (PS3.5 6.2.2). */
+int dcm_put_header(uint8_t *p, uint32_t tag, int vr, uint32_t length,
+                   int encoding);
+
 /* ------------------------------------------------------------- walk.c --- */
 
 struct dcm_walk_level;

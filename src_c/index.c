@@ -121,6 +121,10 @@ static void close_frame(dcm_index *ix, uint64_t at, uint64_t next, int delimited
     if (ix->flat) ix->next[f->row] = (uint32_t)ix->count;
 }
 
+/* A value that cannot be followed for so long runs to the end of its data set:
+ * its file would otherwise be read whole for one delimiter. */
+#define SEARCH_MOST (256u << 20)
+
 /* Looks for the delimiter of a value whose fragments cannot be followed. */
 static int search(dcm_index *ix, const dcm_bytes *b) {
     dcm_frame *f = ix->stack + ix->sp - 1;
@@ -129,14 +133,14 @@ static int search(dcm_index *ix, const dcm_bytes *b) {
     for (;;) {
         const uint8_t *p = NULL;
         uint64_t left = f->end - ix->pos;
-        if (left < 4) {
+        if (left < 4 || ix->pos - f->start > SEARCH_MOST) {
             int code = dcm_index_issue(ix, DCM_I_UNCLOSED, f->end, f->tag);
             if (!code) close_frame(ix, f->end, f->end, 0);
             return code;
         }
         uint64_t n = dcm_bytes_run(b, ix->pos, &p);
         if (n > left) n = left;
-        if (n < 4) return need(ix, ix->pos, left < 65536 ? left : 65536, 1);
+        if (n < 4) return need(ix, ix->pos, left < 1u << 20 ? left : 1u << 20, 1);
         for (const uint8_t *q = p, *last = p + n - 4; q <= last; q++) {
             q = memchr(q, wanted[0], (size_t)(last - q) + 1);
             if (!q) break;
@@ -239,6 +243,11 @@ static int step_element(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
     dcm_header h;
     uint64_t left = f->end - ix->pos;
     int code = DCM_OK;
+    if (!dcm_u64(p, 0)) { /* as at_end() for the level itself */
+        code = dcm_index_issue(ix, DCM_I_PADDING, ix->pos, f->tag);
+        ix->pos = f->end;
+        return code;
+    }
     if (!dcm_header_read(p, left, f->encoding, &h)) {
         code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, h.tag);
         ix->pos = f->end;

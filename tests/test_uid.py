@@ -1,6 +1,7 @@
 """uid.py against pydicom, and the table of transfer syntaxes."""
 
 import copy
+import io
 import pickle
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pydicom.uid
 import pytest
 from pydicom._uid_dict import UID_dictionary
 
+import builder
+import fastdcm
 from fastdcm import uid as uid_module
 from fastdcm.uid import TRANSFER_SYNTAXES, UID, generate_uid
 
@@ -112,6 +115,20 @@ def test_uids_newer_than_pydicoms_table():
     assert uid_module.JPEGXLLossless == uid and uid.is_compressed
     ge = UID("1.2.840.113619.5.2")
     assert ge.is_private and ge.is_implicit_VR and not ge.is_compressed
+
+
+@pytest.mark.parametrize("row", TRANSFER_SYNTAXES.values(), ids=list(TRANSFER_SYNTAXES))
+def test_the_core_reads_as_the_table_says(row):
+    """part10.c has its own small table: it notes an issue where they differ."""
+    encoding = (builder.IMPLICIT if row.implicit else 0) | (builder.BIG if row.big_endian else 0)
+    dataset = builder.element(0x00080060, "CS", "CT", encoding=encoding)
+    dataset += builder.element(0x00280010, "US", 513, encoding=encoding)
+    if row.deflated:
+        dataset = builder.deflate(dataset)
+    stream = builder.part10(dataset, meta=builder.file_meta(row.uid))
+    ds = fastdcm.dcmread(io.BytesIO(stream))
+    assert (ds.Modality, ds.Rows) == ("CT", 513)
+    assert list(ds.issues) == []
 
 
 # ------------------------------------------------------------------ UID ---

@@ -1,4 +1,5 @@
-# The parts of dcm.h that only the scan uses: walk.c and columns.c.
+# The parts of dcm.h that only the scan uses, walk.c and columns.c, and the
+# classes that hold their structs.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from fastdcm.dcm cimport (dcm_bytes, dcm_error, dcm_file, dcm_issue, dcm_part10,
                           dcm_span)
@@ -9,6 +10,9 @@ cdef extern from "dcm.h" nogil:
         DCM_E_LAST
         DCM_E_TOO_LARGE
         DCM_I_UNFIT
+        DCM_VR_UV
+
+    int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size)
 
     ctypedef struct dcm_walk:
         char *path
@@ -103,7 +107,7 @@ cdef extern from "dcm.h" nogil:
     int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                           dcm_span shown, const dcm_error *error)
     uint64_t dcm_columns_fill(const dcm_columns *c)
-    int dcm_columns_join(dcm_columns *c, const dcm_columns *from_)
+    int dcm_columns_join(dcm_columns *c, const dcm_columns *other)
     void dcm_columns_free(dcm_columns *c)
     void dcm_reader_free(dcm_reader *r)
 
@@ -113,3 +117,34 @@ cdef extern from "dcm.h" nogil:
     int dcm_column_int(dcm_column *c, int64_t value)
     int dcm_column_seal(dcm_column *c)
     void dcm_column_free(dcm_column *c)
+
+
+cdef int enough(int code) except -1
+
+
+cdef class Plan:
+    cdef dcm_plan plan
+    cdef dcm_want *wants
+    cdef dcm_level *levels
+    cdef dcm_column *types
+    cdef bytes text            # creators
+    cdef readonly list fields  # (name, format, lists) of every column
+    cdef uint32_t n_wants, n_levels
+
+    cdef int compile(self, dict steps, uint32_t number) except -1
+
+
+cdef enum:
+    N_FIXED = 4
+    N_ERRORS = 4
+
+
+cdef class Batch:
+    cdef dcm_columns c
+    cdef dcm_column errors[N_ERRORS]
+    cdef readonly Plan plan
+    cdef bint sealed
+
+    cdef int put_errors(self) except -1
+    cdef dcm_column *column_at(self, int i) noexcept
+    cdef object value(self, const dcm_column *c, unsigned at, uint64_t i)

@@ -1,0 +1,274 @@
+"""Wall times beside other libraries, and what they must be.
+
+    python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
+
+Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory; all of
+them unless named. Contenders take turns, round by round, in one process, on
+the same files in the same order; times are medians of the rounds. The floor is
+benches/floor.c. Results are compared before anything is timed.
+"""
+
+import argparse
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import data
+import numpy as np
+import peers
+
+import fastdcm
+
+HERE = Path(__file__).resolve().parent
+SLOW = 500  # files a round, at most, for those that take milliseconds each
+
+
+class Floor:
+    """benches/floor.c, compiled for this run."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.program = self.folder / "floor"
+        cc = shlex.split(os.environ.get("CC", "cc"))
+        subprocess.run([*cc, "-std=c11", "-O2", "-pthread", HERE / "floor.c", "-o", self.program],
+                       check=True)
+
+    def __call__(self, paths, *options):
+        """Microseconds a file."""
+        names = self.folder / "list"
+        names.write_text("".join(f"{path}\n" for path in paths))
+        done = subprocess.run([self.program, *options, names], check=True, capture_output=True, text=True)
+        return int(done.stdout) / 1000
+
+
+def timed(function, paths):
+    begin = time.perf_counter()
+    function(paths)
+    return (time.perf_counter() - begin) / len(paths) * 1e6
+
+
+def compete(contenders, rounds, before=lambda: None):
+    """{name: microseconds} from {name: function without arguments that returns
+    them}: the median of interleaved rounds."""
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            before()
+            times[name].append(run())
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def show(title, times):
+    print(f"\n{title}")
+    best = min(times.values())
+    for name, value in times.items():
+        print(f"  {name:28} {value:14,.1f} us  {value / best:10.2f}")
+
+
+def must(what, value, limit, at_least=False):
+    good = value >= limit if at_least else value <= limit
+    print(f"  {'ok ' if good else 'NOT'} {what}: {value:.2f}, at {'least' if at_least else 'most'} {limit}")
+
+
+class Report:
+    def __init__(self, options, floor):
+        self.cache, self.rounds, self.floor = options.cache, options.rounds, floor
+        self.ct = data.ct(self.cache, options.ct)
+        self.mr_files = data.mr(self.cache, options.mr)
+
+    def turns(self, group, paths, slow):
+        """Contenders of peers.py; those of milliseconds a file get fewer."""
+        return {
+            name: lambda f=function, p=paths[:slow] if "pydicom" in name or "gdcm" in name else paths:
+                timed(f, p)
+            for name, function in group.items()
+        }
+
+    def equal(self, group, paths, form=lambda result: result):
+        results = {name: form(function(paths)) for name, function in group.items()}
+        first, *others = results.items()
+        for name, result in others:
+            assert result == first[1], f"{name} and {first[0]} differ: {result} {first[1]}"
+
+    def tags_of(self, title, paths, slow):
+        self.equal(peers.TAGS, paths[:20], peers.plain)
+        self.floor(paths)
+        times = compete({"floor": lambda: self.floor(paths), **self.turns(peers.TAGS, paths, slow)},
+                        self.rounds)
+        show(f"{title}, 16 tags, a file", times)
+        return times
+
+    def tags(self):
+        times = self.tags_of("CT", self.ct, SLOW)
+        scan = times["fastdcm scan"]
+        must("scan / floor", scan / times["floor"], 1.4)
+        must("dcmread and 16 values / floor", times["fastdcm dcmread"] / times["floor"], 2.5)
+        must("pydicom / scan", min(times["pydicom"], times["pydicom specific_tags"]) / scan, 80, True)
+        must("fastdicom / scan", times["fastdicom"] / scan, 8, True)
+
+    def elements(self):
+        self.equal(peers.ELEMENTS, self.ct[:20])
+        times = compete(self.turns(peers.ELEMENTS, self.ct, SLOW // 5), self.rounds)
+        show("CT, every element, a file", times)
+        must("pydicom / fastdcm", times["pydicom"] / times["fastdcm"], 60, True)
+        must("fastdicom / fastdcm", times["fastdicom"] / times["fastdcm"], 3, True)
+
+    def mr(self):
+        times = self.tags_of("Enhanced MR of 500 frames", self.mr_files, 4)
+        must("scan / floor", times["fastdcm scan"] / times["floor"], 3)
+        self.equal(peers.ELEMENTS, self.mr_files[:2])
+        times = compete(self.turns(peers.ELEMENTS, self.mr_files, 2), self.rounds)
+        show("Enhanced MR, every element, a file", times)
+        must("pydicom / fastdcm", times["pydicom"] / times["fastdcm"], 60, True)
+
+    def pixels(self):
+        paths = self.ct[:SLOW]
+        self.equal(peers.PIXELS, paths[:20])
+        self.floor(paths, "-w")
+        times = compete(self.turns(peers.PIXELS, paths, SLOW // 5), self.rounds)
+        show("CT, native pixels and their sum, a file", times)
+        must("fastdcm / np.fromfile", times["fastdcm"] / times["np.fromfile"], 1.15)
+
+        big = [data.big(self.cache)]
+        group = {name: peers.PIXELS[name] for name in ("np.fromfile", "fastdcm", "pydicom")}
+        self.equal(group, big)
+        times = compete({name: lambda f=f: timed(f, big) for name, f in group.items()}, self.rounds)
+        show("128 MB in 256 frames, pixels and their sum", times)
+        must("fastdcm / np.fromfile", times["fastdcm"] / times["np.fromfile"], 0.5)
+
+        program = (
+            "import sys, time, numpy, fastdcm; begin = time.perf_counter(); "
+            "frame = fastdcm.dcmread(sys.argv[1]).pixel_array[200].copy(); "
+            "print((time.perf_counter() - begin) * 1e6, int(frame.sum()))"
+        )
+        expected = int(np.frombuffer(data.noise(512 * 512, 200), dtype="<i2").sum())
+
+        def one_frame():
+            text = subprocess.run([sys.executable, "-c", program, *big], check=True,
+                                  capture_output=True, text=True).stdout.split()
+            assert int(text[1]) == expected
+            return float(text[0])
+
+        times = compete({"one frame, a new process": one_frame}, self.rounds)
+        show("128 MB in 256 frames, open to one frame", times)
+        must("one frame, ms", times["one frame, a new process"] / 1000, 0.5)
+
+    def threads(self):
+        self.floor(self.ct)
+        group = {f"scan, {n} threads": lambda n=n: timed(lambda p: peers.tags_scan(p, n), self.ct)
+                 for n in (1, 2)}
+        group["floor, 2 threads"] = lambda: self.floor(self.ct, "-t", "2")
+        times = compete({"floor, 1 thread": lambda: self.floor(self.ct), **group}, self.rounds)
+        show("CT, 16 tags, a file", times)
+        must("one thread / two threads", times["scan, 1 threads"] / times["scan, 2 threads"], 1.8, True)
+
+    def cold(self):
+        def drop():
+            for path in self.ct:
+                handle = os.open(path, os.O_RDONLY)
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(handle)
+
+        if not hasattr(os, "posix_fadvise"):
+            print("\nCold: this system drops no page cache on request")
+            return
+        group = {
+            f"floor, {n} threads{', no read-ahead' if advice else ''}":
+                lambda n=n, advice=advice: self.floor(self.ct, "-t", str(n), *advice)
+            for advice in ((), ("-r",)) for n in (1, 2, 4, 8, 16, 32, 64)
+        }
+        group["scan, default threads"] = lambda: timed(lambda p: peers.tags_scan(p, None), self.ct)
+        times = compete(group, min(self.rounds, 3), drop)
+        show("CT, 16 tags, a file, page cache dropped", times)
+        scan = times.pop("scan, default threads")
+        must("scan / best floor", scan / min(times.values()), 1.3)
+
+    def groups(self):
+        def opened(paths):
+            for path in paths:
+                ds = fastdcm.dcmread(path, stop_before_pixels=True)
+                assert ds.NumberOfFrames == data.GROUPS_SEG
+                ds.PerFrameFunctionalGroupsSequence
+
+        defined, undefined = data.fg12000(self.cache)
+        for path in (defined, undefined):
+            assert len(fastdcm.dcmread(path).PerFrameFunctionalGroupsSequence) == data.GROUPS_SEG
+        many = [defined] * 1000
+        times = compete({
+            "floor": lambda: self.floor(many),
+            "defined lengths": lambda: timed(opened, many),
+            "reading the file": lambda: self.floor([undefined] * 20, "-w"),
+            "undefined lengths": lambda: timed(opened, [undefined] * 20),
+        }, self.rounds)
+        show("12,000 functional groups, opened", times)
+        must("defined / floor", times["defined lengths"] / times["floor"], 2.5)
+        allowed = 2 * times["reading the file"] + 0.010 * (14 * data.GROUPS_SEG + 56)
+        must("undefined / (2 reads + 10 ns an element)", times["undefined lengths"] / allowed, 1)
+
+    def imports(self):
+        def started(program):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", program], check=True)
+            return (time.perf_counter() - begin) * 1e6
+
+        light = "import fastdcm, sys; assert 'numpy' not in sys.modules"
+        times = compete({
+            "bare interpreter": lambda: started("pass"),
+            "import fastdcm": lambda: started(light),
+            "import pydicom": lambda: started("import pydicom"),
+        }, 4 * self.rounds)
+        show("Import", times)
+        must("import fastdcm, ms", (times["import fastdcm"] - times["bare interpreter"]) / 1000, 20)
+
+    def memory(self):
+        program = (
+            "import resource, sys, fastdcm; fastdcm.scan(sys.argv[1]).write(sys.argv[2]); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        print("\nPeak memory of scan(folder).write('table.parquet')")
+        peaks = []
+        for count in (20_000, 200_000):
+            folder = data.links(self.ct[:50], count, self.cache)
+            table = self.floor.folder / "table.parquet"
+            done = subprocess.run([sys.executable, "-c", program, folder, table], check=True,
+                                  capture_output=True, text=True)
+            unit = 2**20 if sys.platform == "darwin" else 2**10
+            peaks.append(int(done.stdout) / unit)
+            print(f"  {count:7,} files {peaks[-1]:28.0f} MB")
+        must("peak, MB", peaks[1], 150)
+        must("peak of 200,000 / peak of 20,000", peaks[1] / peaks[0], 1.1)
+
+
+def main():
+    jobs = {
+        "tags": Report.tags, "elements": Report.elements, "pixels": Report.pixels,
+        "threads": Report.threads, "cold": Report.cold, "mr": Report.mr, "groups": Report.groups,
+        "import": Report.imports, "memory": Report.memory,
+    }
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", default=data.CACHE)
+    parser.add_argument("--ct", type=int, default=10_000)
+    parser.add_argument("--mr", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("jobs", nargs="*", metavar="JOB", help=", ".join(jobs))
+    options = parser.parse_args()
+    unknown = set(options.jobs) - set(jobs)
+    if unknown:
+        parser.error(f"no such job: {', '.join(sorted(unknown))}")
+    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
+          f"{platform.machine()}, {os.cpu_count()} cores; {options.ct:,} CT, {options.mr} MR, "
+          f"{options.rounds} rounds; last column: times the fastest")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Report(options, Floor(folder))
+        for name in options.jobs or jobs:
+            jobs[name](report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,466 @@
+"""scan: the headers of many files as one table."""
+
+import os
+import threading
+from itertools import count
+from time import perf_counter, thread_time
+
+from fastdcm import tables
+from fastdcm._arrow import Plan, keywords, stream_capsule
+from fastdcm._columns import Worker, chunk_of
+from fastdcm._dictionary import tag_for_keyword
+from fastdcm.sources import open_source
+
+#: The columns of a scan that names none: what tells patients, studies, series
+#: and images apart, and what a first look at an archive asks for.
+DEFAULT_TAGS = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyDescription", "StudyID",
+    "AccessionNumber",
+    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality",
+    "BodyPartExamined", "ProtocolName", "Manufacturer", "ManufacturerModelName",
+    "FrameOfReferenceUID",
+    "SOPInstanceUID", "SOPClassUID", "InstanceNumber", "ImageType", "Rows", "Columns",
+    "NumberOfFrames", "PixelSpacing", "SliceThickness", "ImagePositionPatient",
+    "ImageOrientationPatient",
+)
+
+# ------------------------------------------------------------------- tags ---
+
+
+def _words(text):
+    """A path to its steps: "(0029,xx08,A (B))[2].Rows" gives
+    ("(0029,xx08,A (B))", "2"), ("Rows", None)."""
+    at = 0
+    while True:
+        end = at
+        if text.startswith("(", at):
+            while True:  # a private creator may hold brackets
+                end = text.find(")", end) + 1
+                if end == 0 or end == len(text) or text[end] in ".[":
+                    break
+        else:
+            ends = [i for i in (text.find(".", at), text.find("[", at)) if i >= 0]
+            end = min(ends, default=len(text))
+        close = text.find("]", end) if text.startswith("[", end) else end - 1
+        if end <= at or close < end - 1:
+            raise ValueError(f"{text!r} cannot be read as an element")
+        yield text[at:end], text[end + 1:close] if close >= end else None
+        if close + 1 == len(text):
+            return
+        if text[close + 1] != ".":
+            raise ValueError(f"{text!r} cannot be read as an element")
+        at = close + 2
+
+
+def _hex(text, length):
+    """The number that `length` hexadecimal digits make, else None."""
+    if len(text) != length or not all(c in "0123456789abcdefABCDEF" for c in text):
+        return None
+    return int(text, 16)
+
+
+def _element(word):
+    """(tag, creator) of a keyword, ggggeeee, (gggg,eeee) or
+    (gggg,xxee,creator)."""
+    if word.startswith("("):
+        group, element, *creator = word[1:-1].split(",", 2)
+        group, element = group.strip(), element.strip()
+        if creator and creator[0] and element[:2].lower() == "xx":
+            numbers = _hex(group, 4), _hex(element[2:], 2)
+            creator = creator[0].strip()
+        else:
+            numbers = _hex(group, 4), _hex(element, 4) if not creator else None
+            creator = None
+        if None not in numbers:
+            return numbers[0] << 16 | numbers[1], creator
+        raise ValueError(f"{word!r} is neither (gggg,eeee) nor (gggg,xxee,private creator)")
+    tag = _hex(word, 8)
+    if tag is None:
+        tag = tag_for_keyword(word)
+    if tag is None:
+        import difflib
+
+        near = difflib.get_close_matches(word, keywords(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{word!r} is no keyword of the DICOM dictionary{hint}")
+    return tag, None
+
+
+def parse_tag(tag):
+    """A requested element to (column name, path) as Plan takes it."""
+    if isinstance(tag, int):
+        return f"({tag >> 16:04X},{tag & 0xFFFF:04X})", [(int(tag), None, None)]
+    if not isinstance(tag, str):
+        raise TypeError(f"an element is a str or an int, not {type(tag).__name__}")
+    words = list(_words(tag))
+    path = []
+    for i, (word, item) in enumerate(words):
+        number, creator = _element(word)
+        if i == len(words) - 1:
+            if item is not None:
+                raise ValueError(f"{tag}: [{item}] picks an item of a sequence; "
+                                 f"name an element in it, as {tag}.CodeValue")
+        elif item is None or item == "*":
+            item = 0 if item else 1
+        elif item.isascii() and item.isdigit() and 0 < int(item) < 2**32:
+            item = int(item)
+        else:
+            raise ValueError(f"{tag}: [{item}] is neither [*] nor an item's number, from 1")
+        path.append((number, creator, item))
+    return tag, path
+
+
+def make_plan(tags=None, pixels=False, skip_errors=False):
+    """The Plan of a request. Raises ValueError for a tag that cannot be one."""
+    if isinstance(tags, str):
+        raise TypeError("tags is a list of elements, not one str")
+    columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
+    plan = Plan(columns, pixels, skip_errors)
+    names = plan.names
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"there are two columns of the name {name!r}")
+    return plan
+
+
+def scan_chunk(paths, tags=None, *, pixels=False):
+    """The headers of a few files as one Arrow batch, in this thread.
+
+    paths : list of str, bytes or os.PathLike. The rest as in `scan`.
+    """
+    worker = Worker(make_plan(tags, pixels))
+    batches = worker.run(chunk_of(paths), limit=2**62)
+    batch = batches[0] if batches else _empty(worker.plan)
+    batch.seal()
+    return batch
+
+
+# ---------------------------------------------------------------- threads ---
+
+_MOST_THREADS = 64
+_PIECE_SECONDS = 0.004
+_LEAST_PIECE, _MOST_PIECE = 16, 1024
+
+
+class _Feed:
+    """Hands out pieces of the source: (number, chunk, whether it ends a batch)."""
+
+    def __init__(self, taker, batch_size):
+        self.lock = threading.Lock()
+        self.taker, self.batch_size, self.left = taker, batch_size, batch_size
+        self.numbers = count()
+        self.ended = False
+
+    def take(self, most):
+        with self.lock:
+            if self.ended:
+                return None
+            try:
+                chunk = self.taker.take(min(most, self.left))
+            except BaseException as error:  # the user's iterator: raised in its place
+                self.ended = True
+                return next(self.numbers), error, True
+            if chunk is None:
+                self.ended = True
+                return None
+            self.left = (self.left - len(chunk)) or self.batch_size
+            return next(self.numbers), chunk, self.left == self.batch_size
+
+
+class _Pool:
+    """Threads that read pieces, and their results in order.
+
+    Without a number given there are as many threads as cores, and more as long
+    as cores are idle (the files are not in the page cache) and each doubling
+    makes it faster. Files that are waited for are read without read-ahead.
+    """
+
+    def __init__(self, plan, feed, threads):
+        self.plan, self.feed = plan, feed
+        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
+            os.cpu_count() or 1)
+        self.growing = threads is None
+        self.lock = threading.Lock()
+        self.done_one = threading.Condition(self.lock)
+        self.has_room = threading.Condition(self.lock)
+        self.done = {}          # number to (batches or exception, ends a batch, files)
+        self.ahead = 0          # files handed out whose rows nobody has fetched
+        self.most_ahead = max(4 * feed.batch_size, 4 * _MOST_PIECE)
+        self.open = True
+        self.random = False
+        self.size = 32
+        self.running = 0
+        self.files = self.bytes_read = self.failed = 0
+        self.best_rate = 0.0
+        self.window(perf_counter())
+        self.threads = []
+        for _ in range(threads or self.cores):
+            self.spawn()
+
+    def spawn(self):
+        thread = threading.Thread(target=self.work, name="fastdcm-scan", daemon=True)
+        self.threads.append(thread)
+        self.running += 1
+        thread.start()
+
+    def window(self, now):
+        """Begins a new span of measuring."""
+        self.since, self.pieces, self.seen, self.wall, self.cpu = now, 0, 0, 0.0, 0.0
+
+    def work(self):
+        worker = Worker(self.plan)
+        bytes_read = failed = 0
+        while True:
+            with self.lock:
+                while self.open and self.ahead >= self.most_ahead:
+                    self.has_room.wait()
+                size = self.size
+                self.ahead += size
+            piece = self.feed.take(size) if self.open else None
+            if piece is None:
+                break
+            number, chunk, ends = piece
+            wall, cpu = perf_counter(), thread_time()
+            try:
+                if isinstance(chunk, BaseException):
+                    raise chunk
+                result, files = worker.run(chunk, self.random), len(chunk)
+            except BaseException as error:
+                result, files = error, 0
+            now = perf_counter()
+            wall, cpu = now - wall, thread_time() - cpu
+            with self.lock:
+                self.ahead += files - size
+                self.done[number] = result, ends, files
+                self.done_one.notify()
+                self.files += files
+                self.bytes_read += worker.bytes_read - bytes_read
+                self.failed += worker.failed - failed
+                bytes_read, failed = worker.bytes_read, worker.failed
+                self.measure(now, files, wall, cpu)
+        with self.lock:
+            self.running -= 1
+            self.done_one.notify()
+
+    def measure(self, now, files, wall, cpu):
+        self.pieces += 1
+        self.seen += files
+        self.wall += wall
+        self.cpu += cpu
+        threads, span = len(self.threads), now - self.since
+        if self.pieces < 2 * threads or span < 0.005 or not self.seen:
+            return
+        rate, waiting = self.seen / span, self.cpu < 0.6 * span * min(threads, self.cores)
+        self.random = waiting
+        if not waiting:
+            self.best_rate = 0.0
+        elif self.growing and rate > 1.1 * self.best_rate:
+            self.best_rate = rate
+            for _ in range(min(threads, _MOST_THREADS - threads)):
+                self.spawn()
+        size = int(_PIECE_SECONDS * self.seen / self.wall) if self.wall else _MOST_PIECE
+        self.size = min(max(size, _LEAST_PIECE), _MOST_PIECE)
+        self.window(now)
+
+    def results(self):
+        """(batches, whether they end a batch), in the order of the source."""
+        for number in count():
+            with self.lock:
+                while number not in self.done and self.running:
+                    self.done_one.wait()
+                if number not in self.done:
+                    return
+                result, ends, files = self.done.pop(number)
+                self.ahead -= files
+                self.has_room.notify()
+            if isinstance(result, BaseException):
+                raise result
+            yield result, ends
+
+    def close(self):
+        with self.lock:
+            self.open = False
+            self.has_room.notify_all()
+        for thread in self.threads:
+            thread.join()
+
+
+class _Alone:
+    """The same in the caller's own thread."""
+
+    def __init__(self, plan, feed):
+        self.worker, self.feed = Worker(plan), feed
+        self.files = 0
+        self.threads = [None]
+
+    bytes_read = property(lambda self: self.worker.bytes_read)
+    failed = property(lambda self: self.worker.failed)
+
+    def results(self):
+        size, random, idle = 64, False, 0.0
+        while (piece := self.feed.take(size)) is not None:
+            _, chunk, ends = piece
+            if isinstance(chunk, BaseException):
+                raise chunk
+            wall, cpu = perf_counter(), thread_time()
+            result = self.worker.run(chunk, random)
+            wall, cpu = perf_counter() - wall, thread_time() - cpu
+            random = wall > 0.001 and cpu < 0.6 * wall
+            size = self.feed.batch_size
+            self.files += len(chunk)
+            yield result, ends
+
+    def close(self):
+        pass
+
+
+# ------------------------------------------------------------------- scan ---
+
+
+class Scan:
+    """A scan to be run, as `scan` makes it.
+
+    Iterating runs it, batch by batch (objects of the Arrow PyCapsule
+    interface), and once more each time, unless its source is an iterator. So
+    do ``pyarrow.table(s)``, ``polars.DataFrame(s)``, ``duckdb.sql("FROM s")``,
+    `read_all` and `write`.
+    """
+
+    def __init__(self, source, plan, threads, batch_size, on_error):
+        self.source, self.plan = source, plan
+        self.threads, self.batch_size, self.on_error = threads, batch_size, on_error
+        self._pool = None
+        self._issues = self._seconds = 0
+        self._started = None
+
+    @property
+    def column_names(self):
+        """The names of the columns, in order."""
+        return self.plan.names
+
+    @property
+    def stats(self):
+        """Counts of the last run, or of the one under way, as a dict: files,
+        errors (files without values), issues (repairs in the rows), seconds,
+        files_per_second, bytes_read, threads."""
+        pool = self._pool
+        seconds = self._seconds
+        if self._started is not None:
+            seconds = perf_counter() - self._started
+        files = pool.files if pool else 0
+        return {
+            "files": files,
+            "errors": pool.failed if pool else 0,
+            "issues": self._issues,
+            "seconds": seconds,
+            "files_per_second": files / seconds if seconds else 0.0,
+            "bytes_read": pool.bytes_read if pool else 0,
+            "threads": len(pool.threads) if pool else 0,
+        }
+
+    def __iter__(self):
+        feed = _Feed(self.source.start(), self.batch_size)
+        self._started, self._issues = perf_counter(), 0
+        if self.threads == 1:
+            pool = _Alone(self.plan, feed)
+        else:
+            pool = _Pool(self.plan, feed, self.threads)
+        self._pool = pool
+        try:
+            yield from self._batches(pool)
+        finally:
+            pool.close()
+            self._seconds = perf_counter() - self._started
+            self._started = None
+
+    def _batches(self, pool):
+        batch = None
+        for pieces, ends in pool.results():
+            for piece in pieces:
+                if self.on_error == "raise" and piece.n_errors:
+                    raise piece.error()
+                self._issues += piece.n_issues
+                if batch is None:
+                    batch = piece
+                elif not batch.join(piece):
+                    batch.seal()
+                    yield batch
+                    batch = piece
+            if ends and batch is not None and len(batch):
+                batch.seal()
+                yield batch
+                batch = None
+        if batch is not None and len(batch):
+            batch.seal()
+            yield batch
+
+    def __arrow_c_schema__(self):
+        """The Arrow PyCapsule interface."""
+        return self.plan.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        """The Arrow PyCapsule interface. A requested schema is not followed."""
+        return stream_capsule(self.plan, iter(self))
+
+    def read_all(self):
+        """The whole table, as a pyarrow.Table."""
+        import pyarrow
+
+        return pyarrow.RecordBatchReader.from_stream(self).read_all()
+
+    def write(self, path):
+        """Runs the scan into a file and returns `stats`.
+
+        path : ends in .parquet, .arrow, .csv or .jsonl. In CSV lists are JSON,
+            bytes are base64 and null is empty; in JSON bytes are base64 too.
+
+        The file appears when it is complete: it is written under another name
+        in the same folder, synchronised to the disk and renamed. Memory does
+        not grow with the number of files.
+        """
+        tables.write(self, os.fspath(path))
+        return self.stats
+
+
+def scan(source, tags=None, *, pixels=False, threads=None, batch_size=8192, on_error="row"):
+    """Reads the headers of many files into a table, one row a file.
+
+    Parameters
+    ----------
+    source : folder (walked in byte order of the paths, hidden files and links
+        included), glob, file, list or iterator of paths, or a table with a
+        column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep its order.
+    tags : list, default `DEFAULT_TAGS`
+        An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
+        private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;
+        with a path into sequences: ``Sequence.Element`` is of the first item,
+        ``Sequence[n].Element`` of the n-th, ``Sequence[*].Element`` a list of
+        all. The column bears that name.
+    pixels : bool
+        Adds ``pixel_offset``, ``pixel_length`` (in bytes; encapsulated: up to
+        the delimiter) and ``frames``.
+    threads : int or None
+        None: as many as there are cores, more while that makes it faster.
+    batch_size : int
+        Files to a batch.
+    on_error : "row", "skip" or "raise"
+        A file that cannot be read is a row with ``error`` set, no row, or a
+        DicomError.
+
+    Returns a Scan. Raises ValueError for tags and sources that cannot be,
+    FileNotFoundError for a path where nothing is.
+
+    Columns: ``path``, ``size``, ``mtime_ns`` (since 1970), ``transfer_syntax``,
+    ``error``, ``error_offset``, ``error_detail``, ``issues`` (a list, null when
+    empty, of ``code@offset (gggg,eeee)``), then those asked for. Types are
+    those of PS3.6, docs/scan.md has them all.
+    """
+    if on_error not in ("row", "skip", "raise"):
+        raise ValueError(f"on_error is 'row', 'skip' or 'raise', not {on_error!r}")
+    if threads is not None and threads < 1:
+        raise ValueError("threads is 1 or more, or None")
+    if not 0 < batch_size <= 1 << 20:
+        raise ValueError("batch_size is between 1 and 1048576")
+    plan = make_plan(tags, pixels, on_error == "skip")
+    return Scan(open_source(source), plan, threads, batch_size, on_error)

@@ -2,7 +2,8 @@
 
 FASTDCM_BUILD chooses the kind of build: release (default), debug, asan
 (AddressSanitizer and UBSan), ubsan, tsan or coverage. Each kind keeps its
-objects in a folder of its own under build/.
+objects in a folder of its own under build/. `build_ext --inplace` replaces
+modules of another kind only with `--force`.
 """
 
 import os

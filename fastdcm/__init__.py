@@ -4,6 +4,7 @@ from fastdcm._dictionary import (Tag, dictionary_VM, dictionary_VR, keyword_for_
                                  tag_for_keyword)
 from fastdcm._elements import DataElement, Sequence
 from fastdcm._values import PersonName
+from fastdcm.bulk import scan, scan_chunk
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, InvalidDicomError
 from fastdcm.reader import dcmread

@@ -5,14 +5,19 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyObject_GetBuffer, PyBuffer_Release
-from libc.string cimport memcpy, memset
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyObject_GetBuffer, PyBuffer_Release
+from libc.string cimport memcpy, memset, strlen
 from fastdcm.dcm cimport *
 
 import os
 import zlib
 
-from fastdcm.errors import DicomError, FileChangedError, Issue, error_for
+from fastdcm.errors import DicomError, Issue, error_for
+
+cdef extern from "Python.h":
+    bytes PyUnicode_EncodeFSDefault(object)
+
+cdef bint WINDOWS = os.name == "nt"
 
 
 cpdef str format_tag(uint32_t tag):
@@ -101,7 +106,7 @@ cdef class File:
         cdef int code
         cdef const char *name
         memset(&err, 0, sizeof(err))
-        if isinstance(source, str) or isinstance(source, bytes) or hasattr(source, "__fspath__"):
+        if type(source) is str or isinstance(source, (str, bytes)) or hasattr(source, "__fspath__"):
             self.path = source if type(source) is str else os.fspath(source)
             encoded = _path_bytes(self.path)
             name = encoded
@@ -227,6 +232,15 @@ cdef class File:
             check(DCM_E_MEMORY, &err, self, "")
         self.read_into(offset, length, PyBytes_AS_STRING(data))
         return data
+
+    def readinto(self, uint64_t offset, buffer):
+        """Fills a writeable buffer with the bytes from `offset` on."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            self.read_into(offset, <uint64_t>view.len, view.buf)
+        finally:
+            PyBuffer_Release(&view)
 
     cdef File part(self, uint64_t offset, uint64_t length):
         """A File that has these bytes in memory, at their own offsets."""
@@ -380,13 +394,14 @@ class _Shifted:
 
 
 cdef bytes _path_bytes(path):
+    cdef bytes encoded
     if type(path) is bytes:
         encoded = path
-    elif os.name == "nt":
+    elif WINDOWS:
         encoded = (<str>path).encode("utf-8", "surrogatepass")
     else:
-        encoded = os.fsencode(path)
-    if b"\0" in encoded:
+        encoded = PyUnicode_EncodeFSDefault(path)
+    if strlen(encoded) != <size_t>len(encoded):
         raise ValueError("embedded null byte in path")
     return encoded
 
@@ -460,6 +475,7 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
     memset(&p, 0, sizeof(p))
     memset(&err, 0, sizeof(err))
     p.first_read = first_read
+    dcm_grow(<void **>&p.data.rows, &p.data.capacity, 256, sizeof(dcm_row))
     dcm_part10_start(&p, f.bytes.total, stop, force)
     try:
         if f.file.handle != -1:
@@ -473,8 +489,7 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
                     break
                 f.extend(offset, length, transient)
         check(code, &err, f, "")
-        meta = Index.__new__(Index)
-        meta.file = f
+        meta = Index.__new__(Index)  # without its file, which holds it
         meta.ix = p.meta
         memset(&p.meta, 0, sizeof(p.meta))
         f.meta = meta
@@ -502,6 +517,10 @@ cdef settle(File f, Index data):
     while there are values that are not among them."""
     cdef uint64_t end = f.bytes.total
     cdef dcm_row *last
+    cdef void *fitting = dcm_realloc(data.ix.rows, data.ix.count * sizeof(dcm_row))
+    if fitting != NULL:
+        data.ix.rows = <dcm_row *>fitting
+        data.ix.capacity = data.ix.count
     if f.bytes.borrowed:
         return
     if data.file is f and data.ix.count:
@@ -541,12 +560,17 @@ cdef Index inflate(File f, uint64_t begin, uint32_t stop):
     while at < f.bytes.total and not inflater.eof and not damaged:
         data = f.read(at, min(1 << 16, f.bytes.total - at))
         at += len(data)
-        while data and not damaged:
+        # A pad byte may stay behind the end; output may wait without input.
+        while not inflater.eof and not damaged:
             try:
-                plain += inflater.decompress(data, 1 << 20)
+                chunk = inflater.decompress(data, 1 << 20)
             except zlib.error:
                 damaged = True
+                break
+            plain += chunk
             data = inflater.unconsumed_tail
+            if not chunk and not data:
+                break
             if len(plain) > limit:
                 dcm_fail(&err, DCM_E_INFLATE_LIMIT, at, 0)
                 check(DCM_E_INFLATE_LIMIT, &err, f, "")

@@ -6,6 +6,7 @@ from fastdcm._values cimport Text
 
 cdef class ElementMap:
     cdef readonly File file
+    cdef public File _source  # of a data set that was read, None for items
     cdef Index index
     cdef dict overlay       # tag: DataElement, or None where deleted
     cdef dict sequences     # tag: Sequence handed out

@@ -535,9 +535,16 @@ cdef class Sequence:
     @property
     def is_changed(self):
         """Whether items were added, removed, or changed at any depth."""
-        if self.edited or self.table == NULL:
+        if self.edited or self.file is None:  # made, not read
             return True
         return any([item is not None and (<ElementMap>item).is_changed for item in self.made])
+
+
+cdef inline uint32_t attribute_tag(str name) except? 0:
+    """The tag of an attribute's name, 0 when it is no keyword: those begin
+    with a capital."""
+    cdef Py_UCS4 first = name[0] if len(name) > 1 else c"_"
+    return keyword_tag(name) if c"A" <= first <= c"Z" else 0
 
 
 cdef object only_map(object item):
@@ -551,7 +558,7 @@ cdef object only_map(object item):
 cdef class ElementMap:
     """The elements of one data set level by tag, in ascending order."""
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self):
         self.pixrep = -2
         self.inherited_pixrep = -1
         self.inherited = LATIN
@@ -725,27 +732,22 @@ cdef class ElementMap:
         return _MISSING if row == NULL else self.value_of(row)
 
     def __getattribute__(self, str name):
-        cdef uint32_t tag
-        cdef Py_UCS4 first
-        if len(name) > 1:
-            first = name[0]
-            if c"A" <= first <= c"Z":
-                tag = keyword_tag(name)
-                if tag:
-                    value = self.get_by_tag(tag)
-                    if value is not _MISSING:
-                        return value
+        cdef uint32_t tag = attribute_tag(name)
+        if tag:
+            value = self.get_by_tag(tag)
+            if value is not _MISSING:
+                return value
         return PyObject_GenericGetAttr(self, name)
 
     def __setattr__(self, str name, value):
-        cdef uint32_t tag = keyword_tag(name) if name[:1].isupper() else 0
+        cdef uint32_t tag = attribute_tag(name)
         if tag:
             self.set_value(tag, value)
         else:
             PyObject_GenericSetAttr(self, name, value)
 
     def __delattr__(self, str name):
-        cdef uint32_t tag = keyword_tag(name) if name[:1].isupper() else 0
+        cdef uint32_t tag = attribute_tag(name)
         if not tag:
             delete_attribute(self, name, NULL)
         elif self.find(tag) is None:

@@ -194,7 +194,8 @@ cdef class Writer:
         if undefined and not changed and self.encapsulated == 0:
             raise WriteError("encapsulated pixel data would have to be recoded")
         if undefined:
-            vr = DCM_VR_OB  # PS3.5 A.4
+            if changed or elem.row.flags & DCM_ROW_IMPLICIT:
+                vr = DCM_VR_OB  # PS3.5 A.4
             if changed and data[:4] != header(ITEM, 0, 0, self.encoding)[:4]:
                 raise WriteError("the value is not encapsulated, as its transfer syntax asks "
                                  "(PS3.5 A.4)")
@@ -348,8 +349,9 @@ cdef bytes whole_numbers(uint8_t vr, uint32_t tag, values, bint big):
     cdef bytes data = PyBytes_FromStringAndSize(NULL, len(values) * unit)
     cdef uint8_t *p = <uint8_t *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t i = 0
-    least = -1 << 8 * unit - 1 if signed else 0
-    most = (1 << 8 * unit - (1 if signed else 0)) - 1
+    cdef object span = 256 ** <object>unit  # as Python ints: they pass 64 bits
+    least = -span // 2 if signed else 0
+    most = least + span - 1
     for value in values:
         number = value.__index__() if hasattr(value, "__index__") else None
         if number is None:
@@ -414,9 +416,7 @@ def decimal(value):
     number = float(value)
     if number - number != 0:
         raise WriteError(f"{value!r} cannot be written as DS")
-    text = repr(number)
-    if text.endswith(".0"):
-        text = text[:-2]
+    text = repr(number).removesuffix(".0")
     digits = 16
     while len(text) > 16:
         digits -= 1
@@ -591,13 +591,14 @@ cdef File reopened(File f):
 
 def freeze(ElementMap level not None):
     """A level as plain data: its rows, the bytes of those that still count,
-    and what was changed. What was deleted or replaced is not among it."""
+    and what was changed (None: deleted). No byte of what was deleted or
+    replaced is among it."""
     cdef Pieces spans = Pieces.__new__(Pieces)
     cdef dcm_index *ix
     cdef const dcm_row *row
     cdef uint64_t i
     cdef DataElement elem
-    cdef dict changed = {}
+    cdef dict changed = {} if level.overlay is None else dict.fromkeys(level.overlay)
     for elem in changed_elements(level):
         changed[elem.row.tag] = elem
     if level.index is None:
@@ -606,12 +607,17 @@ def freeze(ElementMap level not None):
     rows = []
     for i in range(ix.count):
         row = &ix.rows[i]
-        if row.tag in changed or level.overlay and row.tag in level.overlay:
+        if row.tag in changed:
             continue
         rows.append((row.tag, row.vr, row.offset, row.length, row.header, row.flags))
         span_of(spans, level.file, row)
     spans.settle()
-    stream = sorted([(offset, level.file.read(offset, length)) for _, offset, length in spans.parts])
+    parts = [(offset, length) for _, offset, length in spans.parts]
+    if not changed:
+        parts = [(ix.begin, (ix.pos if ix.done == 2 else ix.end) - ix.begin)]
+    if ix.begin >= 8:
+        parts.append((ix.begin - 8, 8))  # of an item: its header
+    stream = sorted([(offset, level.file.read(offset, length)) for offset, length in parts])
     place = (ix.begin, ix.end, ix.pos, ix.encoding, ix.done, level.file.size)
     how = (level.text().terms, level.inherited.terms, level.fixed, level.inherited_pixrep,
            level.filtered)
@@ -664,12 +670,13 @@ def thaw(cls, state, attributes, source):
     if changed:
         level.overlay = changed
         for elem in changed.values():
-            elem.home = level
+            if elem is not None:
+                elem.home = level
     if source is not None:
         f = File.__new__(File)
         f.path, f.preamble, f.transfer_syntax, f.deflated, f.encoding = source
         f.closed = True
-        attributes["_source"] = f
+        level._source = f
     level.__dict__.update(attributes)
     return level
 

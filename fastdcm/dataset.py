@@ -5,6 +5,7 @@ from copy import deepcopy
 from fastdcm._dictionary import Tag, dictionary_VR, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
+from fastdcm.pixels import pixel_array
 from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
 from fastdcm.writer import dcmwrite
 
@@ -50,7 +51,6 @@ class Dataset(ElementMap):
     and ``close()``, or leaving a ``with`` block, lets go of the file.
     """
 
-    _source = None  # File of a data set that was read, None for items
     _file_meta = None
     _preamble = None
     _encoding = None
@@ -250,6 +250,17 @@ class Dataset(ElementMap):
 
     trait_names = __dir__
 
+    # ---- pixels
+
+    @property
+    def pixel_array(self):
+        """The stored values of native pixel data; see `get_pixels`."""
+        return pixel_array(self)
+
+    def get_pixels(self, mmap=None, native_endian=False):
+        """As `fastdcm.pixels.pixel_array`."""
+        return pixel_array(self, mmap, native_endian)
+
     # ---- private elements
 
     def private_block(self, group, private_creator, create=False):
@@ -340,6 +351,7 @@ class Dataset(ElementMap):
 
     def __copy__(self):
         new = copy_level(self, type(self).__new__(type(self)))
+        new._source = self._source
         new.__dict__.update(self.__dict__)
         if self._file_meta is not None:
             new._file_meta = self._file_meta.copy()
@@ -348,12 +360,12 @@ class Dataset(ElementMap):
     def __deepcopy__(self, memo):
         new = memo[id(self)] = type(self).__new__(type(self))
         deepcopy_level(self, new, memo)
-        for name, value in self.__dict__.items():
-            new.__dict__[name] = value if name == "_source" else deepcopy(value, memo)
+        new._source = self._source
+        new.__dict__.update(deepcopy(self.__dict__, memo))
         return new
 
     def __reduce__(self):
-        attributes = {name: value for name, value in self.__dict__.items() if name != "_source"}
+        attributes = dict(self.__dict__)
         if self._source is not None:
             attributes["_file_meta"] = self.file_meta
         source = source_state(self._source) if self._source is not None else None

@@ -5,9 +5,8 @@
  * column under it, null when there is nothing. So a row can be undone by
  * cutting the columns back to the rows before it, which is how a row is written
  * again after Python has helped with its text. */
+#include "column.h"
 #include "header.h"
-
-#include <string.h>
 
 enum { FIXED_PATH, FIXED_SIZE, FIXED_MTIME, FIXED_SYNTAX, FIXED_COUNT };
 enum { PIXEL_OFFSET, PIXEL_LENGTH, PIXEL_FRAMES, PIXEL_COUNT };
@@ -19,8 +18,9 @@ enum { TEXT_LATIN, TEXT_UTF8, TEXT_OTHER, TEXT_UNKNOWN };
 typedef struct scope {
     const struct scope *parent;
     const dcm_index *index;
-    uint64_t charset, charset_length;
+    const dcm_bytes *bytes; /* where its rows lie, as far as in memory */
     int text;
+    uint64_t charset, charset_length; /* in r->pool */
 } scope;
 
 typedef struct work {
@@ -31,64 +31,6 @@ typedef struct work {
 } work;
 
 /* ------------------------------------------------------------ columns --- */
-
-static int is_varying(const dcm_column *c, unsigned at) {
-    return at < c->lists || c->type == DCM_COLUMN_TEXT || c->type == DCM_COLUMN_BYTES;
-}
-
-static int layer_grow(dcm_column *c, unsigned at, uint64_t count) {
-    dcm_layer *l = c->layers + at;
-    uint64_t valid = l->capacity, ends = l->capacity;
-    if (count < 64) count = 64;
-    int code = dcm_grow((void **)&l->valid, &valid, count, 1);
-    if (!code && is_varying(c, at)) {
-        int first = !l->ends;
-        code = dcm_grow((void **)&l->ends, &ends, valid, sizeof *l->ends);
-        if (!code && first) l->ends[0] = 0;
-    }
-    if (!code) l->capacity = valid;
-    return code;
-}
-
-/* One more entry of a layer. Room for an end more than entries is kept. */
-static inline int push(dcm_column *c, unsigned at, int valid) {
-    dcm_layer *l = c->layers + at;
-    if (l->count + 2 > l->capacity) {
-        int code = layer_grow(c, at, l->count + 2);
-        if (code) return code;
-    }
-    l->valid[l->count++] = (uint8_t)valid;
-    if (at < c->lists) l->ends[l->count] = (int32_t)c->layers[at + 1].count;
-    else if (l->ends) l->ends[l->count] = (int32_t)c->used;
-    return DCM_OK;
-}
-
-static inline int data_room(dcm_column *c, uint64_t n) {
-    if (c->used + n <= c->capacity) return DCM_OK;
-    if (c->used + n > INT32_MAX) return DCM_E_TOO_LARGE;
-    return dcm_grow((void **)&c->data, &c->capacity, c->used + n, 1);
-}
-
-static inline int put_number(dcm_column *c, const void *value, int valid) {
-    int code = data_room(c, 8);
-    if (code) return code;
-    memcpy(c->data + c->used, value, 8);
-    c->used += 8;
-    return push(c, c->lists, valid);
-}
-
-static inline int put_bytes(dcm_column *c, const void *p, uint64_t n) {
-    int code = data_room(c, n);
-    if (code) return code;
-    if (n) memcpy(c->data + c->used, p, (size_t)n);
-    c->used += n;
-    return push(c, c->lists, 1);
-}
-
-static int put_null(dcm_column *c, unsigned at) {
-    static const uint64_t zero;
-    return at < c->lists || is_varying(c, at) ? push(c, at, 0) : put_number(c, &zero, 0);
-}
 
 int dcm_column_null(dcm_column *c, unsigned at, uint64_t count) {
     int code = DCM_OK;
@@ -103,17 +45,6 @@ int dcm_column_text(dcm_column *c, const char *p, uint64_t n) {
 }
 
 int dcm_column_int(dcm_column *c, int64_t value) { return put_number(c, &value, 1); }
-
-static void column_cut(dcm_column *c, uint64_t rows) {
-    for (unsigned at = 0; at <= c->lists; at++) {
-        dcm_layer *l = c->layers + at;
-        if (rows > l->count) return;
-        l->count = rows;
-        if (is_varying(c, at)) rows = l->ends ? (uint64_t)l->ends[rows] : 0;
-        else rows *= 8;
-    }
-    c->used = rows;
-}
 
 void dcm_column_free(dcm_column *c) {
     for (unsigned at = 0; at <= DCM_COLUMN_LISTS; at++) {
@@ -239,17 +170,30 @@ static int add_issues(work *w, const dcm_index *ix) {
     return code;
 }
 
-/* A value, or an item's header, that may have to be read first. */
-static int bytes_at(work *w, uint64_t offset, uint64_t length, const uint8_t **p) {
+/* A value, or an item's header. Bytes that were jumped over are read into a
+ * scratch buffer, which the next call reuses: dcm_bytes only goes forward. */
+static int bytes_at(work *w, const scope *s, uint64_t offset, uint64_t length,
+                    const uint8_t **p) {
     dcm_reader *r = w->r;
-    *p = dcm_bytes_at(r->stream, offset, length);
+    *p = dcm_bytes_at(s->bytes, offset, length);
     if (*p || !length) return DCM_OK;
-    if (r->stream != &r->bytes) /* all of it is in memory: this cannot be */
+    if (s->bytes == &r->inflated) /* all of it is in memory: this cannot be */
         return dcm_fail(&w->err, DCM_E_CHANGED, offset, 0);
-    int code = dcm_file_fill(&r->file, &r->bytes, offset, length, 0, 0, &w->err);
+    int code = dcm_grow((void **)&r->scratch, &r->cap_scratch, length, 1);
+    if (code) return dcm_fail(&w->err, code, offset, 0);
+    *p = r->scratch;
+    r->bytes_read += length;
+    return dcm_file_read(&r->file, offset, length, r->scratch, &w->err);
+}
+
+/* Keeps bytes until the row is done; where they are in the pool. */
+static int keep(dcm_reader *r, const uint8_t *p, uint64_t n, uint64_t *at) {
+    *at = r->pool_used;
+    int code = dcm_grow((void **)&r->pool, &r->cap_pool, r->pool_used + n, 1);
     if (code) return code;
-    *p = dcm_bytes_at(r->stream, offset, length);
-    return *p ? DCM_OK : dcm_fail(&w->err, DCM_E_CHANGED, offset, 0);
+    if (n) memcpy(r->pool + r->pool_used, p, (size_t)n);
+    r->pool_used += n;
+    return DCM_OK;
 }
 
 /* Anything but plain ASCII: bytes above it, and what switches sets (ESC, SO,
@@ -313,21 +257,24 @@ static int put_text(dcm_column *c, const char *p, uint64_t n, int latin) {
 /* Asks for a value's text, or takes the answer of an earlier time. 1: it is
  * there, 0: it is not (yet). */
 static int answered(work *w, const scope *s, const dcm_row *row, uint8_t vr,
-                    dcm_span *text, int *code) {
+                    const uint8_t *p, dcm_span *text, int *code) {
     dcm_reader *r = w->r;
+    const int meta = s->index == &r->part10.meta;
     for (uint64_t i = 0; i < r->n_asks; i++) {
         const dcm_ask *a = r->asks + i;
-        if (a->offset != row->offset || a->stream != r->stream || !a->done) continue;
+        if (a->offset != row->offset || a->meta != meta || !a->done) continue;
         if (a->issue) *code = add_issue(w, a->issue, row->offset - row->header, row->tag);
         text->p = a->text;
         text->n = a->text_length;
         return a->text != NULL;
     }
-    *code = dcm_grow((void **)&r->asks, &r->cap_asks, r->n_asks + 1, sizeof *r->asks);
+    dcm_ask ask = {row->offset, 0, row->length, s->charset, s->charset_length,
+                   NULL, 0, 0, vr, (uint8_t)((row->flags & DCM_ROW_BIG) != 0),
+                   (uint8_t)meta, 0};
+    *code = keep(r, p, row->length, &ask.value);
     if (!*code)
-        r->asks[r->n_asks++] = (dcm_ask){
-            r->stream, row->offset, row->length, s->charset, s->charset_length, NULL, 0, 0,
-            vr, (uint8_t)((row->flags & DCM_ROW_BIG) != 0), 0};
+        *code = dcm_grow((void **)&r->asks, &r->cap_asks, r->n_asks + 1, sizeof *r->asks);
+    if (!*code) r->asks[r->n_asks++] = ask;
     return 0;
 }
 
@@ -360,7 +307,7 @@ static int value_text(work *w, const scope *s, dcm_column *c, unsigned at,
         return code || !c->many ? code : push(c, at, 1);
     }
     if (kind == DCM_KIND_INT || kind == DCM_KIND_UINT || kind == DCM_KIND_FLOAT) {
-        if (!answered(w, s, row, vr, &all, &code)) return code ? code : put_null(c, at);
+        if (!answered(w, s, row, vr, p, &all, &code)) return code ? code : put_null(c, at);
         special = 0;
         kind = DCM_KIND_TEXT;
     } else if (kind == DCM_KIND_BYTES || kind == DCM_KIND_NONE) {
@@ -374,7 +321,7 @@ static int value_text(work *w, const scope *s, dcm_column *c, unsigned at,
         int escape = memchr(p, 0x1B, (size_t)row->length) != NULL;
         if (s->text != TEXT_LATIN || escape) {
             if ((s->text != TEXT_UTF8 || escape || !is_utf8(p, row->length)) &&
-                !answered(w, s, row, vr, &all, &code))
+                !answered(w, s, row, vr, p, &all, &code))
                 return code ? code : put_null(c, at);
             special = 0; /* UTF-8 already */
         }
@@ -481,7 +428,7 @@ static uint8_t signed_or_not(work *w, const scope *s) {
     for (; s; s = s->parent) {
         const dcm_row *row = dcm_index_find(s->index, 0x00280103);
         const uint8_t *p;
-        if (!row || row->length != 2 || bytes_at(w, row->offset, 2, &p)) continue;
+        if (!row || row->length != 2 || bytes_at(w, s, row->offset, 2, &p)) continue;
         return dcm_u16(p, row->flags & DCM_ROW_BIG) ? DCM_VR_SS : DCM_VR_US;
     }
     return DCM_VR_US;
@@ -503,7 +450,7 @@ static int value(work *w, const scope *s, const dcm_want *want, const dcm_row *r
     if (row->length > (c->type == DCM_COLUMN_BYTES ? DCM_BYTES_LIMIT : DCM_TEXT_LIMIT))
         return unfit(w, c, at, row);
     const uint8_t *p;
-    int code = bytes_at(w, row->offset, row->length, &p);
+    int code = bytes_at(w, s, row->offset, row->length, &p);
     if (code) return code;
     uint64_t used = c->used, count = c->layers[c->lists].count;
     if (c->type == DCM_COLUMN_BYTES) code = put_bytes(c, p, row->length);
@@ -542,14 +489,21 @@ static int read_item(work *w, const dcm_want *want, const scope *parent,
     dcm_reader *r = w->r;
     dcm_index *ix = &r->levels[depth].index;
     const dcm_level *level = w->plan->levels + want->level;
+    scope s = *parent;
+    s.parent = parent;
+    s.index = ix;
     dcm_index_start(ix, offset, end, encoding, level->stop, 0);
-    int code = r->stream == &r->bytes
-                   ? dcm_index_read(ix, &r->bytes, &r->file, &w->err)
-                   : dcm_index_run(ix, r->stream, &w->err);
+    int code = dcm_index_run(ix, s.bytes, &w->err);
+    if (code == DCM_NEED) { /* not in memory: bytes of its own, from here on */
+        dcm_bytes *own = &r->levels[depth].bytes;
+        dcm_bytes_reset(own, r->file.size);
+        dcm_index_start(ix, offset, end, encoding, level->stop, 0);
+        code = dcm_index_read(ix, own, &r->file, &w->err);
+        s.bytes = own;
+        r->bytes_read += own->used;
+    }
     if (!code) code = add_issues(w, ix);
-    if (code) return code;
-    scope inner = {parent, ix, parent->charset, parent->charset_length, parent->text};
-    return read_level(w, level, &inner, depth + 1, at);
+    return code ? code : read_level(w, level, &s, depth + 1, at);
 }
 
 /* The first item alone, without its sequence: of 12,000 frames, one. */
@@ -558,7 +512,7 @@ static int read_first_item(work *w, const dcm_want *want, const scope *s,
                            unsigned at) {
     const uint8_t *p = NULL;
     uint64_t n = row->length < 14 ? row->length : 14;
-    int code = bytes_at(w, row->offset, n, &p);
+    int code = bytes_at(w, s, row->offset, n, &p);
     if (code) return code;
     if (n < 8 || dcm_tag(p, encoding & DCM_BIG) != DCM_ITEM)
         return push_under(w, want, at, 0);
@@ -589,38 +543,45 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
     if (inside.flags & DCM_ROW_INNER_IMPLICIT) encoding = DCM_IMPLICIT;
     if (want->item == 1)
         return read_first_item(w, want, s, &inside, encoding, depth, at);
-    const uint8_t *p;
     dcm_reader_level *l = w->r->levels + depth;
+    scope whole = *s;
     uint64_t count = 0;
-    code = bytes_at(w, row->offset, row->length, &p);
+    code = DCM_OK;
+    if (row->length && !dcm_bytes_at(s->bytes, row->offset, row->length)) {
+        whole.bytes = &l->bytes;
+        dcm_bytes_reset(&l->bytes, w->r->file.size);
+        code = dcm_file_fill(&w->r->file, &l->bytes, row->offset, row->length, 0, 0, &w->err);
+        w->r->bytes_read += row->length;
+    }
     if (!code)
-        code = dcm_items(&inside, w->r->stream, &l->work, &l->items, &l->cap_items,
+        code = dcm_items(&inside, whole.bytes, &l->work, &l->items, &l->cap_items,
                          &count, &w->err);
     if (!code) code = add_issues(w, &l->work);
     if (code) return code;
     if (want->item) {
         if (want->item > count) return push_under(w, want, at, 0);
         const dcm_item *item = l->items + want->item - 1;
-        return read_item(w, want, s, item->offset, item->offset + item->length,
+        return read_item(w, want, &whole, item->offset, item->offset + item->length,
                          item->encoding, depth, at);
     }
     for (uint64_t i = 0; i < count && !code; i++) {
         const dcm_item *item = l->items + i;
-        code = read_item(w, want, s, item->offset, item->offset + item->length,
+        code = read_item(w, want, &whole, item->offset, item->offset + item->length,
                          item->encoding, depth, at + 1);
     }
     return code ? code : push_under(w, want, at, 1);
 }
 
 /* The element (gggg,xxee) of a creator's block, PS3.5 7.8.1. */
-static const dcm_row *find_private(work *w, const dcm_index *ix, const dcm_want *want) {
+static const dcm_row *find_private(work *w, const scope *s, const dcm_want *want) {
+    const dcm_index *ix = s->index;
     const uint32_t group = want->tag & 0xFFFF0000u;
     const char *creator = w->plan->text + want->creator;
     const dcm_row *row = ix->rows, *end = row + ix->count;
     for (; row < end && row->tag <= (group | 0xFF); row++) {
         const uint8_t *p;
         if (row->tag < (group | 0x10) || row->length > 1024 ||
-            bytes_at(w, row->offset, row->length, &p))
+            bytes_at(w, s, row->offset, row->length, &p))
             continue;
         dcm_span name = dcm_trim((const char *)p, row->length);
         if (name.n != want->creator_length || memcmp(name.p, creator, (size_t)name.n))
@@ -641,20 +602,18 @@ static int is_word(dcm_span s, const char *word) {
 static int find_charset(work *w, scope *s) {
     const uint8_t *p;
     const dcm_row *row = dcm_index_find(s->index, 0x00080005);
-    if (!row) return DCM_OK;
-    if (row->length > 1024) return DCM_OK;
-    int code = bytes_at(w, row->offset, row->length, &p);
+    if (!row || row->length > 1024) return DCM_OK;
+    int code = bytes_at(w, s, row->offset, row->length, &p);
     if (code) return code;
     dcm_span name = dcm_trim((const char *)p, row->length);
-    s->charset = row->offset;
-    s->charset_length = row->length;
     if (!name.n || is_word(name, "ISO_IR 100") || is_word(name, "ISO_IR 6"))
         s->text = TEXT_LATIN;
     else if (is_word(name, "ISO_IR 192"))
         s->text = TEXT_UTF8;
     else /* of the Standard's sets, ASCII is a part; of others nobody knows */
         s->text = memchr("IG\\", *name.p, 3) ? TEXT_OTHER : TEXT_UNKNOWN;
-    return DCM_OK;
+    s->charset_length = row->length;
+    return keep(w->r, p, row->length, &s->charset);
 }
 
 static int read_want(work *w, const dcm_want *want, const scope *s,
@@ -677,14 +636,14 @@ static int read_level(work *w, const dcm_level *level, const scope *outer,
                          depth, at);
     }
     for (end += level->private_count; want < end && !code; want++)
-        code = read_want(w, want, &s, find_private(w, s.index, want), depth, at);
+        code = read_want(w, want, &s, find_private(w, &s, want), depth, at);
     return code;
 }
 
 /* --------------------------------------------------------------- rows --- */
 
 /* Where the pixels are (PS3.3 C.7.6.3 and C.7.6.24), and how many frames. */
-static int put_pixels(work *w) {
+static int put_pixels(work *w, const scope *s) {
     static const uint32_t tags[] = {0x7FE00010, 0x7FE00008, 0x7FE00009};
     const dcm_index *ix = &w->r->part10.data;
     dcm_column *c = w->c->columns + w->c->n_columns - PIXEL_COUNT;
@@ -698,10 +657,10 @@ static int put_pixels(work *w) {
     }
     const uint8_t *p;
     if (frames && frames->length && frames->length < 64) {
-        int code = bytes_at(w, frames->offset, frames->length, &p);
+        int code = bytes_at(w, s, frames->offset, frames->length, &p);
         if (code) return code;
-        dcm_span s = {(const char *)p, frames->length};
-        if (!dcm_parse_int(s, &n) || n < 1) n = 1;
+        dcm_span text = {(const char *)p, frames->length};
+        if (!dcm_parse_int(text, &n) || n < 1) n = 1;
     }
     int code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
     if (!code) code = dcm_column_int(c + PIXEL_LENGTH, (int64_t)row->length);
@@ -715,22 +674,23 @@ static void undo(work *w) {
 }
 
 static int put_wants(work *w) {
-    dcm_part10 *p = &w->r->part10;
-    const scope meta = {NULL, &p->meta, 0, 0, TEXT_LATIN};
-    const scope data = {NULL, &p->data, 0, 0, TEXT_LATIN};
+    dcm_reader *r = w->r;
+    dcm_part10 *p = &r->part10;
+    const scope meta = {NULL, &p->meta, &r->bytes, TEXT_LATIN, 0, 0};
+    const scope data = {NULL, &p->data, p->deflated ? &r->inflated : &r->bytes,
+                        TEXT_LATIN, 0, 0};
     const dcm_level *levels = w->plan->levels;
-    const dcm_bytes *stream = w->r->stream;
     int code = add_issues(w, &p->meta);
     if (!code) code = add_issues(w, &p->data);
-    if (!code && w->r->note.code)
-        code = add_issue(w, w->r->note.code, w->r->note.offset, w->r->note.tag);
-    w->r->stream = &w->r->bytes;
+    if (!code && r->note.code)
+        code = add_issue(w, r->note.code, r->note.offset, r->note.tag);
     if (!code && levels[0].count) code = read_level(w, levels, &meta, 0, 0);
-    w->r->stream = stream;
     if (!code) code = read_level(w, levels + 1, &data, 0, 0);
-    if (!code && w->plan->pixels) code = put_pixels(w);
+    if (!code && w->plan->pixels) code = put_pixels(w, &data);
     return code;
 }
+
+#define KEPT_BYTES (4u << 20) /* buffers beyond this are not kept for the next file */
 
 /* Ends the row, in error or not, and lets go of the file. */
 static int finish(work *w, int failed) {
@@ -740,10 +700,12 @@ static int finish(work *w, int failed) {
     const char *syntax = r->part10.transfer_syntax;
     int code = DCM_OK, opened = r->file.handle != -1;
     r->state = 0;
-    r->n_asks = 0;
+    r->n_asks = r->pool_used = 0;
     dcm_file_close(&r->file);
-    for (uint64_t i = 0; i < r->bytes.n_segments; i++)
-        r->bytes_read += r->bytes.segments[i].length;
+    r->bytes_read += r->bytes.used;
+    if (r->bytes.capacity > KEPT_BYTES) dcm_bytes_free(&r->bytes);
+    for (unsigned i = 0; i < DCM_PATH_DEPTH; i++)
+        if (r->levels[i].bytes.capacity > KEPT_BYTES) dcm_bytes_free(&r->levels[i].bytes);
     if (failed) {
         r->failed++;
         undo(w);
@@ -794,10 +756,9 @@ int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                      dcm_span path, dcm_span shown) {
     work w;
     begin(&w, c, plan, r);
-    r->stream = &r->bytes;
     r->shown = shown;
     r->issues_before = c->n_issues;
-    r->n_asks = 0;
+    r->n_asks = r->pool_used = 0;
     r->note.code = 0;
     r->file.handle = -1;
     r->part10.transfer_syntax[0] = 0;
@@ -833,10 +794,9 @@ int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
     }
     if (r->state == DCM_READER_INFLATE) {
         dcm_index *ix = &r->part10.data;
-        r->stream = &r->inflated;
         dcm_index_start(ix, 0, r->inflated.total, r->part10.encoding,
                         plan->levels[1].stop, 0);
-        if (dcm_index_run(ix, r->stream, &w.err)) return finish(&w, 1);
+        if (dcm_index_run(ix, &r->inflated, &w.err)) return finish(&w, 1);
     }
     return put_row(&w);
 }
@@ -858,12 +818,15 @@ void dcm_reader_free(dcm_reader *r) {
         dcm_index_free(&r->levels[i].index);
         dcm_index_free(&r->levels[i].work);
         dcm_free(r->levels[i].items);
+        dcm_bytes_free(&r->levels[i].bytes);
     }
     if (r->state) dcm_file_close(&r->file); /* in the middle of a row */
     dcm_bytes_free(&r->bytes);
     dcm_bytes_free(&r->inflated);
     dcm_part10_free(&r->part10);
     dcm_free(r->asks);
+    dcm_free(r->pool);
+    dcm_free(r->scratch);
     dcm_free(r->path);
     memset(r, 0, sizeof *r);
 }

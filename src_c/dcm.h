@@ -571,18 +571,20 @@ typedef struct dcm_columns {
  * set, or a number where the column is text. The caller sets `done`, and text
  * unless there is none. */
 typedef struct dcm_ask {
-    const dcm_bytes *stream;
-    uint64_t offset, length;  /* of the value in it */
-    uint64_t charset, charset_length; /* of the Specific Character Set */
+    uint64_t offset;          /* of the value, in its stream */
+    uint64_t value, length;   /* its bytes, in the reader's pool */
+    uint64_t charset, charset_length; /* of Specific Character Set, likewise */
     const char *text;         /* UTF-8, alive until the row is done */
     uint64_t text_length;
     uint32_t issue;           /* 0 or DCM_I_... */
     uint8_t vr, big;
+    uint8_t meta;             /* 1: an element of group 0002 */
     uint8_t done;
 } dcm_ask;
 
 typedef struct dcm_reader_level {
     dcm_index index, work;
+    dcm_bytes bytes;          /* of a sequence that the header did not hold */
     dcm_item *items;
     uint64_t cap_items;
 } dcm_reader_level;
@@ -591,12 +593,15 @@ typedef struct dcm_reader_level {
 typedef struct dcm_reader {
     dcm_file file;
     dcm_bytes bytes, inflated;
-    const dcm_bytes *stream;  /* bytes or inflated: what offsets count in */
     dcm_part10 part10;
     dcm_reader_level levels[DCM_PATH_DEPTH];
     dcm_span shown;           /* the path as its column gives it */
     char *path;
     uint64_t cap_path;
+    uint8_t *scratch;         /* a value that the header did not hold */
+    uint64_t cap_scratch;
+    uint8_t *pool;            /* bytes that asks are about */
+    uint64_t pool_used, cap_pool;
     dcm_ask *asks;            /* of the row at hand */
     uint64_t n_asks, cap_asks;
     dcm_issue note;           /* of inflating, set by the caller; code 0: none */

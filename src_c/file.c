@@ -63,17 +63,18 @@ int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room) {
 int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
                      int transient) {
     dcm_segment *last = b->n_segments ? b->segments + b->n_segments - 1 : NULL;
-    if (last && !transient && last->offset + last->length == offset) {
+    if (last && !transient && last->offset + last->length == offset &&
+        last->at + last->length == b->used) {
         last->length += length;
     } else {
         int code = dcm_grow((void **)&b->segments, &b->cap_segments,
                             b->n_segments + 1, sizeof *b->segments);
         if (code) return code;
-        last = b->segments + b->n_segments++;
-        last->offset = offset;
-        last->length = length;
-        last->at = b->used;
-        b->transient = (uint8_t)(transient != 0);
+        uint64_t i = b->n_segments++; /* mostly at the end */
+        b->transient = (uint8_t)(transient && (!last || last->offset <= offset));
+        for (; i && b->segments[i - 1].offset > offset; i--)
+            b->segments[i] = b->segments[i - 1];
+        b->segments[i] = (dcm_segment){offset, length, b->used};
     }
     b->used += length;
     return DCM_OK;
@@ -108,7 +109,8 @@ void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep) {
     }
     if (b->n_segments) {
         dcm_segment *s = b->segments + b->n_segments - 1;
-        if (keep > s->offset && keep - s->offset < s->length) {
+        if (keep > s->offset && keep - s->offset < s->length &&
+            s->at + s->length == b->used) {
             s->length = keep - s->offset;
             b->used = s->at + s->length;
         }

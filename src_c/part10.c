@@ -10,6 +10,7 @@ enum { AT_START, AT_META, AT_DATA, AT_ROWS, AT_DONE };
 
 #define META_FIRST 0x00020000u
 #define META_LAST 0x0002FFFFu
+#define LONGEST_UID 4096u /* with any padding */
 
 void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop, int force) {
     p->state = AT_START;
@@ -95,11 +96,15 @@ static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
 }
 
 /* After group 0002: which transfer syntax, and where the data set begins. */
-static int meta_read(dcm_part10 *p, const dcm_bytes *b) {
+static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
+                     uint64_t *length, int *transient) {
     dcm_index *m = &p->meta;
     const dcm_row *row = dcm_index_find(m, 0x00020010);
-    const uint8_t *q;
+    const uint8_t *q = NULL;
     int code = DCM_OK;
+    if (row && (!row->length || row->length > LONGEST_UID)) row = NULL;
+    if (row && !dcm_bytes_at(b, row->offset, row->length)) /* jumped over */
+        return ask(row->offset, row->length, offset, length, transient);
     p->data_begin = m->pos;
     if (!m->count)
         code = dcm_index_issue(m, DCM_I_NO_META, m->begin, 0);
@@ -112,7 +117,7 @@ static int meta_read(dcm_part10 *p, const dcm_bytes *b) {
     if (!code && m->count && !p->transfer_syntax[0])
         code = dcm_index_issue(m, DCM_I_NO_TRANSFER_SYNTAX, m->begin, 0x00020010);
     row = dcm_index_find(m, META_FIRST);
-    if (!code && row && row->length == 4 &&
+    if (!code && row && row->length == 4 && row->header == 8 &&
         (q = dcm_bytes_at(b, row->offset, 4)) &&
         row->offset + 4 + dcm_u32(q, m->encoding & DCM_BIG) != m->pos)
         code = dcm_index_issue(m, DCM_I_META_LENGTH, row->offset - row->header, META_FIRST);
@@ -162,7 +167,10 @@ int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
     if (!code && p->state == AT_META) {
         ix = &p->meta;
         code = dcm_index_run(ix, b, err);
-        if (!code) code = meta_read(p, b);
+        if (!code) {
+            ix = NULL;
+            code = meta_read(p, b, offset, length, transient);
+        }
     }
     if (!code && p->state == AT_DATA) {
         ix = NULL;

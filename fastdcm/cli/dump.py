@@ -173,7 +173,7 @@ def tree(ds, out, colour):
     source = ds.file_meta.file
     syntax = source.transfer_syntax
     known = f"{UID(syntax).name} ({syntax})" if syntax else "no transfer syntax"
-    name = "-" if ds.filename is None else os.fsencode(ds.filename).decode(errors="replace")
+    name = "standard input" if ds.filename is None else os.fsencode(ds.filename).decode(errors="replace")
     out(f"{paint(name, bold=True)}: {source.size} bytes, {known}")
     out(paint(f"{'offset':>10}  tag         VR length  {'name':<{_NAME}}  value", underline=True))
     for line in lines(ds.file_meta):

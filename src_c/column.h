@@ -1,0 +1,79 @@
+/* column.h: one column's buffers, inlined into the loops that fill them. */
+#ifndef DCM_COLUMN_H
+#define DCM_COLUMN_H
+
+#include "dcm.h"
+
+#include <string.h>
+
+static inline int is_varying(const dcm_column *c, unsigned at) {
+    return at < c->lists || c->type == DCM_COLUMN_TEXT || c->type == DCM_COLUMN_BYTES;
+}
+
+static inline int layer_grow(dcm_column *c, unsigned at, uint64_t count) {
+    dcm_layer *l = c->layers + at;
+    uint64_t valid = l->capacity, ends = l->capacity;
+    if (count < 64) count = 64;
+    int code = dcm_grow((void **)&l->valid, &valid, count, 1);
+    if (!code && is_varying(c, at)) {
+        int first = !l->ends;
+        code = dcm_grow((void **)&l->ends, &ends, valid, sizeof *l->ends);
+        if (!code && first) l->ends[0] = 0;
+    }
+    if (!code) l->capacity = valid;
+    return code;
+}
+
+/* One more entry of a layer. Room for an end more than entries is kept. */
+static inline int push(dcm_column *c, unsigned at, int valid) {
+    dcm_layer *l = c->layers + at;
+    if (l->count + 2 > l->capacity) {
+        int code = layer_grow(c, at, l->count + 2);
+        if (code) return code;
+    }
+    l->valid[l->count++] = (uint8_t)valid;
+    if (at < c->lists) l->ends[l->count] = (int32_t)c->layers[at + 1].count;
+    else if (l->ends) l->ends[l->count] = (int32_t)c->used;
+    return DCM_OK;
+}
+
+static inline int data_room(dcm_column *c, uint64_t n) {
+    if (c->used + n <= c->capacity) return DCM_OK;
+    if (c->used + n > INT32_MAX) return DCM_E_TOO_LARGE;
+    return dcm_grow((void **)&c->data, &c->capacity, c->used + n, 1);
+}
+
+static inline int put_number(dcm_column *c, const void *value, int valid) {
+    int code = data_room(c, 8);
+    if (code) return code;
+    memcpy(c->data + c->used, value, 8);
+    c->used += 8;
+    return push(c, c->lists, valid);
+}
+
+static inline int put_bytes(dcm_column *c, const void *p, uint64_t n) {
+    int code = data_room(c, n);
+    if (code) return code;
+    if (n) memcpy(c->data + c->used, p, (size_t)n);
+    c->used += n;
+    return push(c, c->lists, 1);
+}
+
+static inline int put_null(dcm_column *c, unsigned at) {
+    static const uint64_t zero;
+    return at < c->lists || is_varying(c, at) ? push(c, at, 0) : put_number(c, &zero, 0);
+}
+
+/* Back to the first `rows` rows. */
+static inline void column_cut(dcm_column *c, uint64_t rows) {
+    for (unsigned at = 0; at <= c->lists; at++) {
+        dcm_layer *l = c->layers + at;
+        if (rows > l->count) return;
+        l->count = rows;
+        if (is_varying(c, at)) rows = l->ends ? (uint64_t)l->ends[rows] : 0;
+        else rows *= 8;
+    }
+    c->used = rows;
+}
+
+#endif

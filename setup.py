@@ -24,7 +24,7 @@ CORE = [
         "part10", "columns",
     )
 ]
-HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h"]
+HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]
 MODULES = ["_dictionary", "_core", "_values", "_elements", "_flat", "_writer", "_arrow", "_columns"]
 DECLARATIONS = [
     f"fastdcm/{name}.pxd"

@@ -81,8 +81,7 @@ cdef extern from "dcm.h" nogil:
         uint64_t n_issues, cap_issues
 
     ctypedef struct dcm_ask:
-        const dcm_bytes *stream
-        uint64_t offset, length, charset, charset_length
+        uint64_t offset, value, length, charset, charset_length
         const char *text
         uint64_t text_length
         uint32_t issue
@@ -96,6 +95,7 @@ cdef extern from "dcm.h" nogil:
         dcm_ask *asks
         uint64_t n_asks
         dcm_issue note
+        uint8_t *pool
         uint64_t bytes_read, failed
         uint8_t random, state
 

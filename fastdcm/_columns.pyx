@@ -299,7 +299,7 @@ cdef class Worker:
         return True
 
     cdef int answer(self, dcm_ask *ask) except -1:
-        cdef const char *p = <const char *>dcm_bytes_at(ask.stream, ask.offset, ask.length)
+        cdef const char *p = <const char *>self.reader.pool + ask.value
         cdef const char *q
         cdef bytes text
         cdef int kind = dcm_vr_rows[ask.vr].kind
@@ -309,7 +309,7 @@ cdef class Worker:
         else:
             raw = b""
             if ask.charset_length:
-                q = <const char *>dcm_bytes_at(ask.stream, ask.charset, ask.charset_length)
+                q = <const char *>self.reader.pool + ask.charset
                 raw = q[:ask.charset_length]
             encodings, defined = charset_of(raw)
             data = p[:ask.length]

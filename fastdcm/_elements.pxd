@@ -65,8 +65,10 @@ cdef class Sequence:
     cdef int pixrep
     cdef readonly bint is_undefined_length
     cdef readonly bint edited
-    cdef public object parent_dataset
+    cdef DataElement promised   # whose items are looked up when asked for
+    cdef Sequence real          # that shares its items
 
+    cdef list items(self)
     cdef ElementMap item(self, Py_ssize_t i)
     cdef list all(self)
     cdef changed(self)

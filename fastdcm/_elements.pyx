@@ -10,7 +10,7 @@ every access, which Cython allows only within one module.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject_GenericGetAttr, PyObject_GenericSetAttr
-from libc.string cimport memset
+from libc.string cimport memchr, memset
 from fastdcm.dcm cimport *
 from fastdcm._core cimport File, Index, check, format_tag, index_level
 from fastdcm._dictionary cimport keyword_of, keyword_tag, make_tag, vr_name
@@ -79,7 +79,7 @@ cdef class DataElement:
             return self.own
         kind = dcm_vr_rows[self.vr].kind
         if kind == DCM_KIND_SQ:
-            return owner_of(self).sequence_of(&self.row)
+            return promise(self) if self.flat else self.home.sequence_of(&self.row)
         p = self.file.at(self.row.offset, self.row.length)
         if p == NULL:
             data = self.file.read(self.row.offset, self.row.length)
@@ -312,15 +312,26 @@ cdef ElementMap owner_of(DataElement elem):
 
 cdef object live_value(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text how):
     """The value; a list is made once, so that changes to it last."""
-    cdef object key, value
-    if f.live:
-        value = f.live.get(row.offset - row.header)
-        if value is not None:
-            return value
-    value = decode(row, vr, p, f, how)
-    if type(value) is list:
-        f.live[row.offset - row.header] = value
+    cdef object value
+    if not has_many(row, vr, p):
+        return decode(row, vr, p, f, how)
+    value = f.live.get(row.offset - row.header)
+    if value is None:
+        value = decode(row, vr, p, f, how)
+        if type(value) is list:
+            f.live[row.offset - row.header] = value
     return value
+
+
+cdef bint has_many(const dcm_row *row, uint8_t vr, const uint8_t *p) noexcept:
+    """Whether the value will be a list."""
+    cdef int kind = dcm_vr_rows[vr].kind
+    if kind == DCM_KIND_BYTES or kind == DCM_KIND_PARAGRAPH:
+        return False
+    if (kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT or
+            kind == DCM_KIND_AT):
+        return row.length > dcm_vr_rows[vr].unit
+    return row.length > 0 and memchr(p, c"\\", row.length) != NULL
 
 
 cdef object coerce(uint8_t vr, uint32_t tag, object value):
@@ -391,10 +402,22 @@ cdef class Sequence:
     def __dealloc__(self):
         dcm_free(self.table)
 
+    cdef list items(self):
+        """The items, None where not made yet. A Sequence met on the way
+        through all levels finds its place among them only here."""
+        cdef DataElement elem = self.promised
+        if elem is not None:
+            self.real = owner_of(elem).sequence_of(&elem.row)
+            self.made = self.real.items()
+            self.promised = None
+        return self.made
+
     cdef ElementMap item(self, Py_ssize_t i):
-        cdef ElementMap level = self.made[i]
+        cdef ElementMap level = self.items()[i]
         cdef dcm_item *entry
         cdef dcm_error err
+        if level is None and self.real is not None:
+            return self.real.item(i)
         if level is None:
             entry = &self.table[i]
             if self.depth >= DCM_DEPTH_LIMIT:
@@ -414,7 +437,7 @@ cdef class Sequence:
 
     cdef list all(self):
         cdef Py_ssize_t i
-        for i in range(len(self.made)):
+        for i in range(len(self.items())):
             if self.made[i] is None:
                 self.item(i)
         return self.made
@@ -422,14 +445,16 @@ cdef class Sequence:
     cdef changed(self):
         self.all()
         self.edited = True
+        if self.real is not None:
+            self.real.changed()
         if self.file is not None:
             self.file.edited = True
 
     def __len__(self):
-        return len(self.made)
+        return len(self.items())
 
     def __getitem__(self, key):
-        cdef Py_ssize_t i, n = len(self.made)
+        cdef Py_ssize_t i, n = len(self.items())
         if isinstance(key, slice):
             return self.all()[key]
         i = key
@@ -441,7 +466,7 @@ cdef class Sequence:
 
     def __iter__(self):
         cdef Py_ssize_t i = 0
-        while i < len(self.made):
+        while i < len(self.items()):
             yield self.item(i)
             i += 1
 
@@ -461,7 +486,7 @@ cdef class Sequence:
         self.made.insert(i, only_map(item))
 
     def append(self, item):
-        self.insert(len(self.made), item)
+        self.insert(len(self.items()), item)
 
     def extend(self, items):
         self.changed()
@@ -520,7 +545,7 @@ cdef class Sequence:
         return repr(self.all())
 
     def __repr__(self):
-        return f"<Sequence, length {len(self.made)}>"
+        return f"<Sequence, length {len(self)}>"
 
     def __reduce__(self):
         return Sequence, (list(self.all()),)
@@ -535,9 +560,18 @@ cdef class Sequence:
     @property
     def is_changed(self):
         """Whether items were added, removed, or changed at any depth."""
-        if self.edited or self.file is None:  # made, not read
+        if self.real is not None:
+            return self.real.is_changed
+        if self.edited or self.file is None and self.promised is None:  # made, not read
             return True
         return any([item is not None and (<ElementMap>item).is_changed for item in self.made])
+
+
+cdef Sequence promise(DataElement elem):
+    """The Sequence of an element met on the way through all levels."""
+    cdef Sequence seq = Sequence.__new__(Sequence)
+    seq.promised = elem
+    return seq
 
 
 cdef inline uint32_t attribute_tag(str name) except? 0:

@@ -103,8 +103,7 @@ cdef class FlatIterator:
             if row.tag == ITEM:
                 self.enter_item(depth)
                 continue
-            if row.vr != DCM_VR_SQ and not (row.vr == DCM_VR_NONE or
-                                             row.vr == DCM_VR_UN or row.vr >= DCM_VR_OB_OW):
+            if not (row.vr == DCM_VR_NONE or row.vr == DCM_VR_UN or row.vr >= DCM_VR_OB_OW):
                 elem = DataElement.__new__(DataElement)
                 elem.home = self.root
                 elem.flat = depth > 0
@@ -112,6 +111,8 @@ cdef class FlatIterator:
                 elem.row = row[0]
                 elem.vr = row.vr
                 elem.how = <Text>self.texts[depth] if dcm_vr_rows[row.vr].charset else LATIN
+                if row.vr == DCM_VR_SQ:
+                    self.open_sequence(depth + 1, row.tag)
                 return elem
             level = self.level(depth)
             elem = level.element_of(level.row(row.tag))

@@ -13,6 +13,10 @@ from fastdcm import charset
 from fastdcm._dictionary import Tag
 from fastdcm.uid import UID
 
+# Past UID.__new__, whose checks the decoded text does not need.
+cdef object _new_str = str.__new__
+
+
 # ------------------------------------------------------------------- text ---
 
 @cython.final
@@ -260,10 +264,10 @@ cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Tex
             return [t.strip(" \0") for t in text.split("\\")]
         return text.split("\\")
     if kind == DCM_KIND_UI:
-        span = dcm_trim_right(s, n)
+        span = dcm_trim(s, n)
         text = PyUnicode_DecodeLatin1(span.p, span.n, NULL)
         if memchr(span.p, c"\\", span.n) == NULL:
-            return UID(text)
+            return _new_str(UID, text)
         return [UID(t) for t in text.split("\\")]
     if kind == DCM_KIND_STRING:
         span = dcm_trim_right(s, n)

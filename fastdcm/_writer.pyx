@@ -26,6 +26,7 @@ cdef uint32_t ITEM = 0xFFFEE000
 cdef uint32_t ITEM_END = 0xFFFEE00D
 cdef uint32_t SEQUENCE_END = 0xFFFEE0DD
 cdef uint32_t UNDEFINED = 0xFFFFFFFF
+cdef object INFINITE = float("inf")
 
 
 # ------------------------------------------------------------------ pieces ---
@@ -418,7 +419,7 @@ def decimal(value):
         raise WriteError(f"{value!r} cannot be written as DS")
     text = repr(number).removesuffix(".0")
     digits = 16
-    while len(text) > 16:
+    while len(text) > 16 or abs(float(text)) == INFINITE:  # rounded up
         digits -= 1
         mantissa, _, exponent = f"{number:.{digits}e}".partition("e")
         decimals = max(digits - int(exponent), 0)

@@ -1,4 +1,5 @@
-/* column.h: one column's buffers, inlined into the loops that fill them. */
+/* column.h: one column's buffers, and text on its way into them, inlined into
+ * the loops that fill them. */
 #ifndef DCM_COLUMN_H
 #define DCM_COLUMN_H
 
@@ -74,6 +75,64 @@ static inline void column_cut(dcm_column *c, uint64_t rows) {
         else rows *= 8;
     }
     c->used = rows;
+}
+
+/* Anything but plain ASCII: bytes above it, and what switches sets (ESC, SO,
+ * SI). Eight bytes at a time: x - 1 & ~x has the high bit of a zero byte. */
+static inline int is_special(const uint8_t *p, uint64_t n) {
+    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
+    uint64_t found = 0;
+    for (; n >= 8; p += 8, n -= 8) {
+        uint64_t v, escape, shift;
+        memcpy(&v, p, 8);
+        escape = v ^ ones * 0x1B;
+        shift = (v | ones) ^ ones * 0x0F;
+        found |= (v | ((escape - ones) & ~escape) | ((shift - ones) & ~shift)) & high;
+    }
+    for (; n; p++, n--)
+        found |= (uint64_t)((*p & 0x80) || *p == 0x1B || (*p | 1) == 0x0F);
+    return found != 0;
+}
+
+/* UTF-8 as RFC 3629 has it: shortest form, no surrogates, to U+10FFFF. */
+static inline int is_utf8(const uint8_t *p, uint64_t n) {
+    const uint8_t *end = p + n;
+    while (p < end) {
+        unsigned c = *p++, more, low = 0x80, high = 0xBF;
+        if (c < 0x80) continue;
+        if (c >= 0xC2 && c <= 0xDF) more = 1;
+        else if (c >= 0xE0 && c <= 0xEF) more = 2;
+        else if (c >= 0xF0 && c <= 0xF4) more = 3;
+        else return 0;
+        if (c == 0xE0) low = 0xA0;
+        if (c == 0xED) high = 0x9F;
+        if (c == 0xF0) low = 0x90;
+        if (c == 0xF4) high = 0x8F;
+        if ((uint64_t)(end - p) < more) return 0;
+        for (; more; more--, low = 0x80, high = 0xBF)
+            if (*p < low || *p > high) return 0;
+            else p++;
+    }
+    return 1;
+}
+
+/* One text to UTF-8. */
+static inline int put_text(dcm_column *c, const char *p, uint64_t n, int latin) {
+    if (!latin) return put_bytes(c, p, n);
+    int code = data_room(c, 2 * n);
+    if (code) return code;
+    uint8_t *to = c->data + c->used;
+    for (uint64_t i = 0; i < n; i++) {
+        uint8_t b = (uint8_t)p[i];
+        if (b < 0x80) {
+            *to++ = b;
+        } else {
+            *to++ = (uint8_t)(0xC0 | b >> 6);
+            *to++ = (uint8_t)(0x80 | (b & 0x3F));
+        }
+    }
+    c->used = (uint64_t)(to - c->data);
+    return push(c, c->lists, 1);
 }
 
 #endif

@@ -196,64 +196,6 @@ static int keep(dcm_reader *r, const uint8_t *p, uint64_t n, uint64_t *at) {
     return DCM_OK;
 }
 
-/* Anything but plain ASCII: bytes above it, and what switches sets (ESC, SO,
- * SI). Eight bytes at a time: x - 1 & ~x has the high bit of a zero byte. */
-static int is_special(const uint8_t *p, uint64_t n) {
-    const uint64_t ones = 0x0101010101010101u, high = ones << 7;
-    uint64_t found = 0;
-    for (; n >= 8; p += 8, n -= 8) {
-        uint64_t v, escape, shift;
-        memcpy(&v, p, 8);
-        escape = v ^ ones * 0x1B;
-        shift = (v | ones) ^ ones * 0x0F;
-        found |= (v | ((escape - ones) & ~escape) | ((shift - ones) & ~shift)) & high;
-    }
-    for (; n; p++, n--)
-        found |= (uint64_t)((*p & 0x80) || *p == 0x1B || (*p | 1) == 0x0F);
-    return found != 0;
-}
-
-/* UTF-8 as RFC 3629 has it: shortest form, no surrogates, to U+10FFFF. */
-static int is_utf8(const uint8_t *p, uint64_t n) {
-    const uint8_t *end = p + n;
-    while (p < end) {
-        unsigned c = *p++, more, low = 0x80, high = 0xBF;
-        if (c < 0x80) continue;
-        if (c >= 0xC2 && c <= 0xDF) more = 1;
-        else if (c >= 0xE0 && c <= 0xEF) more = 2;
-        else if (c >= 0xF0 && c <= 0xF4) more = 3;
-        else return 0;
-        if (c == 0xE0) low = 0xA0;
-        if (c == 0xED) high = 0x9F;
-        if (c == 0xF0) low = 0x90;
-        if (c == 0xF4) high = 0x8F;
-        if ((uint64_t)(end - p) < more) return 0;
-        for (; more; more--, low = 0x80, high = 0xBF)
-            if (*p < low || *p > high) return 0;
-            else p++;
-    }
-    return 1;
-}
-
-/* One text to UTF-8. */
-static int put_text(dcm_column *c, const char *p, uint64_t n, int latin) {
-    if (!latin) return put_bytes(c, p, n);
-    int code = data_room(c, 2 * n);
-    if (code) return code;
-    uint8_t *to = c->data + c->used;
-    for (uint64_t i = 0; i < n; i++) {
-        uint8_t b = (uint8_t)p[i];
-        if (b < 0x80) {
-            *to++ = b;
-        } else {
-            *to++ = (uint8_t)(0xC0 | b >> 6);
-            *to++ = (uint8_t)(0x80 | (b & 0x3F));
-        }
-    }
-    c->used = (uint64_t)(to - c->data);
-    return push(c, c->lists, 1);
-}
-
 /* Asks for a value's text, or takes the answer of an earlier time. 1: it is
  * there, 0: it is not (yet). */
 static int answered(work *w, const scope *s, const dcm_row *row, uint8_t vr,
@@ -533,16 +475,10 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
         code = add_issue(w, DCM_I_UNFIT, row->offset - row->header, row->tag);
         return code ? code : push_under(w, want, at, 0);
     }
-    dcm_row inside = *row;
-    if (row->vr == DCM_VR_UN && !(row->flags & DCM_ROW_UNDEFINED)) {
-        /* PS3.5 6.2.2: what was put into UN is implicit VR little endian */
-        inside.flags |= DCM_ROW_INNER_IMPLICIT;
-    }
-    int encoding = (inside.flags & DCM_ROW_BIG ? DCM_BIG : 0) |
-                   (inside.flags & DCM_ROW_IMPLICIT ? DCM_IMPLICIT : 0);
-    if (inside.flags & DCM_ROW_INNER_IMPLICIT) encoding = DCM_IMPLICIT;
-    if (want->item == 1)
-        return read_first_item(w, want, s, &inside, encoding, depth, at);
+    int encoding = (row->flags & DCM_ROW_BIG ? DCM_BIG : 0) |
+                   (row->flags & DCM_ROW_IMPLICIT ? DCM_IMPLICIT : 0);
+    if (row->flags & DCM_ROW_INNER_IMPLICIT) encoding = DCM_IMPLICIT;
+    if (want->item == 1) return read_first_item(w, want, s, row, encoding, depth, at);
     dcm_reader_level *l = w->r->levels + depth;
     scope whole = *s;
     uint64_t count = 0;
@@ -554,7 +490,7 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
         w->r->bytes_read += row->length;
     }
     if (!code)
-        code = dcm_items(&inside, whole.bytes, &l->work, &l->items, &l->cap_items,
+        code = dcm_items(row, whole.bytes, &l->work, &l->items, &l->cap_items,
                          &count, &w->err);
     if (!code) code = add_issues(w, &l->work);
     if (code) return code;

@@ -209,7 +209,7 @@ typedef struct dcm_bytes {
     uint8_t *data;
     uint64_t used, capacity;
     uint64_t total;  /* size of the whole stream */
-    dcm_segment *segments; /* ascending offsets, no overlap */
+    dcm_segment *segments; /* offsets and ends ascend */
     uint64_t n_segments, cap_segments;
     uint8_t borrowed;  /* data belongs to somebody else: never freed or grown */
     uint8_t transient; /* the last segment may be replaced by the next */

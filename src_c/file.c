@@ -70,11 +70,16 @@ int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
         int code = dcm_grow((void **)&b->segments, &b->cap_segments,
                             b->n_segments + 1, sizeof *b->segments);
         if (code) return code;
-        uint64_t i = b->n_segments++; /* mostly at the end */
-        b->transient = (uint8_t)(transient && (!last || last->offset <= offset));
-        for (; i && b->segments[i - 1].offset > offset; i--)
-            b->segments[i] = b->segments[i - 1];
+        /* In the place of those that lie within it: so ends ascend, too. */
+        uint64_t i = b->n_segments, k;
+        while (i && b->segments[i - 1].offset >= offset) i--;
+        for (k = i; k < b->n_segments; k++)
+            if (b->segments[k].offset + b->segments[k].length > offset + length) break;
+        memmove(b->segments + i + 1, b->segments + k,
+                (size_t)(b->n_segments - k) * sizeof *b->segments);
         b->segments[i] = (dcm_segment){offset, length, b->used};
+        b->n_segments += 1 + i - k;
+        b->transient = (uint8_t)(transient && i + 1 == b->n_segments);
     }
     b->used += length;
     return DCM_OK;

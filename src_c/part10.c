@@ -10,6 +10,7 @@ enum { AT_START, AT_META, AT_DATA, AT_ROWS, AT_DONE };
 
 #define META_FIRST 0x00020000u
 #define META_LAST 0x0002FFFFu
+#define GUESS 512u /* bytes that an encoding is told by, however many are there */
 #define LONGEST_UID 4096u /* with any padding */
 
 void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop, int force) {
@@ -65,9 +66,10 @@ static int ask(uint64_t at, uint64_t n, uint64_t *offset, uint64_t *length,
 static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
                  uint64_t *length, int *transient) {
     const uint8_t *q = NULL;
-    uint64_t n = dcm_bytes_run(b, 0, &q), least = p->total < 144 ? p->total : 144;
+    uint64_t n = dcm_bytes_run(b, 0, &q), least = p->total < GUESS ? p->total : GUESS;
     if (!p->total) return DCM_E_EMPTY;
     if (n < least) return ask(0, least, offset, length, transient);
+    n = least;
     uint64_t at = 0;
     int encoding = DCM_EXPLICIT_LE, code = DCM_OK;
     if (n >= 132 && !memcmp(q + 128, "DICM", 4)) {
@@ -135,8 +137,10 @@ static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
     if (!known) stated = DCM_EXPLICIT_LE;
     if (left >= 8) {
         const uint8_t *q = NULL;
-        uint64_t n = dcm_bytes_run(b, p->data_begin, &q), least = left < 12 ? left : 12;
+        uint64_t n = dcm_bytes_run(b, p->data_begin, &q), least = deflated ? GUESS : 12;
+        if (left < least) least = left;
         if (n < least) return ask(p->data_begin, least, offset, length, transient);
+        n = least;
         /* A deflate stream could look like a header by chance, not like three.
          * A command set (group 0000) is implicit VR in every data set
          * (PS3.7 6.3): its headers are told one by one. */

@@ -22,7 +22,9 @@ static void bring(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t l
     memcpy(room, data + offset, (size_t)(end - offset));
     CHECK(!dcm_bytes_commit(b, offset, end - offset, transient));
     for (uint64_t i = 1; i < b->n_segments; i++)
-        CHECK(b->segments[i - 1].offset <= b->segments[i].offset);
+        CHECK(b->segments[i - 1].offset < b->segments[i].offset &&
+              b->segments[i - 1].offset + b->segments[i - 1].length <
+                  b->segments[i].offset + b->segments[i].length);
 }
 
 static void same_index(const dcm_index *a, const dcm_index *b) {

@@ -4,11 +4,24 @@ from fastdcm._dictionary import (Tag, dictionary_VM, dictionary_VR, keyword_for_
                                  tag_for_keyword)
 from fastdcm._elements import DataElement, Sequence
 from fastdcm._values import PersonName
-from fastdcm.bulk import scan, scan_chunk
-from fastdcm.dataset import Dataset
+from fastdcm.dataset import Dataset, from_pydicom
 from fastdcm.errors import DicomError, InvalidDicomError
 from fastdcm.reader import dcmread
 from fastdcm.uid import UID, generate_uid
 from fastdcm.writer import dcmwrite
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    # bulk brings threads along, which a reader of one file does not need
+    if name in ("scan", "scan_chunk"):
+        from fastdcm import bulk
+
+        globals()[name] = getattr(bulk, name)
+        return globals()[name]
+    raise AttributeError(f"module 'fastdcm' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), "scan", "scan_chunk"})

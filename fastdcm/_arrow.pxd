@@ -81,7 +81,7 @@ cdef extern from "dcm.h" nogil:
         uint64_t n_issues, cap_issues
 
     ctypedef struct dcm_ask:
-        uint64_t offset, value, length, charset, charset_length
+        uint64_t value, length, charset, charset_length
         const char *text
         uint64_t text_length
         uint32_t issue
@@ -92,10 +92,10 @@ cdef extern from "dcm.h" nogil:
         dcm_bytes bytes, inflated
         dcm_part10 part10
         char *path
+        uint8_t *pool
         dcm_ask *asks
         uint64_t n_asks
         dcm_issue note
-        uint8_t *pool
         uint64_t bytes_read, failed
         uint8_t random, state
 
@@ -147,4 +147,5 @@ cdef class Batch:
 
     cdef int put_errors(self) except -1
     cdef dcm_column *column_at(self, int i) noexcept
+    cdef list values(self, int column)
     cdef object value(self, const dcm_column *c, unsigned at, uint64_t i)

@@ -157,6 +157,8 @@ cdef class Plan:
                 raise ValueError(f"{name}: at most {DCM_COLUMN_LISTS} lists in one another")
             level = meta if path[0][0] >> 16 == 2 else data
             for step in steps:
+                if leaf_type(step[0], step[1])[0] not in (DCM_VR_SQ, DCM_VR_UN, DCM_VR_NONE):
+                    raise ValueError(f"{name}: {format_tag(step[0])} is no sequence")
                 level = level.setdefault(step, {})
             level.setdefault(leaf, []).append((column, vr, form))
             fields.append((name, form, lists, many))
@@ -368,15 +370,18 @@ cdef class Batch:
 
     def column(self, name):
         """A column's values as a list of Python objects, None for null."""
-        cdef uint64_t i
-        cdef dcm_column *c = self.column_at(self.plan.names.index(name))
-        self.seal()
-        return [self.value(c, 0, i) if is_valid(&c.layers[0], i) else None
-                for i in range(self.c.rows)]
+        return self.values(self.plan.names.index(name))
 
     def to_pydict(self):
         """Every column by its name, as lists of Python objects."""
-        return {name: self.column(name) for name in self.plan.names}
+        return {name: self.values(i) for i, name in enumerate(self.plan.names)}
+
+    cdef list values(self, int column):
+        cdef uint64_t i
+        cdef dcm_column *c = self.column_at(column)
+        self.seal()
+        return [self.value(c, 0, i) if is_valid(&c.layers[0], i) else None
+                for i in range(self.c.rows)]
 
     cdef object value(self, const dcm_column *c, unsigned at, uint64_t i):
         """An entry that is not null, of a layer."""
@@ -595,7 +600,7 @@ cdef void free_array_capsule(object capsule) noexcept:
 
 
 @cython.final
-cdef class Stream:
+cdef class _Stream:
     """What an ArrowArrayStream needs of Python."""
     cdef Plan plan
     cdef object batches
@@ -603,7 +608,7 @@ cdef class Stream:
 
 
 cdef int stream_schema(ArrowArrayStream *s, ArrowSchema *out) noexcept with gil:
-    cdef Stream stream = <Stream>s.private_data
+    cdef _Stream stream = <_Stream>s.private_data
     try:
         export_schema(out, stream.plan)
         return 0
@@ -612,7 +617,7 @@ cdef int stream_schema(ArrowArrayStream *s, ArrowSchema *out) noexcept with gil:
 
 
 cdef int stream_next(ArrowArrayStream *s, ArrowArray *out) noexcept with gil:
-    cdef Stream stream = <Stream>s.private_data
+    cdef _Stream stream = <_Stream>s.private_data
     try:
         batch = next(stream.batches, None)
         if batch is None:
@@ -624,13 +629,13 @@ cdef int stream_next(ArrowArrayStream *s, ArrowArray *out) noexcept with gil:
         return stream_failed(stream, error)
 
 
-cdef int stream_failed(Stream stream, error) noexcept:
+cdef int stream_failed(_Stream stream, error) noexcept:
     stream.error = f"{type(error).__name__}: {error}".encode("utf-8", "replace")
     return EIO
 
 
 cdef const char *stream_error(ArrowArrayStream *s) noexcept with gil:
-    cdef Stream stream = <Stream>s.private_data
+    cdef _Stream stream = <_Stream>s.private_data
     return NULL if stream.error is None else <const char *>stream.error
 
 
@@ -649,7 +654,7 @@ cdef void free_stream_capsule(object capsule) noexcept:
 
 def stream_capsule(Plan plan not None, batches):
     """An Arrow C stream over an iterator of Batches of this plan."""
-    cdef Stream stream = Stream()
+    cdef _Stream stream = _Stream()
     stream.plan = plan
     stream.batches = batches
     cdef ArrowArrayStream *s = <ArrowArrayStream *>allocate(sizeof(ArrowArrayStream))

@@ -76,6 +76,10 @@ cdef class Chunk:
     def __len__(self):
         return self.count
 
+    def paths(self):
+        """The paths, as bytes."""
+        return [self.at(i).p[:self.at(i).n] for i in range(self.count)]
+
     cdef int add(self, const char *p, uint64_t n) noexcept nogil:
         cdef int code = dcm_grow(<void **>&self.data, &self.capacity, self.used + n, 1)
         if code == DCM_OK:
@@ -300,18 +304,14 @@ cdef class Worker:
 
     cdef int answer(self, dcm_ask *ask) except -1:
         cdef const char *p = <const char *>self.reader.pool + ask.value
-        cdef const char *q
+        cdef const char *q = <const char *>self.reader.pool + ask.charset
         cdef bytes text
         cdef int kind = dcm_vr_rows[ask.vr].kind
         ask.done = 1
         if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
             text = numbers_text(<const uint8_t *>p, ask.length, &dcm_vr_rows[ask.vr], ask.big)
         else:
-            raw = b""
-            if ask.charset_length:
-                q = <const char *>self.reader.pool + ask.charset
-                raw = q[:ask.charset_length]
-            encodings, defined = charset_of(raw)
+            encodings, defined = charset_of(q[:ask.charset_length])
             data = p[:ask.length]
             if not defined:
                 ask.issue = DCM_I_CHARSET

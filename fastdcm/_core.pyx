@@ -281,14 +281,13 @@ cdef class File:
 
     cdef int extend(self, uint64_t offset, uint64_t length, int transient) except -1:
         """Brings bytes into memory that an index asks for, and some more."""
-        cdef uint64_t end, ahead = 512
+        cdef uint64_t end, ahead
         cdef dcm_segment *last
         cdef dcm_error err
         if offset > self.bytes.total or length > self.bytes.total - offset:
             dcm_fail(&err, DCM_E_CHANGED, self.bytes.total, 0)
             check(DCM_E_CHANGED, &err, self, "")
-        if not transient:
-            ahead = min(max(self.bytes.used, 8192), 4 << 20)
+        ahead = dcm_read_ahead(&self.bytes, transient)
         end = min(self.bytes.total, offset + length + ahead)
         if self.bytes.n_segments and not self.bytes.transient and not transient:
             last = &self.bytes.segments[self.bytes.n_segments - 1]

@@ -25,6 +25,7 @@ cdef class ElementMap:
     cdef uint8_t vr_of(self, const dcm_row *row)
     cdef object value_of(self, const dcm_row *row)
     cdef Sequence sequence_of(self, const dcm_row *row)
+    cdef bint begins_with_item(self, const dcm_row *row)
     cdef DataElement element_of(self, const dcm_row *row)
     cdef DataElement find(self, uint32_t tag)
     cdef object get_by_tag(self, uint32_t tag)

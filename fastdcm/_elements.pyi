@@ -59,7 +59,6 @@ class DataElement:
 @final
 class Sequence:
     """A list of Datasets, each made when it is first asked for."""
-    parent_dataset: Any
     def __init__(self, items: Iterable[Dataset] | None = None) -> None: ...
     @property
     def is_undefined_length(self) -> bool: ...

@@ -3,8 +3,8 @@
 A row of the index becomes a Python object when it is asked for. What is set
 or deleted lies in an overlay; the index and the bytes never change.
 
-Longer than most files: its three classes reach into each other's C fields on
-every access, which Cython allows only within one module.
+More than 800 lines, since its three classes reach into each other's C fields
+on every access, which Cython allows only within one module.
 """
 
 cimport cython
@@ -28,6 +28,7 @@ cdef extern from "Python.h":
 
 cdef uint32_t CHARSET = 0x00080005
 cdef uint32_t PIXEL_REPRESENTATION = 0x00280103
+cdef uint64_t LONG_SEQUENCE = 16 << 20
 cdef object _MISSING = object()
 
 
@@ -250,7 +251,8 @@ cdef class DataElement:
                 self.row.length > 16):
             return f"Array of {self.row.length} elements"
         value = self.get_value()
-        if isinstance(value, bytes) and len(value) > 16:
+        if (isinstance(value, bytes) or isinstance(value, str) and
+                vr_name(self.vr) in ("LT", "UC", "UT")) and len(value) > 16:
             return f"Array of {len(value)} elements"
         if self.VM > 16:
             return f"Array of {self.VM} elements"
@@ -260,6 +262,8 @@ cdef class DataElement:
         if text is not None and value is not None and value != "":
             parts = [t.strip("\0 ") for t in text.rstrip("\0 ").split("\\")]
             return f"'{parts[0]}'" if len(parts) == 1 else f"[{', '.join(parts)}]"
+        if isinstance(value, list):
+            return f"[{', '.join([repr(v) if isinstance(v, str) else str(v) for v in value])}]"
         return repr(value)
 
     def __str__(self):
@@ -416,6 +420,7 @@ cdef class Sequence:
         cdef ElementMap level = self.items()[i]
         cdef dcm_item *entry
         cdef dcm_error err
+        cdef uint64_t k
         if level is None and self.real is not None:
             return self.real.item(i)
         if level is None:
@@ -429,6 +434,9 @@ cdef class Sequence:
             level.file = self.file
             level.index = index_level(self.file, entry.offset, entry.offset + entry.length,
                                       entry.encoding, False)
+            for k in range(level.index.ix.n_issues):
+                self.file.note(level.index.ix.issues[k].code, level.index.ix.issues[k].offset,
+                               level.index.ix.issues[k].tag)
             level.inherited = self.how
             level.fixed = self.fixed
             level.inherited_pixrep = self.pixrep
@@ -717,6 +725,11 @@ cdef class ElementMap:
         if seq is not None:
             return seq
         seq = Sequence.__new__(Sequence)
+        if row.length > LONG_SEQUENCE and not self.begins_with_item(row):
+            self.file.note(DCM_I_NOT_AN_ITEM, row.offset, row.tag)
+            seq.file = self.file
+            self.sequences[row.tag] = seq
+            return seq
         seq.file = self.file.part(row.offset, row.length)
         work = Index.__new__(Index)
         memset(&err, 0, sizeof(err))
@@ -735,6 +748,11 @@ cdef class ElementMap:
         seq.is_undefined_length = bool(row.flags & DCM_ROW_UNDEFINED)
         self.sequences[row.tag] = seq
         return seq
+
+    cdef bint begins_with_item(self, const dcm_row *row):
+        """Whether a long sequence is worth reading whole."""
+        cdef bytes head = self.file.read(row.offset, 4)
+        return head in (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
     cdef DataElement element_of(self, const dcm_row *row):
         cdef DataElement elem = DataElement.__new__(DataElement)
@@ -1010,7 +1028,8 @@ cdef class ElementMap:
             row = &self.index.ix.rows[i]
             if row.offset == offset and row.header == header:
                 return self
-            if row.offset <= offset < row.offset + row.length:
+            # An empty value may stand at the very end of both.
+            if row.flags & DCM_ROW_ITEMS and row.offset <= offset <= row.offset + row.length:
                 seq = self.sequence_of(row)
                 for k in range(seq.size):
                     if seq.table[k].offset <= offset <= seq.table[k].offset + seq.table[k].length:

@@ -8,13 +8,11 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy, memset
 from fastdcm.dcm cimport *
-from fastdcm._core cimport File, Index, check, format_tag
+from fastdcm._core cimport File, Index, check, format_tag, index_level
 from fastdcm._elements cimport DataElement, ElementMap, Sequence
 from fastdcm._values cimport LATIN, Text, text_of
 from fastdcm._dictionary cimport vr_name
 
-import datetime
-from copy import deepcopy
 
 from fastdcm import charset
 from fastdcm._dictionary import tag_number
@@ -330,7 +328,7 @@ cdef bint is_group_length(uint32_t tag) noexcept:
     return not tag & 0xFFFF and tag >> 16 > 6
 
 
-cdef bint of_undefined_length(ElementMap item) except -1:
+cpdef bint of_undefined_length(ElementMap item) except -1:
     """Whether an item was read from one of undefined length."""
     cdef uint64_t begin
     if item.index is None:
@@ -397,11 +395,11 @@ cdef bytes tags(values, bint big):
 cdef str date_or_time(uint8_t vr, value):
     """A date, time or datetime as DA, TM or DT."""
     cdef str name = vr_name(vr)
-    if name == "DA" and isinstance(value, datetime.date):
+    if name == "DA" and hasattr(value, "year"):
         return f"{value:%Y%m%d}".rjust(8, "0")
-    if name == "TM" and isinstance(value, (datetime.time, datetime.datetime)):
+    if name == "TM" and hasattr(value, "hour"):
         return f"{value:%H%M%S.%f}" if value.microsecond else f"{value:%H%M%S}"
-    if name == "DT" and isinstance(value, datetime.datetime):
+    if name == "DT" and hasattr(value, "year") and hasattr(value, "hour"):
         return f"{value:%Y%m%d%H%M%S.%f%z}" if value.microsecond else f"{value:%Y%m%d%H%M%S%z}"
     raise WriteError(f"{value!r} is no text, as {name} asks")
 
@@ -447,6 +445,20 @@ def pieces_of(ElementMap level, bint implicit, bint big, int encapsulated=-1, bi
 def deflated_span(File f):
     """(offset, length) of the deflate stream of a deflated file."""
     return f.meta.ix.pos, f.size - f.meta.ix.pos
+
+
+def encodings_of(ElementMap level):
+    """The Python codecs of a level's text, as it is read."""
+    return level.text().encodings
+
+
+def level_of(cls, bytes data, bint implicit, bint big):
+    """The map, of class `cls`, of the bytes of a data set."""
+    cdef ElementMap level = cls.__new__(cls)
+    level.file = File(memoryview(data))
+    level.index = index_level(level.file, 0, len(data), (DCM_IMPLICIT if implicit else 0) |
+                              (DCM_BIG if big else 0), False)
+    return level
 
 
 def has_fragments(ElementMap level):
@@ -528,6 +540,8 @@ cdef list changed_elements(ElementMap level):
 def deepcopy_level(ElementMap level, ElementMap new not None, memo):
     """Fills `new`, an empty map, with a copy that shares nothing that can
     change. Values not read yet are read when asked for."""
+    from copy import deepcopy  # which called us, and is no part of reading
+
     cdef DataElement elem, mine
     place(level, new)
     new.overlay = None if level.overlay is None else dict.fromkeys(level.overlay)

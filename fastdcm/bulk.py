@@ -6,7 +6,7 @@ from itertools import count
 from time import perf_counter, thread_time
 
 from fastdcm import tables
-from fastdcm._arrow import Plan, keywords, stream_capsule
+from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
 from fastdcm._columns import Worker, chunk_of
 from fastdcm._dictionary import tag_for_keyword
 from fastdcm.sources import open_source
@@ -64,17 +64,16 @@ def _element(word):
     """(tag, creator) of a keyword, ggggeeee, (gggg,eeee) or
     (gggg,xxee,creator)."""
     if word.startswith("("):
-        group, element, *creator = word[1:-1].split(",", 2)
-        group, element = group.strip(), element.strip()
-        if creator and creator[0] and element[:2].lower() == "xx":
-            numbers = _hex(group, 4), _hex(element[2:], 2)
-            creator = creator[0].strip()
+        parts = [part.strip() for part in word[1:-1].split(",", 2)]
+        if len(parts) == 2:
+            numbers = _hex(parts[0], 4), _hex(parts[1], 4)
+        elif len(parts) == 3 and parts[2] and parts[1][:2].lower() == "xx":
+            numbers = _hex(parts[0], 4), _hex(parts[1][2:], 2)
         else:
-            numbers = _hex(group, 4), _hex(element, 4) if not creator else None
-            creator = None
-        if None not in numbers:
-            return numbers[0] << 16 | numbers[1], creator
-        raise ValueError(f"{word!r} is neither (gggg,eeee) nor (gggg,xxee,private creator)")
+            numbers = None, None
+        if None in numbers:
+            raise ValueError(f"{word!r} is neither (gggg,eeee) nor (gggg,xxee,private creator)")
+        return numbers[0] << 16 | numbers[1], parts[2] if len(parts) == 3 else None
     tag = _hex(word, 8)
     if tag is None:
         tag = tag_for_keyword(word)
@@ -117,10 +116,11 @@ def make_plan(tags=None, pixels=False, skip_errors=False):
         raise TypeError("tags is a list of elements, not one str")
     columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
     plan = Plan(columns, pixels, skip_errors)
-    names = plan.names
-    for name in names:
-        if names.count(name) > 1:
+    seen = set()
+    for name in plan.names:
+        if name in seen:
             raise ValueError(f"there are two columns of the name {name!r}")
+        seen.add(name)
     return plan
 
 
@@ -129,9 +129,9 @@ def scan_chunk(paths, tags=None, *, pixels=False):
 
     paths : list of str, bytes or os.PathLike. The rest as in `scan`.
     """
-    worker = Worker(make_plan(tags, pixels))
-    batches = worker.run(chunk_of(paths), limit=2**62)
-    batch = batches[0] if batches else _empty(worker.plan)
+    plan = make_plan(tags, pixels)
+    batches = Worker(plan).run(chunk_of(paths), limit=2**62)
+    batch = batches[0] if batches else Batch(plan)
     batch.seal()
     return batch
 
@@ -407,7 +407,8 @@ class Scan:
         """The whole table, as a pyarrow.Table."""
         import pyarrow
 
-        return pyarrow.RecordBatchReader.from_stream(self).read_all()
+        batches = [pyarrow.record_batch(batch) for batch in self]
+        return pyarrow.Table.from_batches(batches, pyarrow.schema(self))
 
     def write(self, path):
         """Runs the scan into a file and returns `stats`.

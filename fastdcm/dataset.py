@@ -1,12 +1,11 @@
 """Dataset: the element map with the manners that code in the wild expects."""
 
-from copy import deepcopy
-
 from fastdcm._dictionary import Tag, dictionary_VR, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
 from fastdcm.pixels import pixel_array
 from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
+from fastdcm import interop
 from fastdcm.writer import dcmwrite
 
 _BYTES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
@@ -286,8 +285,7 @@ class Dataset(ElementMap):
         """The private creators of an odd group, a list of str."""
         if group % 2 == 0:
             raise ValueError("Group must be an odd number")
-        return [elem.value for elem in self[group << 16 | 0x10:group << 16 | 0x100]
-                if elem.value]
+        return [elem.value for elem in self[group << 16 | 0x10:group << 16 | 0x100]]
 
     def get_private_item(self, group, element_offset, private_creator):
         """The element of a private block."""
@@ -308,31 +306,35 @@ class Dataset(ElementMap):
     # ---- text
 
     def __str__(self):
+        return self._text(True)
+
+    __repr__ = __str__
+
+    def top(self):
+        """The same text without the items of sequences."""
+        return self._text(False)
+
+    def _text(self, deep):
         lines = []
         if self._source is not None or self._file_meta is not None:
             if self.file_meta:
                 lines.append(f"{'Dataset.file_meta ':-<49}")
                 lines += [str(elem) for elem in self.file_meta]
                 lines.append("-" * 49)
-        self._format(lines, "")
+        self._format(lines, "", deep)
         return "\n".join(lines)
 
-    __repr__ = __str__
-
-    def _format(self, lines, indent):
+    def _format(self, lines, indent, deep):
         for elem in self:
             if elem.VR == "SQ":
                 lines.append(f"{indent}{elem.tag}  {elem.name}  {len(elem.value)} item(s) ---- ")
-                for item in elem.value:
-                    item._format(lines, indent + "   ")
+                for item in elem.value if deep else ():
+                    if not item:
+                        lines.append("")
+                    item._format(lines, indent + "   ", deep)
                     lines.append(f"{indent}   ---------")
             else:
                 lines.append(indent + str(elem))
-
-    def top(self):
-        """The elements of this level alone, as text."""
-        return "\n".join(f"{elem.tag}  {elem.name}  {len(elem.value)} item(s) ---- "
-                         if elem.VR == "SQ" else str(elem) for elem in self)
 
     # ---- writing and copying
 
@@ -343,6 +345,11 @@ class Dataset(ElementMap):
         if write_like_original is not None:
             enforce_file_format = not write_like_original
         dcmwrite(target, self, enforce_file_format, **options)
+
+    def to_pydicom(self):
+        """The same data set for pydicom, in memory: a pydicom FileDataset
+        when it was read from a file, else a pydicom Dataset."""
+        return interop.to_pydicom(self)
 
     def copy(self):
         """A shallow copy: setting an element in one of the two leaves the
@@ -358,6 +365,8 @@ class Dataset(ElementMap):
         return new
 
     def __deepcopy__(self, memo):
+        from copy import deepcopy  # which called us, and is no part of reading
+
         new = memo[id(self)] = type(self).__new__(type(self))
         deepcopy_level(self, new, memo)
         new._source = self._source
@@ -385,3 +394,10 @@ class FileMetaDataset(Dataset):
         if data_element.tag.group != 2:
             raise ValueError(f"{data_element.tag} is no element of the file meta information")
         super().add(data_element)
+
+
+def from_pydicom(ds):
+    """A Dataset with the elements, preamble and file meta information of one
+    of pydicom. Elements that pydicom did not change keep their bytes. Raises
+    what pydicom raises for what it cannot write."""
+    return interop.from_pydicom(ds, Dataset, FileMetaDataset)

@@ -13,6 +13,7 @@ cdef extern from "dcm.h" nogil:
         DCM_E_DEPTH
         DCM_E_DEFLATE
         DCM_E_INFLATE_LIMIT
+        DCM_I_NOT_AN_ITEM
         DCM_I_VALUE_LENGTH
         DCM_I_BAD_NUMBER
         DCM_I_CHARSET
@@ -196,6 +197,7 @@ cdef extern from "dcm.h" nogil:
     int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
                        dcm_error *err)
     int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag)
+    uint64_t dcm_read_ahead(const dcm_bytes *b, int transient)
     const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag)
     void dcm_index_free(dcm_index *ix)
 

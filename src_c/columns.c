@@ -425,9 +425,10 @@ static int push_under(work *w, const dcm_want *want, unsigned at, int valid) {
 static int read_level(work *w, const dcm_level *level, const scope *s,
                       unsigned depth, unsigned at);
 
+/* The item's elements lie in [offset, end), or, open, before its delimiter. */
 static int read_item(work *w, const dcm_want *want, const scope *parent,
-                     uint64_t offset, uint64_t end, int encoding, unsigned depth,
-                     unsigned at) {
+                     uint64_t offset, uint64_t end, int encoding, int open,
+                     unsigned depth, unsigned at) {
     dcm_reader *r = w->r;
     dcm_index *ix = &r->levels[depth].index;
     const dcm_level *level = w->plan->levels + want->level;
@@ -435,11 +436,13 @@ static int read_item(work *w, const dcm_want *want, const scope *parent,
     s.parent = parent;
     s.index = ix;
     dcm_index_start(ix, offset, end, encoding, level->stop, 0);
+    ix->from = (uint32_t)open; /* a bound below: a delimiter is beyond the bounds */
     int code = dcm_index_run(ix, s.bytes, &w->err);
     if (code == DCM_NEED) { /* not in memory: bytes of its own, from here on */
         dcm_bytes *own = &r->levels[depth].bytes;
         dcm_bytes_reset(own, r->file.size);
         dcm_index_start(ix, offset, end, encoding, level->stop, 0);
+        ix->from = (uint32_t)open;
         code = dcm_index_read(ix, own, &r->file, &w->err);
         s.bytes = own;
         r->bytes_read += own->used;
@@ -460,9 +463,10 @@ static int read_first_item(work *w, const dcm_want *want, const scope *s,
         return push_under(w, want, at, 0);
     uint64_t begin = row->offset + 8, room = row->length - 8;
     uint32_t length = dcm_u32(p + 4, encoding & DCM_BIG);
-    if (length < room) room = length; /* undefined: the delimiter ends it */
+    const int open = length == DCM_UNDEFINED;
+    if (!open && length < room) room = length;
     encoding = dcm_item_encoding(p + 8, n - 8 < room ? n - 8 : room, encoding);
-    return read_item(w, want, s, begin, begin + room, encoding, depth, at);
+    return read_item(w, want, s, begin, begin + room, encoding, open, depth, at);
 }
 
 static int sequence(work *w, const dcm_want *want, const scope *s,
@@ -498,12 +502,12 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
         if (want->item > count) return push_under(w, want, at, 0);
         const dcm_item *item = l->items + want->item - 1;
         return read_item(w, want, &whole, item->offset, item->offset + item->length,
-                         item->encoding, depth, at);
+                         item->encoding, 0, depth, at);
     }
     for (uint64_t i = 0; i < count && !code; i++) {
         const dcm_item *item = l->items + i;
         code = read_item(w, want, &whole, item->offset, item->offset + item->length,
-                         item->encoding, depth, at + 1);
+                         item->encoding, 0, depth, at + 1);
     }
     return code ? code : push_under(w, want, at, 1);
 }

@@ -367,7 +367,8 @@ typedef struct dcm_index {
     uint32_t depth_limit;
     uint8_t encoding;
     uint8_t flat;
-    uint8_t need_transient; /* those bytes are looked at once only */
+    uint8_t need_transient; /* 1: those bytes are looked at once only, and
+                               little behind them; 2: once, and all behind */
     uint8_t done;       /* 1: complete, 2: stopped at `stop` */
     uint8_t unsorted;       /* flat: some level's tags do not ascend */
     /* the walk through undefined lengths, between calls */
@@ -386,6 +387,8 @@ int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err);
 /* Same, reading from f as needed. */
 int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
                    dcm_error *err);
+/* How much to read behind what is needed: more, the more was needed so far. */
+uint64_t dcm_read_ahead(const dcm_bytes *b, int transient);
 const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag);
 int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag);
 void dcm_index_free(dcm_index *ix);

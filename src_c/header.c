@@ -41,8 +41,9 @@ static int plausible(const uint8_t *p, uint64_t n, uint64_t remaining,
         uint32_t group = h.tag >> 16;
         if (h.issue || group == 0xFFFE || (i > 0 && h.tag <= last)) return 0;
         /* A group number below 0x100 read in the wrong order of bytes has a
-         * low byte of zero; no data set begins with such a group. */
-        if (i == 0 && group > 0xFF && !(group & 0xFF)) return 0;
+         * low byte of zero, and its tags are none of PS3.6. */
+        if (i == 0 && group > 0xFF && !(group & 0xFF) && dcm_dict_vr(h.tag) == DCM_VR_NONE)
+            return 0;
         if (headers > 1 && i == 0 && (group > 0xFF || dcm_dict_vr(h.tag) == DCM_VR_NONE))
             return 0;
         if (!(h.tag & 0xFFFF) && h.length != 4) return 0; /* a group length */

@@ -53,6 +53,14 @@ static int need(dcm_index *ix, uint64_t offset, uint64_t length, int transient) 
     return DCM_NEED;
 }
 
+/* A long value of undefined length is looked through in pieces that are not
+ * kept: whoever wants its elements reads it again. 2: such a piece. */
+#define WALK_KEPT (256u << 10)
+
+static int walking(const dcm_index *ix) {
+    return !ix->flat && ix->sp && ix->pos - ix->stack[0].start > WALK_KEPT ? 2 : 0;
+}
+
 static int push(dcm_index *ix, int kind, uint32_t tag, uint64_t end,
                 int defined, int encoding, uint32_t row) {
     /* a sequence and its item are two frames of one depth */
@@ -155,7 +163,7 @@ static int search(dcm_index *ix, const dcm_bytes *b) {
 }
 
 /* One step inside a sequence or fragments, at an item header. p: 8 bytes. */
-static int step_items(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
+static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
     dcm_frame *f = ix->stack + ix->sp - 1;
     const int big = f->encoding & DCM_BIG;
     uint32_t tag = dcm_tag(p, big), length = dcm_u32(p + 4, big);
@@ -186,10 +194,9 @@ static int step_items(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
             ix->pos = end;
             return DCM_OK;
         }
-        const uint8_t *first = NULL; /* tells how the item is encoded */
-        uint64_t n = dcm_bytes_run(b, start, &first), left = end - start;
-        if (n < 6 && n < left) return need(ix, ix->pos, left < 6 ? 8 + left : 14, 0);
-        int encoding = dcm_item_encoding(first, n < left ? n : left, f->encoding);
+        uint64_t n = have - 8, left = end - start;
+        if (n < 6 && n < left) return need(ix, ix->pos, left < 6 ? 8 + left : 14, walking(ix));
+        int encoding = dcm_item_encoding(p + 8, n < left ? n : left, f->encoding);
         uint32_t row = UINT32_MAX;
         if (ix->flat) {
             dcm_row item = {start, end - start, DCM_ITEM, DCM_VR_NONE, 8,
@@ -217,15 +224,14 @@ static int step_items(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
 
 /* Enters a value of undefined length whose header was just read into `row`.
  * `keep`: the row is one of the index's. */
-static int enter(dcm_index *ix, const dcm_bytes *b, dcm_row *row, uint64_t end,
-                 int encoding, int keep) {
-    const uint8_t *first = NULL;
+static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row,
+                 uint64_t end, int encoding, int keep) {
     uint64_t room = end - row->offset, least = room < 4 ? room : 4;
-    uint64_t n = dcm_bytes_run(b, row->offset, &first);
-    if (n < least) return need(ix, ix->pos, row->header + least, 0);
+    uint64_t n = have - row->header;
+    if (n < least) return need(ix, ix->pos, row->header + least, walking(ix));
     row->length = room;
     row->flags |= DCM_ROW_UNDEFINED;
-    classify(row, first, n < room ? n : room, &encoding);
+    classify(row, p + row->header, n < room ? n : room, &encoding);
     uint32_t at = UINT32_MAX;
     if (keep) {
         at = (uint32_t)ix->count;
@@ -238,7 +244,7 @@ static int enter(dcm_index *ix, const dcm_bytes *b, dcm_row *row, uint64_t end,
 }
 
 /* One element inside an item. p: min(12, left) bytes. */
-static int step_element(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
+static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
     dcm_frame *f = ix->stack + ix->sp - 1;
     dcm_header h;
     uint64_t left = f->end - ix->pos;
@@ -269,9 +275,9 @@ static int step_element(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
                    row_flags(&h, f->encoding)};
     const int encoding = f->encoding | (h.implicit ? DCM_IMPLICIT : 0);
     const uint64_t here = ix->sp - 1;
-    if (h.tag <= f->last && f->last) ix->unsorted = 1;
+    if (h.tag <= f->last && ix->pos > f->start) ix->unsorted = 1;
     if (h.length == DCM_UNDEFINED) {
-        code = enter(ix, b, &row, f->end, encoding, ix->flat);
+        code = enter(ix, p, have, &row, f->end, encoding, ix->flat);
         if (code == DCM_OK) ix->stack[here].last = h.tag;
         if (code == DCM_OK && h.issue)
             code = dcm_index_issue(ix, h.issue, row.offset - h.size, h.tag);
@@ -298,6 +304,8 @@ static int step_element(dcm_index *ix, const dcm_bytes *b, const uint8_t *p) {
 
 /* Walks until the stack is down to `base` frames. */
 static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
+    const uint8_t *p = NULL; /* `run` bytes from `at` on */
+    uint64_t at = 0, run = 0;
     int code = DCM_OK;
     while (!code && ix->sp > base) {
         dcm_frame *f = ix->stack + ix->sp - 1;
@@ -317,10 +325,16 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
             continue;
         }
         uint64_t least = f->kind == FRAME_ITEM && left >= 12 ? 12 : 8;
-        const uint8_t *p = NULL;
-        if (dcm_bytes_run(b, ix->pos, &p) < least)
-            return need(ix, ix->pos, least, f->kind == FRAME_FRAGMENTS);
-        code = f->kind == FRAME_ITEM ? step_element(ix, b, p) : step_items(ix, b, p);
+        uint64_t gone = ix->pos - at; /* huge when pos went back */
+        if (gone > run || run - gone < least) {
+            run = dcm_bytes_run(b, ix->pos, &p);
+            at = ix->pos;
+            gone = 0;
+            if (run < least)
+                return need(ix, at, least, f->kind == FRAME_FRAGMENTS ? 1 : walking(ix));
+        }
+        code = f->kind == FRAME_ITEM ? step_element(ix, p + gone, run - gone)
+                                     : step_items(ix, p + gone, run - gone);
     }
     return code;
 }
@@ -365,7 +379,7 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
         }
         dcm_header h;
         int whole = dcm_header_read(p, left, encoding, &h);
-        if (h.tag - from > span) {
+        if (h.tag - from > span && (h.tag >> 16 != 0xFFFE || from)) {
             ix->pos = pos;
             ix->done = 2;
             return code;
@@ -383,7 +397,7 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
         if (h.length == DCM_UNDEFINED) {
             dcm_row row = {pos + h.size, 0, h.tag, h.vr, h.size, row_flags(&h, encoding)};
             ix->pos = pos;
-            code = enter(ix, b, &row, end, encoding | (h.implicit ? DCM_IMPLICIT : 0), 1);
+            code = enter(ix, p, run, &row, end, encoding | (h.implicit ? DCM_IMPLICIT : 0), 1);
         } else {
             if (ix->count == ix->capacity) {
                 code = dcm_grow((void **)&ix->rows, &ix->capacity, ix->count + 1,
@@ -466,9 +480,8 @@ int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err) {
     return code;
 }
 
-/* Reading ahead of what is asked grows with what was needed so far. */
-static uint64_t ahead_of(const dcm_bytes *b, int transient) {
-    if (transient) return 512;
+uint64_t dcm_read_ahead(const dcm_bytes *b, int transient) {
+    if (transient) return transient == 2 ? WALK_KEPT : 512;
     return b->used < 4096 ? 4096 : b->used > (4u << 20) ? 4u << 20 : b->used;
 }
 
@@ -476,7 +489,7 @@ int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f, dcm_error *er
     int code;
     while ((code = dcm_index_run(ix, b, err)) == DCM_NEED) {
         code = dcm_file_fill(f, b, ix->need_offset, ix->need_length,
-                             ahead_of(b, ix->need_transient), ix->need_transient, err);
+                             dcm_read_ahead(b, ix->need_transient), ix->need_transient, err);
         if (code) return code;
     }
     return code;

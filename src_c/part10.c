@@ -208,14 +208,15 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *e
         code = dcm_file_fill(f, b, 0, length, 0, 0, err);
         if (code) return code;
     }
+    const uint64_t first = length;
     while ((code = dcm_part10_run(p, b, &offset, &length, &transient, err)) == DCM_NEED) {
-        ahead = transient ? 512 : b->used < (4u << 20) ? b->used : 4u << 20;
-        if (ahead > p->first_read && offset > b->used) ahead = p->first_read;
+        /* behind a jump over a large value there is little header left */
+        int jump = offset > first + FIRST_MOST && !transient;
+        ahead = jump ? FIRST_LEAST : dcm_read_ahead(b, transient);
         code = dcm_file_fill(f, b, offset, length, ahead, transient, err);
         if (code) return code;
+        if (offset <= first + FIRST_LEAST && p->first_read == first && first < FIRST_MOST)
+            p->first_read *= 2;
     }
-    uint64_t header = p->data.pos < b->used ? p->data.pos : b->used;
-    if (code == DCM_OK && header > p->first_read && p->first_read < FIRST_MOST)
-        p->first_read *= 2;
     return code;
 }

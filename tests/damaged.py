@@ -9,6 +9,7 @@ from fastdcm import dcmread
 from fastdcm._flat import flat_rows
 
 SEQUENCE = 0x00081140
+BYTES = frozenset("OB OD OF OL OV OW UN".split())
 
 
 def bare_item(length):
@@ -27,21 +28,27 @@ def nested(depth, *, undefined=False, encoding=EXPLICIT):
 
 
 def bomb(start=b"", megabytes=1024, fill=b"\0"):
-    """A deflated file whose data set is `start` and then so many bytes."""
+    """A deflated file whose data set is `start` and then so many megabytes of
+    `fill`. What follows a full flush does not look back, so it is packed once."""
     packer = zlib.compressobj(9, wbits=-15)
-    block = (fill * (1 << 20))[:1 << 20]
-    stream = packer.compress(start) + b"".join(packer.compress(block) for _ in range(megabytes))
-    return preamble() + file_meta(DEFLATED_LE) + stream + packer.flush()
+    head = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
+    block = packer.compress(fill * ((1 << 20) // len(fill))) + packer.flush(zlib.Z_FULL_FLUSH)
+    return preamble() + file_meta(DEFLATED_LE) + head + block * megabytes + packer.flush()
 
 
 def read_all(source, **options):
     """Everything that reading can do with a stream: the data set and its
-    complete issues. The first error is raised after the rest was tried."""
+    complete issues. The first error is raised after the rest was tried. Long
+    bytes are left where they are: they are what they are."""
     ds = dcmread(source, **options)
     failed = None
+
+    def value(elem):
+        return None if elem.VR in BYTES and elem.value_length > 1 << 20 else elem.value
+
     for step in (
-        lambda: [elem.value for elem in ds],
-        lambda: [(elem.value, elem.VM, elem.name) for elem in ds.iterall()],
+        lambda: [value(elem) for elem in ds],
+        lambda: [(value(elem), elem.VM, elem.name) for elem in ds.iterall()],
         lambda: ds.walk(lambda level, elem: elem.repval),
         lambda: str(ds),
         lambda: flat_rows(ds),

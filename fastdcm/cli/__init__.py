@@ -57,6 +57,15 @@ class Verbs(click.Group):
             return None
         return getattr(importlib.import_module(f"fastdcm.cli.{cmd_name}"), cmd_name)
 
+    def invoke(self, ctx):
+        try:
+            status = super().invoke(ctx)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:  # who reads our output has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+
     def main(self, args=None, prog_name="fastdcm", standalone_mode=True, **options):
         """Ends the process, unless standalone_mode is false."""
         options = {"args": args, "prog_name": prog_name, "standalone_mode": False, **options}
@@ -64,7 +73,6 @@ class Verbs(click.Group):
             return super().main(**options)
         try:
             status = super().main(**options)
-            sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             status = 2
@@ -78,9 +86,6 @@ class Verbs(click.Group):
         except fastdcm.DicomError as error:
             failure(error).show()
             status = 2
-        except BrokenPipeError:  # who reads our output has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            status = 0
         except OSError as error:
             Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)).show()
             status = 2

@@ -1,0 +1,149 @@
+/* alloc.c: every allocation of the core fails in its turn, once for each thing
+ * that is done with a file: the error is told, and nothing leaks.
+ *
+ *     alloc FOLDER FILE...          built with -DDCM_TEST_ALLOC
+ */
+#include "whole.h"
+#include "plan.h"
+
+typedef struct input {
+    const char *path, *folder;
+    uint8_t *data;
+    size_t size;
+} input;
+
+/* All levels of a stream in memory. Deflated ones are Python's. */
+static int index_all(const input *in) {
+    dcm_part10 p = {0};
+    dcm_bytes b = {0};
+    dcm_error err = {0};
+    uint64_t offset, length;
+    int transient, code = dcm_bytes_borrow(&b, in->data, in->size);
+    if (!code) {
+        dcm_part10_start(&p, in->size, UINT32_MAX, 0);
+        code = dcm_part10_run(&p, &b, &offset, &length, &transient, &err);
+        CHECK(code == err.code || !code);
+        if (!code && !p.deflated) code = all_levels(&b, &p.data, &err);
+    }
+    dcm_part10_free(&p);
+    dcm_bytes_free(&b);
+    return code;
+}
+
+/* A header from the file itself, its memory kept for the next one. */
+static int read_twice(const input *in) {
+    dcm_part10 p = {0};
+    dcm_bytes b = {0};
+    dcm_error err = {0};
+    int code = DCM_OK;
+    for (int i = 0; i < 2 && !code; i++) {
+        dcm_file f;
+        if ((code = dcm_file_open(&f, in->path, &err))) break;
+        dcm_bytes_reset(&b, f.size);
+        dcm_part10_start(&p, f.size, 0x7FE00007, 0);
+        code = dcm_part10_read(&p, &b, &f, &err);
+        if (!code) dcm_bytes_shrink(&b, p.data.pos);
+        dcm_file_close(&f);
+    }
+    dcm_part10_free(&p);
+    dcm_bytes_free(&b);
+    return code;
+}
+
+static int one_row(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, const input *in) {
+    dcm_span path = {in->path, strlen(in->path)};
+    int code = dcm_columns_file(c, plan, r, path, path);
+    while (code == DCM_NEED) {
+        int text = r->state == DCM_READER_TEXT;
+        dcm_error failed = {DCM_E_DEFLATE, 0, 0, 0, 0};
+        for (uint64_t i = 0; i < r->n_asks; i++) {
+            if (r->asks[i].done) continue;
+            r->asks[i].text = "?";
+            r->asks[i].text_length = 1;
+            r->asks[i].done = 1;
+        }
+        code = dcm_columns_resume(c, plan, r, text ? NULL : &failed);
+    }
+    return code;
+}
+
+/* Two rows of columns, joined and sealed. */
+static int columns(const input *in) {
+    dcm_columns a = {0}, b = {0};
+    dcm_reader *r = calloc(1, sizeof *r);
+    CHECK(r);
+    int code = dcm_columns_init(&a, &plan);
+    if (!code) code = dcm_columns_init(&b, &plan);
+    if (!code) code = one_row(&a, &plan, r, in);
+    if (!code) code = one_row(&b, &plan, r, in);
+    if (!code) code = dcm_columns_join(&a, &b);
+    for (uint32_t i = 0; !code && i < a.n_columns; i++) code = dcm_column_seal(a.columns + i);
+    /* a row that lacked memory says so, when the batch itself went on */
+    for (uint64_t i = 0; !code && i < a.n_errors; i++)
+        if (a.errors[i].error.code == DCM_E_MEMORY) code = DCM_E_MEMORY;
+    dcm_columns_free(&a);
+    dcm_columns_free(&b);
+    dcm_reader_free(r);
+    free(r);
+    return code;
+}
+
+static int folder(const input *in) {
+    dcm_walk w = {0};
+    dcm_error err = {0};
+    int code = dcm_walk_start(&w, in->folder, 1, &err);
+    while (!code) code = dcm_walk_next(&w, &err);
+    dcm_walk_free(&w);
+    return code == DCM_NEED ? DCM_OK : code;
+}
+
+/* Whether the failure that was ordered has not come yet. */
+static int is_pending(int64_t n) {
+    int pending = 0;
+    while (n-- && !pending) {
+        void *block = dcm_alloc(1);
+        pending = !block;
+        dcm_free(block);
+    }
+    dcm_alloc_fail_at(0);
+    return pending;
+}
+
+static int64_t each_in_turn(int (*does)(const input *), const input *in) {
+    dcm_alloc_fail_at(0);
+    int expected = does(in), pending = 0;
+    int64_t n = 0;
+    CHECK(expected != DCM_E_MEMORY && dcm_alloc_live() == 0);
+    while (!pending) {
+        dcm_alloc_fail_at(++n);
+        int code = does(in);
+        pending = is_pending(n);
+        /* Giving memory back may fail in silence. */
+        CHECK(code == DCM_E_MEMORY || code == expected);
+        CHECK(!pending || code == expected);
+        CHECK(dcm_alloc_live() == 0);
+    }
+    return n - 1;
+}
+
+int main(int argc, char **argv) {
+    int64_t count[4] = {0};
+    CHECK(argc > 2);
+    for (int i = 2; i < argc; i++) {
+        input in = {argv[i], argv[1], NULL, 0};
+        FILE *f = fopen(in.path, "rb");
+        CHECK(f && !fseek(f, 0, SEEK_END));
+        in.size = (size_t)ftell(f);
+        in.data = malloc(in.size + 1);
+        CHECK(in.data && !fseek(f, 0, SEEK_SET) && fread(in.data, 1, in.size, f) == in.size);
+        fclose(f);
+        count[0] += each_in_turn(index_all, &in);
+        count[1] += each_in_turn(read_twice, &in);
+        count[2] += each_in_turn(columns, &in);
+        if (i == 2) count[3] += each_in_turn(folder, &in);
+        free(in.data);
+    }
+    printf("%lld %lld %lld %lld\n", (long long)count[0], (long long)count[1],
+           (long long)count[2], (long long)count[3]);
+    return 0;
+}

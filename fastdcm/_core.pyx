@@ -516,9 +516,8 @@ cdef settle(File f, Index data):
     while there are values that are not among them."""
     cdef uint64_t end = f.bytes.total
     cdef dcm_row *last
-    cdef void *fitting = dcm_realloc(data.ix.rows, data.ix.count * sizeof(dcm_row))
-    if fitting != NULL:
-        data.ix.rows = <dcm_row *>fitting
+    if data.ix.count < data.ix.capacity:
+        data.ix.rows = <dcm_row *>dcm_fit(data.ix.rows, data.ix.count * sizeof(dcm_row))
         data.ix.capacity = data.ix.count
     if f.bytes.borrowed:
         return

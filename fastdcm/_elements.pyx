@@ -137,7 +137,7 @@ cdef class DataElement:
 
     @property
     def is_empty(self):
-        return self.VM == 0
+        return not len(self.get_value()) if self.vr == DCM_VR_SQ else self.VM == 0
 
     @property
     def empty_value(self):
@@ -158,7 +158,8 @@ cdef class DataElement:
 
     @property
     def keyword(self):
-        return keyword_of(self.row.tag)
+        name = keyword_of(self.row.tag)  # "" in repeating groups: many have the same one
+        return name if name and keyword_tag(name) == self.row.tag else ""
 
     @property
     def is_private(self):
@@ -256,14 +257,19 @@ cdef class DataElement:
             return f"Array of {len(value)} elements"
         if self.VM > 16:
             return f"Array of {self.VM} elements"
+        if isinstance(value, list) and not value:
+            return ""
         if isinstance(value, UID):
             return value.name
         text = self.original_text
-        if text is not None and value is not None and value != "":
+        if (text is not None and value is not None and value != "" and
+                not (isinstance(value, list) and self.home is not None and self.home._stale(self))):
             parts = [t.strip("\0 ") for t in text.rstrip("\0 ").split("\\")]
             return f"'{parts[0]}'" if len(parts) == 1 else f"[{', '.join(parts)}]"
+        if isinstance(value, (int, float)) and dcm_vr_rows[self.vr].kind in (DCM_KIND_IS, DCM_KIND_DS):
+            return f"'{value}'"
         if isinstance(value, list):
-            return f"[{', '.join([repr(v) if isinstance(v, str) else str(v) for v in value])}]"
+            return "" if not value else f"[{', '.join([repr(v) if isinstance(v, str) else str(v) for v in value])}]"
         return repr(value)
 
     def __str__(self):
@@ -322,8 +328,8 @@ cdef object live_value(const dcm_row *row, uint8_t vr, const uint8_t *p, File f,
     value = f.live.get(row.offset - row.header)
     if value is None:
         value = decode(row, vr, p, f, how)
-        if type(value) is list:
-            f.live[row.offset - row.header] = value
+        if type(value) is list:  # or the one that another thread just made
+            value = f.live.setdefault(row.offset - row.header, value)
     return value
 
 
@@ -346,13 +352,13 @@ cdef object coerce(uint8_t vr, uint32_t tag, object value):
     if isinstance(value, str) and "\\" in value and kind != DCM_KIND_PARAGRAPH:
         value = value.split("\\")
     if value is None:
-        return empty_value(vr)
+        return None
     if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(
             value, (str, bytes, bytearray, memoryview, PersonName))):
         if kind == DCM_KIND_BYTES:
             return value
         values = [coerce_one(kind, v) for v in value]
-        return values[0] if len(values) == 1 else values if values else empty_value(vr)
+        return values[0] if len(values) == 1 else values
     return coerce_one(kind, value)
 
 
@@ -362,7 +368,7 @@ cdef object coerce_one(int kind, object value):
     if kind == DCM_KIND_UI:
         return value if isinstance(value, UID) or value is None else UID(value) if value else ""
     if kind == DCM_KIND_AT:
-        return value if isinstance(value, Tag) else Tag(value)
+        return value if isinstance(value, Tag) or value == "" else Tag(value)
     if isinstance(value, str) and (kind == DCM_KIND_DS or kind == DCM_KIND_IS):
         text = value.strip()
         if not text:
@@ -440,7 +446,9 @@ cdef class Sequence:
             level.inherited = self.how
             level.fixed = self.fixed
             level.inherited_pixrep = self.pixrep
-            self.made[i] = level
+            if self.made[i] is None:  # no other thread was faster
+                self.made[i] = level
+            level = self.made[i]
         return level
 
     cdef list all(self):
@@ -586,7 +594,7 @@ cdef inline uint32_t attribute_tag(str name) except? 0:
     """The tag of an attribute's name, 0 when it is no keyword: those begin
     with a capital."""
     cdef Py_UCS4 first = name[0] if len(name) > 1 else c"_"
-    return keyword_tag(name) if c"A" <= first <= c"Z" else 0
+    return keyword_tag(name) if c"A" <= first <= c"Z" or name == "dBdt" else 0
 
 
 cdef object only_map(object item):
@@ -746,8 +754,7 @@ cdef class ElementMap:
         seq.depth = self.depth
         seq.pixrep = self.pixel_representation()
         seq.is_undefined_length = bool(row.flags & DCM_ROW_UNDEFINED)
-        self.sequences[row.tag] = seq
-        return seq
+        return self.sequences.setdefault(row.tag, seq)
 
     cdef bint begins_with_item(self, const dcm_row *row):
         """Whether a long sequence is worth reading whole."""
@@ -1020,19 +1027,19 @@ cdef class ElementMap:
         return repr(handed) != repr(fresh)
 
     cdef ElementMap locate(self, uint64_t offset, uint8_t header):
-        """The map, here or below, in which the value at `offset` stands."""
-        cdef uint64_t i
+        """The map, here or below, in which the element stands whose header of
+        `header` bytes ends at `offset`."""
+        cdef uint64_t i, k, start = offset - header
         cdef const dcm_row *row
         cdef Sequence seq
         for i in range(self.index.ix.count):
             row = &self.index.ix.rows[i]
             if row.offset == offset and row.header == header:
                 return self
-            # An empty value may stand at the very end of both.
-            if row.flags & DCM_ROW_ITEMS and row.offset <= offset <= row.offset + row.length:
+            if row.offset <= start < row.offset + row.length:
                 seq = self.sequence_of(row)
                 for k in range(seq.size):
-                    if seq.table[k].offset <= offset <= seq.table[k].offset + seq.table[k].length:
+                    if seq.table[k].offset <= start < seq.table[k].offset + seq.table[k].length:
                         return seq.item(k).locate(offset, header)
         raise KeyError(f"no element at byte {offset}")
 

@@ -1,6 +1,6 @@
 """Dataset: the element map with the manners that code in the wild expects."""
 
-from fastdcm._dictionary import Tag, dictionary_VR, tag_for_keyword
+from fastdcm._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
 from fastdcm.pixels import pixel_array
@@ -71,7 +71,8 @@ class Dataset(ElementMap):
             if self._source is None:
                 raise AttributeError(
                     f"'{type(self).__name__}' object has no attribute 'file_meta'")
-            self._file_meta = read_meta(FileMetaDataset, self._source)
+            # atomic, for threads that ask at once
+            self.__dict__.setdefault("_file_meta", read_meta(FileMetaDataset, self._source))
         return self._file_meta
 
     @file_meta.setter
@@ -239,7 +240,7 @@ class Dataset(ElementMap):
     def dir(self, *filters):
         """The keywords of the elements, sorted; only those that contain one
         of `filters` (in any case)."""
-        names = [elem.keyword for elem in self]
+        names = [keyword_for_tag(tag) for tag in self.keys()]
         wanted = [f.lower() for f in filters]
         return sorted(name for name in names if name
                       and (not wanted or any(f in name.lower() for f in wanted)))

@@ -36,7 +36,7 @@ cdef extern from "dcm.h" nogil:
 
     void *dcm_alloc(size_t size)
     int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size)
-    void *dcm_realloc(void *block, size_t size)
+    void *dcm_fit(void *block, size_t size)
     void dcm_free(void *block)
 
     enum:

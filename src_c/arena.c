@@ -2,6 +2,7 @@
 #include "dcm.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #ifdef DCM_TEST_ALLOC
 static int64_t fail_at, live; /* test builds are single-threaded */
@@ -27,6 +28,14 @@ void *dcm_realloc(void *block, size_t size) {
 void dcm_free(void *block) {
     if (block) LIVE(-1);
     free(block);
+}
+
+void *dcm_fit(void *block, size_t size) {
+    void *got = dcm_alloc(size);
+    if (!got) return block;
+    if (size) memcpy(got, block, size);
+    dcm_free(block);
+    return got;
 }
 
 int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size) {

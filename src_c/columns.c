@@ -512,12 +512,16 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
     return code ? code : push_under(w, want, at, 1);
 }
 
+static const dcm_row *rows_end(const dcm_index *ix) {
+    return ix->count ? ix->rows + ix->count : ix->rows;
+}
+
 /* The element (gggg,xxee) of a creator's block, PS3.5 7.8.1. */
 static const dcm_row *find_private(work *w, const scope *s, const dcm_want *want) {
     const dcm_index *ix = s->index;
     const uint32_t group = want->tag & 0xFFFF0000u;
     const char *creator = w->plan->text + want->creator;
-    const dcm_row *row = ix->rows, *end = row + ix->count;
+    const dcm_row *row = ix->rows, *end = rows_end(ix);
     for (; row < end && row->tag <= (group | 0xFF); row++) {
         const uint8_t *p;
         if (row->tag < (group | 0x10) || row->length > 1024 ||
@@ -568,7 +572,7 @@ static int read_level(work *w, const dcm_level *level, const scope *outer,
                       unsigned depth, unsigned at) {
     scope s = *outer;
     const dcm_want *want = w->plan->wants + level->first, *end = want + level->count;
-    const dcm_row *row = s.index->rows, *last = row + s.index->count;
+    const dcm_row *row = s.index->rows, *last = rows_end(s.index);
     int code = level->charset ? find_charset(w, &s) : DCM_OK;
     for (; want < end && !code; want++) {
         while (row < last && row->tag < want->tag) row++;

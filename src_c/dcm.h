@@ -104,6 +104,11 @@ void *dcm_alloc(size_t size);
 void *dcm_realloc(void *block, size_t size);
 void dcm_free(void *block);
 
+/* The block's first `size` bytes in a block of that size (or, without memory,
+ * the same block): a copy, since shrinking in place leaves holes that no
+ * later block of the old size fits in. */
+void *dcm_fit(void *block, size_t size);
+
 /* Grows *block so that it holds `count` elements of `size` bytes: at least
  * doubles *capacity. DCM_OK or DCM_E_MEMORY (block and capacity unchanged). */
 int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size);

@@ -121,9 +121,7 @@ void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep) {
         }
     }
     if (b->used < b->capacity) {
-        void *got = dcm_realloc(b->data, (size_t)b->used);
-        if (!got) return; /* the larger block still serves */
-        b->data = got;
+        b->data = dcm_fit(b->data, (size_t)b->used);
         b->capacity = b->used;
     }
 }

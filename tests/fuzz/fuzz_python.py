@@ -1,0 +1,126 @@
+"""Damages files at random and reads them in every way: nothing but a
+DicomError may come of it. It is the fuzz target for what lies in Python:
+inflating, text in its character sets, values, str().
+
+    python tests/fuzz/fuzz_python.py [--seconds N] [--rounds N] [--seed N]
+                                     [--crashes FOLDER] [FILE...]
+
+FILEs are added to tests/fuzz/seeds/files. A finding is written to FOLDER.
+"""
+
+import argparse
+import faulthandler
+import hashlib
+import io
+import random
+import sys
+import time
+import zlib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from builder import DEFLATED_LE, file_meta, preamble  # noqa: E402
+from damaged import read_all  # noqa: E402
+from fastdcm import DicomError, dcmread  # noqa: E402
+
+HANGS = 30  # seconds
+DEFLATED = preamble() + file_meta(DEFLATED_LE)
+NUMBERS = [bytes(4), b"\xff" * 4, b"\xfe\xff\xff\xff", b"\1\0\0\0", b"\0\0\0\x80", b"\xff\xff\xff\x7f"]
+WORDS = NUMBERS + [
+    b"\xfe\xff\0\xe0", b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\0",
+    b"\x08\0\x05\0", b"\x28\0\x03\x01", b"SQ", b"UN", b"PN", b"DS", b"IS", b"AT", b"UT", b"OB", b"FD",
+    b"ISO_IR 192", b"ISO 2022 IR 87\\ISO 2022 IR 159", b"GB18030 ", b"GBK ", b"ISO 2022 IR 149",
+    b"\x1b$B", b"\x1b(B", b"\x1b$)C", b"\x1b", b"^", b"=", b"\\", b"\0", b"\x0e", b"nan", b"1e999",
+]
+
+
+def damaged(raw, others, rng):
+    """One to five changes somewhere."""
+    raw = bytearray(raw)
+    for _ in range(rng.randint(1, 5)):
+        at = rng.randrange(len(raw) + 1)
+        span = min(rng.choice((1, 2, 4, 8, 16, 200)), len(raw) - at)
+        way = rng.randrange(8)
+        if way == 0 and at < len(raw):
+            raw[at] ^= 1 << rng.randrange(8)
+        elif way == 1 and at < len(raw):
+            raw[at] = rng.randrange(256)
+        elif way in (2, 3):
+            word = rng.choice(WORDS)
+            raw[at:at + len(word) * (way == 2)] = word
+        elif way == 4:
+            del raw[at:at + span]
+        elif way == 5:
+            raw[at:at] = raw[at:at + span] * rng.randint(1, 4)
+        elif way == 6:
+            other = rng.choice(others)
+            begin = rng.randrange(len(other) + 1)
+            raw[at:at + span] = other[begin:begin + 2 * span]
+        else:
+            del raw[at + rng.randrange(len(raw) - at + 1):]
+    return bytes(raw)
+
+
+def streams(raw, others, rng):
+    """A damaged file; now and then its data set deflated, or that damaged."""
+    made = damaged(raw, others, rng)
+    if rng.random() < 0.2:
+        made = DEFLATED + zlib.compress(made[rng.choice((132, 300)):], wbits=rng.choice((-15, 15)))
+        if rng.random() < 0.6:
+            made = DEFLATED + damaged(made[len(DEFLATED):], others, rng)
+    return made
+
+
+def read(raw, rng):
+    source = io.BytesIO(raw) if rng.random() < 0.2 else memoryview(raw)
+    options = rng.choice(({}, {}, {"force": True}, {"stop_before_pixels": True}, {"strict": True},
+                          {"charset": "ISO 2022 IR 87"}, {"specific_tags": ["PatientName", 0x00081140]}))
+    try:
+        read_all(source, **options)
+    except DicomError:
+        pass
+    if rng.random() < 0.1:
+        try:
+            dcmread(memoryview(raw)).load()
+        except DicomError:
+            pass
+
+
+def run(seeds, rng, until, crashes):
+    """Reads damaged seeds until `until(rounds)`; how many were read."""
+    rounds = 0
+    while not until(rounds):
+        made = streams(rng.choice(seeds), seeds, rng)
+        faulthandler.dump_traceback_later(HANGS, exit=True)
+        try:
+            read(made, rng)
+        except BaseException:
+            path = Path(crashes) / f"python-{hashlib.sha256(made).hexdigest()[:12]}"
+            path.write_bytes(made)
+            print(f"{path}:", file=sys.stderr)
+            raise
+        faulthandler.cancel_dump_traceback_later()
+        rounds += 1
+    return rounds
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--rounds", type=int, default=1 << 60)
+    parser.add_argument("--seed", type=int, default=time.time_ns())
+    parser.add_argument("--crashes", default=".")
+    parser.add_argument("files", nargs="*")
+    args = parser.parse_args()
+    paths = sorted((HERE / "seeds" / "files").iterdir()) + [Path(name) for name in args.files]
+    seeds = [raw for raw in (path.read_bytes() for path in paths) if raw]
+    end = time.monotonic() + args.seconds
+    rounds = run(seeds, random.Random(args.seed),
+                 lambda rounds: rounds >= args.rounds or time.monotonic() > end, args.crashes)
+    print(f"{rounds} streams of {len(seeds)} seeds, --seed {args.seed}")
+
+
+if __name__ == "__main__":
+    main()

@@ -369,6 +369,8 @@ cdef object coerce_one(int kind, object value):
         return value if isinstance(value, UID) or value is None else UID(value) if value else ""
     if kind == DCM_KIND_AT:
         return value if isinstance(value, Tag) or value == "" else Tag(value)
+    if kind == DCM_KIND_DS and isinstance(value, int):
+        return float(value)
     if isinstance(value, str) and (kind == DCM_KIND_DS or kind == DCM_KIND_IS):
         text = value.strip()
         if not text:

@@ -218,7 +218,7 @@ class Dataset(ElementMap):
 
     def group_dataset(self, group):
         """A Dataset of the elements of one group."""
-        return self[group << 16:(group + 1) << 16]
+        return self[group << 16:(group + 1) << 16 if group < 0xFFFF else None]
 
     def iterall(self):
         """Every element at every depth, those of items after the sequence

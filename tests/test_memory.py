@@ -269,7 +269,7 @@ def test_a_data_set_in_memory_costs_little(path, count):
     """Its header's bytes, 24 bytes a row and the objects around them."""
     done = subprocess.run([sys.executable, "-c", MANY, path, str(count), "read"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 4000
+    assert float(done.stdout) < 16_000  # so 100,000 of them take 1 to 1.5 GB
 
 
 GROWTH = """

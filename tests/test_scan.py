@@ -1,4 +1,6 @@
-"""scan: what stands in the columns, for every VR, request and kind of damage."""
+"""scan: what stands in the columns, for every VR, request and kind of damage.
+
+More than 800 lines: one room, whose cases share their plan and builders."""
 
 import csv
 import json

@@ -54,7 +54,7 @@ def request():
 FOUND = {
     "transfer-syntax-jumped-over": preamble() + file_meta(None) + element(0x0002000F, "OB", bytes(900)) +
         element(0x00020010, "UI", IMPLICIT_LE) + element(0x00100010, "PN", "A", encoding=IMPLICIT),
-    "guess-by-what-was-there": element(0x00080008, "CS", "A" * 16) + element(0x00080016, "UI", "1" * 120) +
+    "guess-by-what-was-there": element(0x00080008, "CS", "A" * 16) + element(0x00080016, "UI", "1" * 600) +
         header(0x00080005, "ZZ", 40) + bytes(600),
     "stray-delimiter-above-the-stop": part10(NAME + STRAY + element(0x00200013, "IS", "7")),
     "first-tag-zero-twice": element(0, "UL", 4, encoding=IMPLICIT) * 2 + nested(2, encoding=IMPLICIT),

@@ -27,5 +27,5 @@ for (number, name), studies in sorted(tree.items()):
         for (number, modality, uid), images in sorted(series.items()):
             images.sort(key=lambda ds: ds.get("InstanceNumber") or 0)
             print(f"    series {number} {modality}: {len(images)} images,",
-                  [ds.get("InstanceNumber") for ds in images[:4]], images[0].get("SeriesDescription", ""))
+                  [int(ds.get("InstanceNumber") or 0) for ds in images[:4]], images[0].get("SeriesDescription", ""))
 print(skipped, "skipped")

@@ -32,7 +32,7 @@ for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndi
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
     ds.PhotometricInterpretation = "MONOCHROME2"
     ds.PixelSpacing = [0.5, 0.25]
-    ds.ImagePositionPatient = [-10, 0, 12.5]
+    ds.ImagePositionPatient = [-10.5, 0.5, 12.5]
     ds.RescaleSlope, ds.RescaleIntercept = "1", "-1024"
     ds.PixelData = bytes(24)
     ds["PixelData"].VR = "OW"

@@ -18,13 +18,13 @@ CASES = {
     "change_and_save": [["CT_small.dcm"], ["MR_small_implicit.dcm"], ["MR_small_bigendian.dcm"]],
     "anonymise": [["CT_small.dcm"], ["rtplan.dcm"], ["reportsi.dcm"]],
     "rt_plan_beams": [["rtplan.dcm"]],
-    "list_sequences": [["rtplan.dcm"], ["reportsi.dcm"], ["test-SR.dcm"]],
+    "list_sequences": [["rtplan.dcm"], ["reportsi.dcm"], ["rtstruct.dcm"]],
     "private_elements": [["CT_small.dcm"], ["MR_small.dcm"]],
     "list_folder": [["dicomdirtests"]],
     "compare_files": [["CT_small.dcm", "MR_small.dcm"], ["MR_small.dcm", "MR_small_implicit.dcm"]],
     "make_from_scratch": [[]],
     "pixel_statistics": [["CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "rtdose.dcm",
-                          "SC_rgb_small_odd.dcm", "liver_1frame.dcm"]],
+                          "SC_rgb_small_odd.dcm", "examples_overlay.dcm"]],
 }
 
 

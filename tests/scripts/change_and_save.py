@@ -15,7 +15,7 @@ ds.PatientName = "Citizen^Jan"
 ds.ImageComments = "after the change"
 ds[0x0010, 0x1010] = DataElement(0x00101010, "AS", "042Y")
 ds.add_new((0x0008, 0x1030), "LO", "A study")
-ds.WindowCenter = [40, 300.5]
+ds.WindowCenter = [40.5, 300.5]
 if "StudyTime" in ds:
     del ds.StudyTime
 code = pydicom.Dataset()

@@ -118,7 +118,7 @@ def check_look_ups(path, ours, theirs):
         assert ours.get(absent, "none") == "none" or absent in theirs
     for key in ("SOPInstanceUID", "PatientAddress"):
         assert hasattr(ours, key) == hasattr(theirs, key)
-    for group in sorted({tag.group for tag in theirs.keys()}):
+    for group in sorted({tag.group for tag in theirs.keys()} - {0xFFFF}):  # pydicom fails there
         assert same_elements(ours.group_dataset(group), theirs.group_dataset(group))
     for part in (slice(0x00080000, 0x00100000), slice(None, 0x00200000), slice(0x00200000, None),
                  slice("PatientName", "PixelData"), slice(None, None, 3), slice(0x20, 0x10)):

@@ -261,15 +261,15 @@ cdef class DataElement:
             return ""
         if isinstance(value, UID):
             return value.name
-        text = self.original_text
-        if (text is not None and value is not None and value != "" and
-                not (isinstance(value, list) and self.home is not None and self.home._stale(self))):
-            parts = [t.strip("\0 ") for t in text.rstrip("\0 ").split("\\")]
-            return f"'{parts[0]}'" if len(parts) == 1 else f"[{', '.join(parts)}]"
+        text = self.original_text  # of IS and DS
         if isinstance(value, (int, float)) and dcm_vr_rows[self.vr].kind in (DCM_KIND_IS, DCM_KIND_DS):
-            return f"'{value}'"
+            return f"'{value if text is None or isinstance(value, int) else text.strip(chr(0) + ' ')}'"
         if isinstance(value, list):
-            return "" if not value else f"[{', '.join([repr(v) if isinstance(v, str) else str(v) for v in value])}]"
+            if text is None or self.home is not None and self.home._stale(self):
+                parts = [repr(v) if isinstance(v, str) else str(v) for v in value]
+            else:
+                parts = [t.strip("\0 ") for t in text.rstrip("\0 ").split("\\")]
+            return f"[{', '.join(parts)}]" if parts else ""
         return repr(value)
 
     def __str__(self):

@@ -514,7 +514,7 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
 cdef settle(File f, Index data):
     """After indexing: keeps only the header's bytes, and the descriptor only
     while there are values that are not among them."""
-    cdef uint64_t end = f.bytes.total
+    cdef uint64_t i, end = f.bytes.total
     cdef dcm_row *last
     if data.ix.count < data.ix.capacity:
         data.ix.rows = <dcm_row *>dcm_fit(data.ix.rows, data.ix.count * sizeof(dcm_row))
@@ -527,6 +527,10 @@ cdef settle(File f, Index data):
             end = last.offset
         elif data.ix.done == 2:
             end = data.ix.pos
+        for i in range(data.ix.count if f.bytes.n_segments > 1 else 0):
+            last = &data.ix.rows[i]  # a long value that was jumped over
+            if f.at(last.offset, last.length) == NULL:
+                dcm_bytes_shrink(&f.bytes, last.offset)
     dcm_bytes_shrink(&f.bytes, end)
     if f.file.handle == -1:
         return

@@ -112,13 +112,16 @@ void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep) {
         b->used = b->segments[--b->n_segments].at;
         b->transient = 0;
     }
-    if (b->n_segments) {
-        dcm_segment *s = b->segments + b->n_segments - 1;
-        if (keep > s->offset && keep - s->offset < s->length &&
-            s->at + s->length == b->used) {
-            s->length = keep - s->offset;
-            b->used = s->at + s->length;
-        }
+    for (uint64_t i = 0; i < b->n_segments; i++) {
+        dcm_segment *s = b->segments + i;
+        if (keep <= s->offset || keep - s->offset >= s->length) continue;
+        uint64_t next = s->at + s->length, gone = s->offset + s->length - keep;
+        memmove(b->data + next - gone, b->data + next, (size_t)(b->used - next));
+        b->used -= gone;
+        s->length -= gone;
+        for (uint64_t k = 0; k < b->n_segments; k++)
+            if (b->segments[k].at >= next) b->segments[k].at -= gone;
+        break;
     }
     if (b->used < b->capacity) {
         b->data = dcm_fit(b->data, (size_t)b->used);

@@ -27,6 +27,16 @@ static void bring(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t l
                   b->segments[i].offset + b->segments[i].length);
 }
 
+/* What is in memory is the stream's. */
+static void check_bytes(const dcm_bytes *b, const uint8_t *data) {
+    for (uint64_t i = 0; i < b->n_segments; i++) {
+        const dcm_segment *s = b->segments + i;
+        CHECK(s->at + s->length <= b->used && b->used <= b->capacity);
+        CHECK(!memcmp(b->data + s->at, data + s->offset, (size_t)s->length));
+        CHECK(dcm_bytes_at(b, s->offset, s->length));
+    }
+}
+
 static void same_index(const dcm_index *a, const dcm_index *b) {
     CHECK(a->count == b->count && a->n_issues == b->n_issues);
     CHECK(a->begin == b->begin && a->end == b->end && a->done == b->done);
@@ -55,6 +65,12 @@ static void in_pieces(const uint8_t *data, size_t size, const dcm_part10 *whole,
         bring(&b, data, offset, length, transient, ahead);
     }
     CHECK(code == expected);
+    check_bytes(&b, data);
+    for (uint64_t i = 0; !code && i < p.data.count; i++)
+        if (!dcm_bytes_at(&b, p.data.rows[i].offset, p.data.rows[i].length))
+            dcm_bytes_shrink(&b, p.data.rows[i].offset);
+    dcm_bytes_shrink(&b, p.data_begin);
+    check_bytes(&b, data);
     if (!code) {
         same_index(&p.meta, &whole->meta);
         CHECK(p.data_begin == whole->data_begin && p.encoding == whole->encoding);

@@ -100,6 +100,7 @@ cdef extern from "dcm.h" nogil:
         uint8_t random, state
 
     int dcm_columns_init(dcm_columns *c, const dcm_plan *plan)
+    void dcm_columns_expect(dcm_columns *c, uint64_t rows)
     int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                          dcm_span path, dcm_span shown)
     int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,

@@ -300,6 +300,10 @@ cdef class Batch:
         """How many issues stand in the rows."""
         return self.c.n_issues
 
+    def expect(self, uint64_t rows):
+        """Before the first row: about how many there will be."""
+        dcm_columns_expect(&self.c, rows)
+
     def join(self, Batch other not None):
         """Appends another's rows. False when they do not fit: the batch is
         full."""

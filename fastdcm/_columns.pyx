@@ -14,6 +14,7 @@ from fastdcm._core cimport File, Index, open_part10
 
 import os
 import sys
+from binascii import unhexlify
 
 from fastdcm import charset
 from fastdcm.errors import DicomError
@@ -52,8 +53,15 @@ def path_bytes(str text not None):
     quoted = text[5:].encode("utf-8", "surrogateescape")
     if quoted.startswith(b"///"):
         quoted = quoted[2:]
-    first, *parts = quoted.split(b"%")
-    return first + b"".join(bytes.fromhex(part[:2].decode()) + part[2:] for part in parts)
+    done, *parts = quoted.split(b"%")
+    for part in parts:
+        try:
+            done += unhexlify(part[:2]) + part[2:]
+        except ValueError:
+            part = b""
+        if len(part) < 2:  # no escape: the name of a file, after all
+            return text.encode("utf-8", "surrogateescape")
+    return done
 
 
 @cython.final
@@ -233,6 +241,7 @@ cdef class Worker:
         errors = list(chunk.errors)
         while i < chunk.count:
             batch = Batch(self.plan)
+            batch.expect(chunk.count - i)
             batches.append(batch)
             while i < chunk.count:
                 stop = errors[0][0] if errors else chunk.count

@@ -1,8 +1,9 @@
 """scan: the headers of many files as one table."""
 
 import os
-import threading
+from _thread import start_new_thread
 from itertools import count
+from threading import Condition, Lock
 from time import perf_counter, thread_time
 
 from fastdcm import tables
@@ -139,15 +140,17 @@ def scan_chunk(paths, tags=None, *, pixels=False):
 # ---------------------------------------------------------------- threads ---
 
 _MOST_THREADS = 64
-_PIECE_SECONDS = 0.004
+_WINDOW_SECONDS = 0.004
+_PIECE_SECONDS = 0.003
 _LEAST_PIECE, _MOST_PIECE = 16, 1024
+_COLD_SECONDS = 30e-6  # for a file; from the page cache it takes a third of it
 
 
 class _Feed:
     """Hands out pieces of the source: (number, chunk, whether it ends a batch)."""
 
     def __init__(self, taker, batch_size):
-        self.lock = threading.Lock()
+        self.lock = Lock()
         self.taker, self.batch_size, self.left = taker, batch_size, batch_size
         self.numbers = count()
         self.ended = False
@@ -172,8 +175,8 @@ class _Pool:
     """Threads that read pieces, and their results in order.
 
     Without a number given there are as many threads as cores, and more as long
-    as cores are idle (the files are not in the page cache) and each doubling
-    makes it faster. Files that are waited for are read without read-ahead.
+    as cores are idle (the files are not in the page cache) and four times as
+    many are faster. Files that are waited for are read without read-ahead.
     """
 
     def __init__(self, plan, feed, threads):
@@ -181,28 +184,33 @@ class _Pool:
         self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
             os.cpu_count() or 1)
         self.growing = threads is None
-        self.lock = threading.Lock()
-        self.done_one = threading.Condition(self.lock)
-        self.has_room = threading.Condition(self.lock)
+        self.lock = Lock()
+        self.done_one = Condition(self.lock)
+        self.has_room = Condition(self.lock)
         self.done = {}          # number to (batches or exception, ends a batch, files)
         self.ahead = 0          # files handed out whose rows nobody has fetched
         self.most_ahead = max(4 * feed.batch_size, 4 * _MOST_PIECE)
         self.open = True
-        self.random = False
+        self.random = True      # until the page cache is known to have them
         self.size = 32
-        self.running = 0
+        self.threads = self.running = 0
         self.files = self.bytes_read = self.failed = 0
         self.best_rate = 0.0
         self.window(perf_counter())
-        self.threads = []
-        for _ in range(threads or self.cores):
-            self.spawn()
+        with self.lock:
+            self.spawn(threads or self.cores)
 
-    def spawn(self):
-        thread = threading.Thread(target=self.work, name="fastdcm-scan", daemon=True)
-        self.threads.append(thread)
-        self.running += 1
-        thread.start()
+    def spawn(self, threads):
+        """More threads. Not threading.Thread, whose start waits for its run."""
+        for _ in range(threads):
+            try:
+                start_new_thread(self.work, ())
+            except RuntimeError:  # the system gives no more
+                if not self.threads:
+                    raise
+                break
+            self.threads += 1
+            self.running += 1
 
     def window(self, now):
         """Begins a new span of measuring."""
@@ -217,6 +225,8 @@ class _Pool:
                     self.has_room.wait()
                 size = self.size
                 self.ahead += size
+                if self.ahead < self.most_ahead:
+                    self.has_room.notify()
             piece = self.feed.take(size) if self.open else None
             if piece is None:
                 break
@@ -240,6 +250,8 @@ class _Pool:
                 bytes_read, failed = worker.bytes_read, worker.failed
                 self.measure(now, files, wall, cpu)
         with self.lock:
+            self.ahead -= size
+            self.has_room.notify()
             self.running -= 1
             self.done_one.notify()
 
@@ -248,17 +260,18 @@ class _Pool:
         self.seen += files
         self.wall += wall
         self.cpu += cpu
-        threads, span = len(self.threads), now - self.since
-        if self.pieces < 2 * threads or span < 0.005 or not self.seen:
+        threads, span = self.threads, now - self.since
+        if self.pieces < threads or span < _WINDOW_SECONDS or not self.seen:
             return
-        rate, waiting = self.seen / span, self.cpu < 0.6 * span * min(threads, self.cores)
+        rate = self.seen / span
+        waiting = (self.wall > _COLD_SECONDS * self.seen
+                   and self.cpu < 0.6 * span * min(threads, self.cores))
         self.random = waiting
         if not waiting:
             self.best_rate = 0.0
         elif self.growing and rate > 1.1 * self.best_rate:
             self.best_rate = rate
-            for _ in range(min(threads, _MOST_THREADS - threads)):
-                self.spawn()
+            self.spawn(min(3 * threads, _MOST_THREADS - threads))
         size = int(_PIECE_SECONDS * self.seen / self.wall) if self.wall else _MOST_PIECE
         self.size = min(max(size, _LEAST_PIECE), _MOST_PIECE)
         self.window(now)
@@ -282,8 +295,8 @@ class _Pool:
         with self.lock:
             self.open = False
             self.has_room.notify_all()
-        for thread in self.threads:
-            thread.join()
+            while self.running:
+                self.done_one.wait()
 
 
 class _Alone:
@@ -292,13 +305,13 @@ class _Alone:
     def __init__(self, plan, feed):
         self.worker, self.feed = Worker(plan), feed
         self.files = 0
-        self.threads = [None]
+        self.threads = 1
 
     bytes_read = property(lambda self: self.worker.bytes_read)
     failed = property(lambda self: self.worker.failed)
 
     def results(self):
-        size, random, idle = 64, False, 0.0
+        size, random = 64, True
         while (piece := self.feed.take(size)) is not None:
             _, chunk, ends = piece
             if isinstance(chunk, BaseException):
@@ -306,7 +319,7 @@ class _Alone:
             wall, cpu = perf_counter(), thread_time()
             result = self.worker.run(chunk, random)
             wall, cpu = perf_counter() - wall, thread_time() - cpu
-            random = wall > 0.001 and cpu < 0.6 * wall
+            random = wall > _COLD_SECONDS * len(chunk) and cpu < 0.6 * wall
             size = self.feed.batch_size
             self.files += len(chunk)
             yield result, ends
@@ -356,7 +369,7 @@ class Scan:
             "seconds": seconds,
             "files_per_second": files / seconds if seconds else 0.0,
             "bytes_read": pool.bytes_read if pool else 0,
-            "threads": len(pool.threads) if pool else 0,
+            "threads": pool.threads if pool else 0,
         }
 
     def __iter__(self):
@@ -381,9 +394,13 @@ class Scan:
                 if self.on_error == "raise" and piece.n_errors:
                     raise piece.error()
                 self._issues += piece.n_issues
-                if batch is None:
+                if batch is None and ends:
                     batch = piece
-                elif not batch.join(piece):
+                    continue
+                if batch is None:
+                    batch = Batch(self.plan)
+                    batch.expect(self.batch_size)
+                if not batch.join(piece):
                     batch.seal()
                     yield batch
                     batch = piece

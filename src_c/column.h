@@ -14,7 +14,7 @@ static inline int is_varying(const dcm_column *c, unsigned at) {
 static inline int layer_grow(dcm_column *c, unsigned at, uint64_t count) {
     dcm_layer *l = c->layers + at;
     uint64_t valid = l->capacity, ends = l->capacity;
-    if (count < 64) count = 64;
+    if (count < l->hint + 2) count = l->hint + 2;
     int code = dcm_grow((void **)&l->valid, &valid, count, 1);
     if (!code && is_varying(c, at)) {
         int first = !l->ends;
@@ -41,7 +41,8 @@ static inline int push(dcm_column *c, unsigned at, int valid) {
 static inline int data_room(dcm_column *c, uint64_t n) {
     if (c->used + n <= c->capacity) return DCM_OK;
     if (c->used + n > INT32_MAX) return DCM_E_TOO_LARGE;
-    return dcm_grow((void **)&c->data, &c->capacity, c->used + n, 1);
+    uint64_t least = c->layers[0].hint * 8, wanted = c->used + n;
+    return dcm_grow((void **)&c->data, &c->capacity, wanted < least ? least : wanted, 1);
 }
 
 static inline int put_number(dcm_column *c, const void *value, int valid) {

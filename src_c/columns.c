@@ -110,6 +110,12 @@ int dcm_columns_init(dcm_columns *c, const dcm_plan *plan) {
     return DCM_OK;
 }
 
+void dcm_columns_expect(dcm_columns *c, uint64_t rows) {
+    for (uint32_t i = 0; i < c->n_columns; i++)
+        for (unsigned at = 0; at <= DCM_COLUMN_LISTS; at++)
+            c->columns[i].layers[at].hint = rows;
+}
+
 void dcm_columns_free(dcm_columns *c) {
     for (uint32_t i = 0; i < c->n_columns; i++) dcm_column_free(c->columns + i);
     dcm_free(c->columns);

@@ -235,7 +235,8 @@ const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
 /* How many bytes from offset are in memory, contiguously; *p set when any. */
 uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset,
                        const uint8_t **p);
-/* Gives back what no segment uses (after reading, before keeping it long). */
+/* Gives back what lies behind `keep` in its segment, and what no segment uses
+ * (after reading, before keeping it long). */
 void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep);
 void dcm_bytes_free(dcm_bytes *b);
 
@@ -511,6 +512,7 @@ typedef struct dcm_layer {
     int32_t *ends;
     uint64_t count, capacity;
     uint64_t nulls; /* once sealed */
+    uint64_t hint;  /* how many entries to make room for at first */
 } dcm_layer;
 
 typedef struct dcm_column {
@@ -622,6 +624,8 @@ typedef struct dcm_reader {
 enum { DCM_READER_INFLATE = 1, DCM_READER_TEXT = 2 };
 
 int dcm_columns_init(dcm_columns *c, const dcm_plan *plan);
+/* Before the first row: about how many there will be. */
+void dcm_columns_expect(dcm_columns *c, uint64_t rows);
 /* One file becomes one row, also when it cannot be read. DCM_OK, DCM_NEED or
  * DCM_E_MEMORY. After DCM_NEED the caller helps, then calls _resume:
  *   state INFLATE: inflates file from part10.data_begin into `inflated`;

@@ -185,6 +185,11 @@ def test_names_go_to_text_and_back(name):
     assert (text == plain) == bool(plain and not plain.startswith("file:"))
 
 
+@pytest.mark.parametrize("text", ["file:a%", "file:%zz", "file:a%4"])
+def test_text_that_escapes_nothing_is_a_name(text):
+    assert path_bytes(text) == text.encode()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes UTF-8 names alone")
 def test_files_whose_names_are_not_utf8(tmp_path):
     folder = os.fsencode(tmp_path)

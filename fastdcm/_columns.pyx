@@ -11,6 +11,7 @@ from libc.string cimport memcmp, memcpy
 from fastdcm.dcm cimport *
 from fastdcm._arrow cimport *
 from fastdcm._core cimport File, Index, open_part10
+from fastdcm._values cimport Text, text_of_value
 
 import os
 import sys
@@ -190,19 +191,6 @@ cdef class Walk:
 
 # ----------------------------------------------------------------- worker ---
 
-cdef dict _charsets = {}  # bytes of (0008,0005) to (encodings, whether defined)
-
-
-cdef tuple charset_of(bytes raw):
-    known = _charsets.get(raw)
-    if known is None:
-        terms = raw.decode("latin-1").rstrip(" \0").split("\\")
-        known = charset.encodings(terms), not charset.undefined_terms(terms)
-        if len(_charsets) < 1000:
-            _charsets[raw] = known
-    return known
-
-
 @cython.final
 cdef class Worker:
     """Turns Chunks into Batches. One thread at a time."""
@@ -315,20 +303,21 @@ cdef class Worker:
         cdef const char *p = <const char *>self.reader.pool + ask.value
         cdef const char *q = <const char *>self.reader.pool + ask.charset
         cdef bytes text
+        cdef Text how
         cdef int kind = dcm_vr_rows[ask.vr].kind
         ask.done = 1
         if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
             text = numbers_text(<const uint8_t *>p, ask.length, &dcm_vr_rows[ask.vr], ask.big)
         else:
-            encodings, defined = charset_of(q[:ask.charset_length])
+            how = text_of_value(q[:ask.charset_length])
             data = p[:ask.length]
-            if not defined:
+            if how.undefined:
                 ask.issue = DCM_I_CHARSET
             try:
-                decoded = charset.decode(data, encodings, strict=True)
+                decoded = charset.decode(data, how.encodings, strict=True)
             except UnicodeError:
                 ask.issue = DCM_I_TEXT
-                decoded = charset.decode(data, encodings)
+                decoded = charset.decode(data, how.encodings)
             text = decoded.encode("utf-8", "replace")
         self.kept.append(text)
         ask.text = PyBytes_AS_STRING(text)

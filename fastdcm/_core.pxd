@@ -51,4 +51,4 @@ cdef class Index:
 
 
 cpdef Index open_part10(File f, uint32_t stop, bint force)
-cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding, bint flat)
+cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding)

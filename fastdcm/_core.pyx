@@ -450,88 +450,119 @@ def issue_of(int code, uint64_t offset, uint32_t tag, str path=""):
                  dcm_code_text(code).decode())
 
 
-cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding, bint flat):
+cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding):
     cdef Index index = Index.__new__(Index)
     index.file = f.part(begin, end - begin)
-    dcm_index_start(&index.ix, begin, end, encoding, 0xFFFFFFFF, flat)
+    dcm_index_start(&index.ix, begin, end, encoding, 0xFFFFFFFF, 0)
     index.run()
     return index
 
 
-cdef uint64_t first_read = 8192  # of the last header read, as a hint
+# Memory for the header that is read next. What is kept of a header is copied
+# out of it, in just the memory that it takes.
+cdef struct scratch:
+    dcm_part10 part
+    dcm_bytes bytes
+
+cdef scratch spare
+memset(&spare, 0, sizeof(spare))
+cdef uint64_t SPARE_MOST = 1 << 20
+
+
+cdef void borrow_spare(scratch *s) noexcept:
+    with open_lock:
+        s[0] = spare
+        memset(&spare, 0, sizeof(spare))
+        spare.part.first_read = s.part.first_read
+
+
+cdef void return_spare(scratch *s) noexcept:
+    global spare
+    cdef scratch other = s[0]
+    if s.bytes.capacity <= SPARE_MOST and s.part.data.capacity * sizeof(dcm_row) <= SPARE_MOST:
+        with open_lock:
+            other = spare
+            spare = s[0]
+    dcm_part10_free(&other.part)
+    dcm_bytes_free(&other.bytes)
 
 
 cpdef Index open_part10(File f, uint32_t stop, bint force):
     """Indexes a whole stream up to the last tag at or below `stop`. The index
     of the data set is returned; f.meta is that of group 0002."""
-    global first_read
-    cdef dcm_part10 p
+    cdef scratch s
+    cdef dcm_part10 *p = &s.part
     cdef dcm_error err
-    cdef uint64_t offset = 0, length = 0, end
+    cdef uint64_t offset = 0, length = 0, total = f.bytes.total
     cdef int transient = 0, code
-    cdef Index meta, data
-    cdef const uint8_t *q
-    memset(&p, 0, sizeof(p))
+    cdef Index meta = Index.__new__(Index), data = Index.__new__(Index)
     memset(&err, 0, sizeof(err))
-    p.first_read = first_read
-    dcm_grow(<void **>&p.data.rows, &p.data.capacity, 256, sizeof(dcm_row))
-    dcm_part10_start(&p, f.bytes.total, stop, force)
+    borrow_spare(&s)
     try:
+        dcm_part10_start(p, total, stop, force)
+        if not f.bytes.borrowed:
+            f.bytes = s.bytes
+            dcm_bytes_reset(&f.bytes, total)
+            memset(&s.bytes, 0, sizeof(s.bytes))
         if f.file.handle != -1:
             with nogil:
-                code = dcm_part10_read(&p, &f.bytes, &f.file, &err)
-            first_read = p.first_read
+                code = dcm_part10_read(p, &f.bytes, &f.file, &err)
         else:
             while True:
-                code = dcm_part10_run(&p, &f.bytes, &offset, &length, &transient, &err)
+                code = dcm_part10_run(p, &f.bytes, &offset, &length, &transient, &err)
                 if code != DCM_NEED:
                     break
                 f.extend(offset, length, transient)
+        if code == DCM_OK:
+            code = dcm_index_take(&meta.ix, &p.meta)
+        if code == DCM_OK and p.deflated:
+            dcm_bytes_cut(&f.bytes, p.data_begin)
+        elif code == DCM_OK:
+            code = dcm_index_take(&data.ix, &p.data)
+            cut(&f.bytes, &data.ix)
+        if not f.bytes.borrowed:
+            s.bytes = f.bytes
+            memset(&f.bytes, 0, sizeof(f.bytes))
+            if code == DCM_OK:
+                code = dcm_bytes_copy(&f.bytes, &s.bytes)
         check(code, &err, f, "")
-        meta = Index.__new__(Index)  # without its file, which holds it
-        meta.ix = p.meta
-        memset(&p.meta, 0, sizeof(p.meta))
-        f.meta = meta
-        data = Index.__new__(Index)
-        data.file = f
-        data.ix = p.data
-        memset(&p.data, 0, sizeof(p.data))
+        f.encoding = p.encoding
+        f.deflated = p.deflated
+        if p.preamble:
+            f.preamble = PyBytes_FromStringAndSize(<const char *>f.at(0, 128), 128)
+        if p.transfer_syntax[0]:
+            f.transfer_syntax = p.transfer_syntax.decode("latin-1")
+        offset = p.data_begin
     finally:
-        dcm_part10_free(&p)
-    f.encoding = p.encoding
-    f.deflated = p.deflated
-    if p.preamble:
-        q = f.at(0, 128)
-        f.preamble = PyBytes_FromStringAndSize(<const char *>q, 128)
-    if p.transfer_syntax[0]:
-        f.transfer_syntax = p.transfer_syntax.decode("latin-1")
-    if p.deflated:
-        data = inflate(f, p.data_begin, stop)
-    settle(f, data)
+        return_spare(&s)
+    f.meta = meta  # without its file, which holds it
+    data.file = f
+    if f.deflated:
+        data = inflate(f, offset, stop)
+    let_go_or_list(f, data)
     return data
 
 
-cdef settle(File f, Index data):
-    """After indexing: keeps only the header's bytes, and the descriptor only
-    while there are values that are not among them."""
-    cdef uint64_t i, end = f.bytes.total
-    cdef dcm_row *last
-    if data.ix.count < data.ix.capacity:
-        data.ix.rows = <dcm_row *>dcm_fit(data.ix.rows, data.ix.count * sizeof(dcm_row))
-        data.ix.capacity = data.ix.count
-    if f.bytes.borrowed:
-        return
-    if data.file is f and data.ix.count:
-        last = &data.ix.rows[data.ix.count - 1]
-        if f.at(last.offset, last.length) == NULL:
-            end = last.offset
-        elif data.ix.done == 2:
-            end = data.ix.pos
-        for i in range(data.ix.count if f.bytes.n_segments > 1 else 0):
-            last = &data.ix.rows[i]  # a long value that was jumped over
-            if f.at(last.offset, last.length) == NULL:
-                dcm_bytes_shrink(&f.bytes, last.offset)
-    dcm_bytes_shrink(&f.bytes, end)
+cdef void cut(dcm_bytes *b, const dcm_index *ix) noexcept:
+    """Keeps only the header's bytes, not those behind values that were jumped
+    over."""
+    cdef uint64_t i, end = b.total
+    cdef const dcm_row *row
+    for i in range(ix.count if b.n_segments > 1 else 0):
+        row = &ix.rows[i]
+        if dcm_bytes_at(b, row.offset, row.length) == NULL:
+            dcm_bytes_cut(b, row.offset)
+    if ix.count:
+        row = &ix.rows[ix.count - 1]
+        if dcm_bytes_at(b, row.offset, row.length) == NULL:
+            end = row.offset
+        elif ix.done == 2:
+            end = ix.pos
+    dcm_bytes_cut(b, end)
+
+
+cdef let_go_or_list(File f, Index data):
+    """Keeps the descriptor only while there are values that are not in memory."""
     if f.file.handle == -1:
         return
     if data.file is not f or (f.bytes.n_segments == 1 and

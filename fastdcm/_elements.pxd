@@ -1,7 +1,12 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from fastdcm.dcm cimport dcm_item, dcm_row
+from fastdcm.dcm cimport DCM_VR_NONE, DCM_VR_OB_OW, DCM_VR_UN, dcm_item, dcm_row
 from fastdcm._core cimport File, Index
 from fastdcm._values cimport Text
+
+
+cdef inline bint in_doubt(uint8_t vr) noexcept:
+    """Whether the data set decides on the VR of a row."""
+    return vr == DCM_VR_NONE or vr == DCM_VR_UN or vr >= DCM_VR_OB_OW
 
 
 cdef class ElementMap:

@@ -14,12 +14,11 @@ from libc.string cimport memchr, memset
 from fastdcm.dcm cimport *
 from fastdcm._core cimport File, Index, check, format_tag, index_level
 from fastdcm._dictionary cimport keyword_of, keyword_tag, make_tag, vr_name
-from fastdcm._values cimport (LATIN, PersonName, Text, decode, empty_value, text_of)
+from fastdcm._values cimport (LATIN, PersonName, Text, decode, empty_value, text_of_value)
 
 from fastdcm._core import issue_of
 from fastdcm._dictionary import Tag, tag_number
 from fastdcm._values import PersonName as _PersonName
-from fastdcm.charset import undefined_terms
 from fastdcm.errors import DicomError
 from fastdcm.uid import UID
 
@@ -29,14 +28,11 @@ cdef extern from "Python.h":
 cdef uint32_t CHARSET = 0x00080005
 cdef uint32_t PIXEL_REPRESENTATION = 0x00280103
 cdef uint64_t LONG_SEQUENCE = 16 << 20
+cdef uint64_t LONG_VALUE = 64
 cdef object _MISSING = object()
 
 
 # ------------------------------------------------------------ VRs in doubt ---
-
-cdef bint in_doubt(uint8_t vr) noexcept:
-    return vr == DCM_VR_NONE or vr == DCM_VR_UN or vr >= DCM_VR_OB_OW
-
 
 cdef bint depends_on_pixels(uint32_t tag) noexcept:
     """US, or SS where Pixel Representation is 1 (PS3.3 C.7.6.3.1.1 and the
@@ -323,25 +319,14 @@ cdef ElementMap owner_of(DataElement elem):
 cdef object live_value(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text how):
     """The value; a list is made once, so that changes to it last."""
     cdef object value
-    if not has_many(row, vr, p):
-        return decode(row, vr, p, f, how)
-    value = f.live.get(row.offset - row.header)
-    if value is None:
-        value = decode(row, vr, p, f, how)
-        if type(value) is list:  # or the one that another thread just made
-            value = f.live.setdefault(row.offset - row.header, value)
+    if row.length > LONG_VALUE:  # which is not made twice for nothing
+        value = f.live.get(row.offset - row.header)
+        if value is not None:
+            return value
+    value = decode(row, vr, p, f, how)
+    if type(value) is list:  # or the one that another thread just made
+        value = f.live.setdefault(row.offset - row.header, value)
     return value
-
-
-cdef bint has_many(const dcm_row *row, uint8_t vr, const uint8_t *p) noexcept:
-    """Whether the value will be a list."""
-    cdef int kind = dcm_vr_rows[vr].kind
-    if kind == DCM_KIND_BYTES or kind == DCM_KIND_PARAGRAPH:
-        return False
-    if (kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT or
-            kind == DCM_KIND_AT):
-        return row.length > dcm_vr_rows[vr].unit
-    return row.length > 0 and memchr(p, c"\\", row.length) != NULL
 
 
 cdef object coerce(uint8_t vr, uint32_t tag, object value):
@@ -441,7 +426,7 @@ cdef class Sequence:
             level.depth = self.depth + 1
             level.file = self.file
             level.index = index_level(self.file, entry.offset, entry.offset + entry.length,
-                                      entry.encoding, False)
+                                      entry.encoding)
             for k in range(level.index.ix.n_issues):
                 self.file.note(level.index.ix.issues[k].code, level.index.ix.issues[k].offset,
                                level.index.ix.issues[k].tag)
@@ -624,21 +609,14 @@ cdef class ElementMap:
         """How this level's text is decoded; the character set that stands in
         the stream counts, not one that was set since."""
         cdef const dcm_row *row
-        cdef const uint8_t *p
-        cdef bytes data
         if self.how is None:
             row = NULL if self.fixed else self.row(CHARSET)
             if row == NULL:
                 self.how = self.inherited
             else:
-                p = self.file.at(row.offset, row.length)
-                if p == NULL:
-                    data = self.file.read(row.offset, row.length)
-                    p = <const uint8_t *>PyBytes_AS_STRING(data)
-                terms = decode(row, DCM_VR_CS, p, self.file, LATIN)
-                if undefined_terms(terms):
+                self.how = text_of_value(self.file.read(row.offset, row.length))
+                if self.how.undefined:
                     self.file.note(DCM_I_CHARSET, row.offset - row.header, row.tag)
-                self.how = text_of(terms)
         return self.how
 
     cdef int pixel_representation(self) except -3:

@@ -5,7 +5,7 @@ cimport cython
 from fastdcm.dcm cimport *
 from fastdcm._core cimport File, Index
 from fastdcm._dictionary cimport vr_name
-from fastdcm._elements cimport DataElement, ElementMap, Sequence
+from fastdcm._elements cimport DataElement, ElementMap, Sequence, in_doubt
 from fastdcm._values cimport LATIN, Text, text_of
 
 from fastdcm._core import issue_of
@@ -17,12 +17,7 @@ cdef uint32_t ITEM = 0xFFFEE000
 def iterall(ElementMap level):
     """Every element at every depth. Elements of the levels below know their
     place in the stream alone, until one is changed."""
-    cdef Index flat
-    if level.index is not None and not level.filtered and not edited(level):
-        flat = flat_index(level)
-        if not flat.ix.unsorted:
-            return FlatIterator(level, flat)
-    return level._iterall()
+    return level._iterall() if edited(level) else FlatIterator(level)
 
 
 cdef bint edited(ElementMap level):
@@ -43,20 +38,26 @@ cdef bint edited(ElementMap level):
 
 @cython.final
 cdef class FlatIterator:
-    """Every element at every depth, from one flat index. Maps of the levels
-    below are made only where an element cannot do without."""
+    """Every element at every depth: the rows of a level, and for each of its
+    sequences one flat index. Maps of the levels below are made only where an
+    element cannot do without."""
     cdef ElementMap root
-    cdef Index flat
-    cdef uint64_t i
+    cdef Index top          # of root
+    cdef uint64_t at        # next row of it
+    cdef const dcm_row *entered     # the sequence to go into, or NULL
+    cdef Index flat         # of the sequence at hand
+    cdef uint64_t i         # next row of it
     cdef list maps          # by depth: ElementMap, None when not made
     cdef list texts         # by depth: Text
     cdef list tags          # by depth: tag of the sequence
     cdef list numbers       # by depth: number of the item
-    cdef object rest        # elements of a sequence that the index skipped
+    cdef object rest        # elements of a sequence that no flat index fits
 
-    def __init__(self, ElementMap root, Index flat):
+    def __init__(self, ElementMap root):
         self.root = root
-        self.flat = flat
+        self.top = root.index
+        self.flat = Index.__new__(Index)
+        self.flat.file = root.file
         self.maps = [root]
         self.texts = [root.text()]
         self.tags = [0]
@@ -76,41 +77,49 @@ cdef class FlatIterator:
     cdef enter_item(self, Py_ssize_t depth):
         """Moves on to the item whose row is the one before self.i."""
         cdef dcm_row *rows = self.flat.ix.rows
-        cdef uint64_t k = self.i
+        cdef uint64_t k = self.i, count = self.flat.ix.count
         self.numbers[depth] += 1
         self.maps[depth] = None
         self.texts[depth] = self.texts[depth - 1]
-        while (k < self.flat.ix.count and self.flat.ix.depth[k] == depth and
-               rows[k].tag < CHARSET):
-            k = self.flat.ix.next[k]
-        if k < self.flat.ix.count and rows[k].tag == CHARSET and self.flat.ix.depth[k] == depth:
+        while k < count and rows[k].depth > depth or rows[k].depth == depth and rows[k].tag < CHARSET:
+            k += 1
+        if k < count and rows[k].tag == CHARSET and rows[k].depth == depth:
             self.texts[depth] = self.level(depth).text()
 
-    def __next__(self):
+    cdef enter(self, const dcm_row *row):
+        """Indexes a sequence of the level."""
         cdef dcm_index *ix = &self.flat.ix
+        self.i = 0
+        dcm_index_start(ix, row.offset, row.offset + row.length, dcm_row_encoding(row),
+                        0xFFFFFFFF, DCM_FLAT_ITEMS)
+        self.flat.run()
+        if ix.unsorted:
+            ix.count = 0
+            self.rest = below(self.root.element_of(row))
+
+    def __next__(self):
         cdef const dcm_row *row
-        cdef Py_ssize_t depth
         cdef DataElement elem
         cdef ElementMap level
+        cdef Py_ssize_t depth
+        if self.entered != NULL:
+            row = self.entered
+            self.entered = NULL
+            self.enter(row)
         if self.rest is not None:
             for elem in self.rest:
                 return elem
             self.rest = None
-        while self.i < ix.count:
-            row = &ix.rows[self.i]
-            depth = ix.depth[self.i]
+        while self.i < self.flat.ix.count:
+            row = &self.flat.ix.rows[self.i]
+            depth = row.depth
             self.i += 1
             if row.tag == ITEM:
                 self.enter_item(depth)
                 continue
-            if not (row.vr == DCM_VR_NONE or row.vr == DCM_VR_UN or row.vr >= DCM_VR_OB_OW):
-                elem = DataElement.__new__(DataElement)
-                elem.home = self.root
-                elem.flat = depth > 0
-                elem.file = self.flat.file
-                elem.row = row[0]
-                elem.vr = row.vr
-                elem.how = <Text>self.texts[depth] if dcm_vr_rows[row.vr].charset else LATIN
+            if not in_doubt(row.vr):
+                elem = self.element(row, self.flat.file, depth)
+                elem.flat = True
                 if row.vr == DCM_VR_SQ:
                     self.open_sequence(depth + 1, row.tag)
                 return elem
@@ -122,7 +131,30 @@ cdef class FlatIterator:
                 else:
                     self.rest = below(elem)
             return elem
-        raise StopIteration
+        if self.at == self.top.ix.count:
+            raise StopIteration
+        row = &self.top.ix.rows[self.at]
+        self.at += 1
+        if in_doubt(row.vr):
+            elem = self.root.element_of(row)
+        else:
+            elem = self.element(row, self.root.file, 0)
+        if elem.vr == DCM_VR_SQ:
+            if row.flags & DCM_ROW_ITEMS:
+                self.open_sequence(1, row.tag)
+                self.entered = row
+            else:
+                self.rest = below(elem)
+        return elem
+
+    cdef inline DataElement element(self, const dcm_row *row, File f, Py_ssize_t depth):
+        cdef DataElement elem = DataElement.__new__(DataElement)
+        elem.home = self.root
+        elem.file = f
+        elem.row = row[0]
+        elem.vr = row.vr
+        elem.how = <Text>self.texts[depth] if dcm_vr_rows[row.vr].charset else LATIN
+        return elem
 
     cdef open_sequence(self, Py_ssize_t depth, uint32_t tag):
         while len(self.maps) <= depth:
@@ -146,7 +178,7 @@ cdef Index flat_index(ElementMap level):
     cdef dcm_index *ix = &level.index.ix
     flat.file = level.file
     dcm_index_start(&flat.ix, ix.begin, ix.pos if ix.done == 2 else ix.end,
-                    ix.encoding, 0xFFFFFFFF, 1)
+                    ix.encoding, 0xFFFFFFFF, DCM_FLAT)
     flat.run()
     return flat
 
@@ -157,7 +189,7 @@ def flat_rows(ElementMap level):
     without private dictionaries, for dumps and tests."""
     cdef Index flat = flat_index(level)
     cdef uint64_t i
-    return [(flat.ix.depth[i], flat.ix.rows[i].tag, vr_name(flat.ix.rows[i].vr),
+    return [(flat.ix.rows[i].depth, flat.ix.rows[i].tag, vr_name(flat.ix.rows[i].vr),
              flat.ix.rows[i].offset, flat.ix.rows[i].length, flat.ix.rows[i].header,
              flat.ix.rows[i].flags) for i in range(flat.ix.count)]
 

@@ -6,12 +6,14 @@ from fastdcm._core cimport File
 cdef class Text:
     cdef readonly tuple encodings
     cdef readonly object terms
+    cdef bint undefined    # by terms that PS3.3 does not define there
     cdef int fast
 
     cdef str decode(self, const char *p, uint64_t n, bint name, File f, const dcm_row *row)
 
 
 cdef Text text_of(object terms)
+cdef Text text_of_value(bytes value)
 cdef Text LATIN
 
 cdef class PersonName:
@@ -25,4 +27,3 @@ cdef PersonName person_name(str text, Text how)
 
 cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text how)
 cdef object empty_value(uint8_t vr)
-cdef str raw_text(const uint8_t *p, uint64_t n)

@@ -13,8 +13,17 @@ from fastdcm import charset
 from fastdcm._dictionary import Tag
 from fastdcm.uid import UID
 
-# Past UID.__new__, whose checks the decoded text does not need.
-cdef object _new_str = str.__new__
+cdef extern from *:
+    """
+    /* Past UID.__new__, whose checks the decoded text does not need. */
+    static PyObject *uid_of(PyObject *uid, PyObject *text) {
+        PyObject *arguments = PyTuple_Pack(1, text), *made = NULL;
+        if (arguments) made = PyUnicode_Type.tp_new((PyTypeObject *)uid, arguments, NULL);
+        Py_XDECREF(arguments);
+        return made;
+    }
+    """
+    object uid_of(object uid, str text)
 
 
 # ------------------------------------------------------------------- text ---
@@ -52,7 +61,7 @@ cdef bint is_ascii(const char *p, uint64_t n) noexcept:
     return seen < 0x80
 
 
-cdef dict _texts = {}
+cdef dict _texts = {}  # terms, and bytes of (0008,0005), to Text
 
 
 cdef Text text_of(object terms):
@@ -64,23 +73,33 @@ cdef Text text_of(object terms):
         how = Text.__new__(Text)
         how.terms = terms
         how.encodings = charset.encodings(terms)
+        how.undefined = bool(charset.undefined_terms(terms))
         if len(how.encodings) == 1 and how.encodings[0] in ("iso8859", "latin_1"):
             how.fast = 1
         elif len(how.encodings) == 1 and how.encodings[0].lower() == "utf8":
             how.fast = 2
         elif how.encodings[0].startswith(("iso2022", "utf_16", "utf_32", "utf_7", "hz")):
             how.fast = -1  # ASCII bytes may mean something else
-        if len(_texts) < 1000:
-            _texts[key] = how
+        remember(key, how)
     return how
 
 
+cdef Text text_of_value(bytes value):
+    """The Text of the value of (0008,0005) as it stands."""
+    cdef Text how = _texts.get(value)
+    if how is None:
+        terms = value.decode("latin-1").rstrip(" \0").split("\\")
+        how = text_of(terms if len(terms) > 1 else terms[0])
+        remember(value, how)
+    return how
+
+
+cdef remember(object key, Text how):
+    if len(_texts) < 1000:
+        _texts[key] = how
+
+
 cdef Text LATIN = text_of(None)
-
-
-cdef str raw_text(const uint8_t *p, uint64_t n):
-    """The text of a number as it stands."""
-    return PyUnicode_DecodeLatin1(<const char *>p, n, NULL)
 
 
 @cython.final
@@ -267,7 +286,7 @@ cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Tex
         span = dcm_trim(s, n)
         text = PyUnicode_DecodeLatin1(span.p, span.n, NULL)
         if memchr(span.p, c"\\", span.n) == NULL:
-            return _new_str(UID, text)
+            return uid_of(UID, text)
         return [UID(t) for t in text.split("\\")]
     if kind == DCM_KIND_STRING:
         span = dcm_trim_right(s, n)

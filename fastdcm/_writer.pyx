@@ -457,7 +457,7 @@ def level_of(cls, bytes data, bint implicit, bint big):
     cdef ElementMap level = cls.__new__(cls)
     level.file = File(memoryview(data))
     level.index = index_level(level.file, 0, len(data), (DCM_IMPLICIT if implicit else 0) |
-                              (DCM_BIG if big else 0), False)
+                              (DCM_BIG if big else 0))
     return level
 
 

@@ -36,7 +36,6 @@ cdef extern from "dcm.h" nogil:
 
     void *dcm_alloc(size_t size)
     int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size)
-    void *dcm_fit(void *block, size_t size)
     void dcm_free(void *block)
 
     enum:
@@ -118,7 +117,8 @@ cdef extern from "dcm.h" nogil:
                                 uint64_t length)
     uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset,
                            const uint8_t **p)
-    void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep)
+    void dcm_bytes_cut(dcm_bytes *b, uint64_t keep)
+    int dcm_bytes_copy(dcm_bytes *b, const dcm_bytes *source)
     void dcm_bytes_free(dcm_bytes *b)
 
     ctypedef struct dcm_file:
@@ -170,11 +170,14 @@ cdef extern from "dcm.h" nogil:
         DCM_ROW_INNER_IMPLICIT
         DCM_ROW_DELIMITED
 
+    enum:
+        DCM_FLAT
+        DCM_FLAT_ITEMS
+
     ctypedef struct dcm_row:
         uint64_t offset, length
         uint32_t tag
-        uint8_t vr, header
-        uint16_t flags
+        uint8_t vr, header, flags, depth
 
     ctypedef struct dcm_frame:
         pass
@@ -188,8 +191,6 @@ cdef extern from "dcm.h" nogil:
         uint64_t need_offset, need_length
         uint32_t stop, last, depth_limit
         uint8_t encoding, flat, need_transient, done, unsorted
-        uint16_t *depth
-        uint32_t *next
 
     void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end,
                          int encoding, uint32_t stop, int flat)
@@ -197,6 +198,8 @@ cdef extern from "dcm.h" nogil:
     int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
                        dcm_error *err)
     int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag)
+    int dcm_row_encoding(const dcm_row *row)
+    int dcm_index_take(dcm_index *ix, dcm_index *source)
     uint64_t dcm_read_ahead(const dcm_bytes *b, int transient)
     const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag)
     void dcm_index_free(dcm_index *ix)

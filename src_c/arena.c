@@ -30,11 +30,9 @@ void dcm_free(void *block) {
     free(block);
 }
 
-void *dcm_fit(void *block, size_t size) {
+void *dcm_copy(const void *block, size_t size) {
     void *got = dcm_alloc(size);
-    if (!got) return block;
-    if (size) memcpy(got, block, size);
-    dcm_free(block);
+    if (got && size) memcpy(got, block, size);
     return got;
 }
 

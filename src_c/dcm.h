@@ -104,10 +104,10 @@ void *dcm_alloc(size_t size);
 void *dcm_realloc(void *block, size_t size);
 void dcm_free(void *block);
 
-/* The block's first `size` bytes in a block of that size (or, without memory,
- * the same block): a copy, since shrinking in place leaves holes that no
- * later block of the old size fits in. */
-void *dcm_fit(void *block, size_t size);
+/* The block's first `size` bytes in a block of just that size. What is kept is
+ * copied out of what is used again for the next file: shrinking in place would
+ * leave holes that no later block of the old size fits in. */
+void *dcm_copy(const void *block, size_t size);
 
 /* Grows *block so that it holds `count` elements of `size` bytes: at least
  * doubles *capacity. DCM_OK or DCM_E_MEMORY (block and capacity unchanged). */
@@ -229,15 +229,23 @@ void dcm_bytes_reset(dcm_bytes *b, uint64_t total);
 int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room);
 int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
                      int transient);
-/* The bytes [offset, offset + length), NULL when not all in one segment. */
-const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
-                            uint64_t length);
 /* How many bytes from offset are in memory, contiguously; *p set when any. */
 uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset,
                        const uint8_t **p);
-/* Gives back what lies behind `keep` in its segment, and what no segment uses
- * (after reading, before keeping it long). */
-void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep);
+/* The bytes [offset, offset + length), NULL when not all in one segment. */
+static inline const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
+                                          uint64_t length) {
+    const uint8_t *p = NULL;
+    const dcm_segment *first = b->segments; /* which mostly is the only one */
+    if (b->n_segments && !first->offset && offset < first->length &&
+        length <= first->length - offset)
+        return b->data + first->at + offset;
+    return dcm_bytes_run(b, offset, &p) >= length ? p : NULL;
+}
+/* Forgets what lies behind `keep` in its segment (after reading). */
+void dcm_bytes_cut(dcm_bytes *b, uint64_t keep);
+/* A copy of all of `from`, in just the memory that it takes. */
+int dcm_bytes_copy(dcm_bytes *b, const dcm_bytes *from);
 void dcm_bytes_free(dcm_bytes *b);
 
 typedef struct dcm_file {
@@ -340,7 +348,8 @@ typedef struct dcm_row {
     uint32_t tag;
     uint8_t vr;       /* dcm_vr; implicit: from the dictionary, NONE if not */
     uint8_t header;   /* bytes of the header: 8 or 12 */
-    uint16_t flags;   /* DCM_ROW_... */
+    uint8_t flags;    /* DCM_ROW_... */
+    uint8_t depth;    /* flat only: how many sequences it lies in */
 } dcm_row;
 
 /* One open sequence, item or run of fragments on the index's own stack. */
@@ -357,8 +366,11 @@ typedef struct dcm_frame {
 
 #define DCM_DEPTH_LIMIT 128
 
-/* The rows of one data set level (or, flat, of all levels in one pass, items
- * as rows of tag FFFE,E000). Never reads: asks by DCM_NEED. */
+/* flat: all levels in one pass, items as rows of tag FFFE,E000; what is indexed
+ * is a data set, or the items of a sequence. */
+enum { DCM_FLAT = 1, DCM_FLAT_ITEMS = 2 };
+
+/* The rows of one data set level, or of all. Never reads: asks by DCM_NEED. */
 typedef struct dcm_index {
     dcm_row *rows;      /* sorted by tag, one per tag, after DCM_OK (a flat
                            index keeps the order of the stream) */
@@ -380,12 +392,10 @@ typedef struct dcm_index {
     /* the walk through undefined lengths, between calls */
     dcm_frame *stack;
     uint64_t sp, cap_stack;
-    uint16_t *depth;    /* flat only: nesting of each row */
-    uint32_t *next;     /* flat only: row after this one's whole content */
-    uint64_t cap_depth, cap_next;
 } dcm_index;
 
-/* Prepares for the level [begin, end); keeps memory of an earlier use. */
+/* Prepares for the level [begin, end); keeps memory of an earlier use. flat: 0 or
+ * how. */
 void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end,
                      int encoding, uint32_t stop, int flat);
 /* DCM_OK, DCM_NEED (read need_length at need_offset, call again) or error. */
@@ -395,9 +405,15 @@ int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
                    dcm_error *err);
 /* How much to read behind what is needed: more, the more was needed so far. */
 uint64_t dcm_read_ahead(const dcm_bytes *b, int transient);
+/* A complete index moves to `ix`, in just the memory that it takes; `from` keeps
+ * its own for the next. */
+int dcm_index_take(dcm_index *ix, dcm_index *from);
 const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag);
 int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag);
 void dcm_index_free(dcm_index *ix);
+
+/* The encoding of a sequence's items. */
+int dcm_row_encoding(const dcm_row *row);
 
 /* One item of a sequence: its header at *pos in [.., end). */
 typedef struct dcm_item {

@@ -100,13 +100,7 @@ uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset, const uint8_t **p) {
     return s->length - into;
 }
 
-const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
-                            uint64_t length) {
-    const uint8_t *p = NULL;
-    return dcm_bytes_run(b, offset, &p) >= length ? p : NULL;
-}
-
-void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep) {
+void dcm_bytes_cut(dcm_bytes *b, uint64_t keep) {
     if (b->borrowed) return;
     if (b->transient) {
         b->used = b->segments[--b->n_segments].at;
@@ -123,10 +117,19 @@ void dcm_bytes_shrink(dcm_bytes *b, uint64_t keep) {
             if (b->segments[k].at >= next) b->segments[k].at -= gone;
         break;
     }
-    if (b->used < b->capacity) {
-        b->data = dcm_fit(b->data, (size_t)b->used);
-        b->capacity = b->used;
-    }
+}
+
+int dcm_bytes_copy(dcm_bytes *b, const dcm_bytes *from) {
+    const size_t size = (size_t)from->n_segments * sizeof *from->segments;
+    *b = *from;
+    b->borrowed = 0;
+    b->capacity = b->used;
+    b->cap_segments = b->n_segments;
+    b->data = dcm_copy(from->data, (size_t)from->used);
+    b->segments = dcm_copy(from->segments, size);
+    if (b->data && b->segments) return DCM_OK;
+    dcm_bytes_free(b);
+    return DCM_E_MEMORY;
 }
 
 void dcm_bytes_free(dcm_bytes *b) {

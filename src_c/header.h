@@ -19,6 +19,18 @@ typedef struct dcm_header {
     uint8_t issue;   /* 0 or the DCM_I_ of an odd header */
 } dcm_header;
 
+#ifdef _MSC_VER
+#define DCM_APART __declspec(noinline)
+#else
+#define DCM_APART __attribute__((noinline))
+#endif
+
+/* The VR of two letters, DCM_VR_NONE when PS3.5 6.2 does not know it. */
+static inline uint8_t dcm_vr_of(const uint8_t *p) {
+    uint8_t c0 = (uint8_t)(p[0] - 'A'), c1 = (uint8_t)(p[1] - 'A');
+    return c0 < 26 && c1 < 26 ? dcm_vr_of_letters[c0][c1] : (uint8_t)DCM_VR_NONE;
+}
+
 static inline int dcm_is_letter(uint8_t c) { return c >= 'A' && c <= 'Z'; }
 
 /* A header whose two bytes of VR are none that PS3.5 6.2 knows. */
@@ -39,8 +51,7 @@ static inline int dcm_header_read(const uint8_t *p, uint64_t left,
         return 1;
     }
     h->implicit = 0;
-    uint8_t c0 = (uint8_t)(p[4] - 'A'), c1 = (uint8_t)(p[5] - 'A');
-    h->vr = c0 < 26 && c1 < 26 ? dcm_vr_of_letters[c0][c1] : (uint8_t)DCM_VR_NONE;
+    h->vr = dcm_vr_of(p + 4);
     if (h->vr == DCM_VR_NONE) {
         dcm_header_odd(p, left, big, h);
     } else if (dcm_vr_rows[h->vr].long_form) {

@@ -31,8 +31,6 @@ void dcm_index_free(dcm_index *ix) {
     dcm_free(ix->rows);
     dcm_free(ix->issues);
     dcm_free(ix->stack);
-    dcm_free(ix->depth);
-    dcm_free(ix->next);
     memset(ix, 0, sizeof *ix);
 }
 
@@ -73,22 +71,14 @@ static int push(dcm_index *ix, int kind, uint32_t tag, uint64_t end,
     return DCM_OK;
 }
 
-/* Appends a row; a flat index also keeps how deep it lies. */
 static int add_row(dcm_index *ix, const dcm_row *row) {
     if (ix->count >= UINT32_MAX - 1) return DCM_E_TOO_LARGE;
-    int code = dcm_grow((void **)&ix->rows, &ix->capacity, ix->count + 1, sizeof *row);
-    if (!code && ix->flat) {
-        code = dcm_grow((void **)&ix->depth, &ix->cap_depth, ix->count + 1,
-                        sizeof *ix->depth);
-        if (!code)
-            code = dcm_grow((void **)&ix->next, &ix->cap_next, ix->count + 1,
-                            sizeof *ix->next);
+    if (ix->count == ix->capacity) {
+        int code = dcm_grow((void **)&ix->rows, &ix->capacity, ix->count + 1, sizeof *row);
         if (code) return code;
-        ix->depth[ix->count] = (uint16_t)(ix->sp / 2);
-        ix->next[ix->count] = (uint32_t)ix->count + 1;
     }
-    if (code) return code;
-    ix->rows[ix->count++] = *row;
+    ix->rows[ix->count] = *row;
+    ix->rows[ix->count++].depth = (uint8_t)(ix->sp / 2);
     return DCM_OK;
 }
 
@@ -111,9 +101,9 @@ static void classify(dcm_row *row, const uint8_t *p, uint64_t n, int *encoding) 
     row->flags |= items ? DCM_ROW_ITEMS : DCM_ROW_FRAGMENTS;
 }
 
-static uint16_t row_flags(const dcm_header *h, int encoding) {
-    return (uint16_t)((h->implicit ? DCM_ROW_IMPLICIT : 0) |
-                      (encoding & DCM_BIG ? DCM_ROW_BIG : 0));
+static uint8_t row_flags(const dcm_header *h, int encoding) {
+    return (uint8_t)((h->implicit ? DCM_ROW_IMPLICIT : 0) |
+                     (encoding & DCM_BIG ? DCM_ROW_BIG : 0));
 }
 
 /* Closes the frame on top: its value ends at `at`, the next thing is at
@@ -126,7 +116,6 @@ static void close_frame(dcm_index *ix, uint64_t at, uint64_t next, int delimited
     dcm_row *row = ix->rows + f->row;
     row->length = at - row->offset;
     if (delimited) row->flags |= DCM_ROW_DELIMITED;
-    if (ix->flat) ix->next[f->row] = (uint32_t)ix->count;
 }
 
 /* A value that cannot be followed for so long runs to the end of its data set:
@@ -200,7 +189,7 @@ static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
         uint32_t row = UINT32_MAX;
         if (ix->flat) {
             dcm_row item = {start, end - start, DCM_ITEM, DCM_VR_NONE, 8,
-                            (uint16_t)(undefined ? DCM_ROW_UNDEFINED : 0)};
+                            (uint8_t)(undefined ? DCM_ROW_UNDEFINED : 0), 0};
             if (encoding & DCM_IMPLICIT) item.flags |= DCM_ROW_IMPLICIT;
             if (big) item.flags |= DCM_ROW_BIG;
             row = (uint32_t)ix->count;
@@ -243,6 +232,68 @@ static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row,
                 row->tag, end, 0, encoding, at);
 }
 
+/* What plain() does with the elements that it passes. FLAT keeps them, too, and
+ * stops at sequences, which a flat index enters. */
+enum { SKIP, KEEP, FLAT };
+
+static inline uint64_t plain_as(dcm_index *ix, const uint8_t *p, uint64_t n, uint32_t *before,
+                                const int implicit, const int use) {
+    const uint32_t stop = use == KEEP && ix->stop < 0xFFFDFFFF ? ix->stop : 0xFFFDFFFF;
+    const uint8_t *const begin = p, *const end = p + n;
+    const uint64_t base = ix->pos;
+    const dcm_row *const room = use == SKIP ? NULL : ix->rows + ix->capacity;
+    const uint8_t depth = (uint8_t)(ix->sp / 2);
+    dcm_row *row = use == SKIP ? NULL : ix->rows + ix->count;
+    uint32_t last = *before;
+    while (end - p >= 12 && (use == SKIP || row < room)) {
+        uint32_t tag = dcm_tag(p, 0), size = 8, length;
+        uint8_t vr = DCM_VR_NONE;
+        if (tag <= last || tag > stop) break;
+        if (implicit) {
+            length = dcm_u32(p + 4, 0);
+            if (use != SKIP) vr = dcm_dict_vr(tag);
+        } else {
+            vr = dcm_vr_of(p + 4);
+            if (vr == DCM_VR_NONE) break;
+            length = dcm_u16(p + 6, 0);
+            if (dcm_vr_rows[vr].long_form) {
+                length = dcm_u32(p + 8, 0);
+                size = 12;
+            }
+        }
+        if ((uint64_t)length + size > (uint64_t)(end - p) || (use == FLAT && vr == DCM_VR_SQ)) break;
+        p += size;
+        if (use != SKIP)
+            *row++ = (dcm_row){base + (uint64_t)(p - begin), length, tag, vr, (uint8_t)size,
+                               (uint8_t)((implicit ? DCM_ROW_IMPLICIT : 0) |
+                                         (vr == DCM_VR_SQ ? DCM_ROW_ITEMS : 0)), depth};
+        p += length;
+        last = tag;
+    }
+    if (use != SKIP) ix->count = (uint64_t)(row - ix->rows);
+    *before = last;
+    ix->pos = base + (uint64_t)(p - begin);
+    return (uint64_t)(p - begin);
+}
+
+/* Passes what most elements are: little endian, in order after *last, of a known
+ * VR and a length that ends within the `n` bytes at p, which stand at ix->pos.
+ * Stops at the first that is not: the slower loops deal with it. How many bytes
+ * were passed. Not inlined into those, for the sake of its registers. */
+DCM_APART static uint64_t plain(dcm_index *ix, const uint8_t *p, uint64_t n, uint32_t *last,
+                                int encoding, int use) {
+    if (n < 12 || (use != SKIP && ix->count == ix->capacity)) return 0;
+    switch (encoding << 2 | use) {
+    case DCM_EXPLICIT_LE << 2 | SKIP: return plain_as(ix, p, n, last, 0, SKIP);
+    case DCM_EXPLICIT_LE << 2 | KEEP: return plain_as(ix, p, n, last, 0, KEEP);
+    case DCM_EXPLICIT_LE << 2 | FLAT: return plain_as(ix, p, n, last, 0, FLAT);
+    case DCM_IMPLICIT << 2 | SKIP: return plain_as(ix, p, n, last, 1, SKIP);
+    case DCM_IMPLICIT << 2 | KEEP: return plain_as(ix, p, n, last, 1, KEEP);
+    case DCM_IMPLICIT << 2 | FLAT: return plain_as(ix, p, n, last, 1, FLAT);
+    default: return 0;
+    }
+}
+
 /* One element inside an item. p: min(12, left) bytes. */
 static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
     dcm_frame *f = ix->stack + ix->sp - 1;
@@ -272,7 +323,7 @@ static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
         return code;
     }
     dcm_row row = {ix->pos + h.size, h.length, h.tag, h.vr, h.size,
-                   row_flags(&h, f->encoding)};
+                   row_flags(&h, f->encoding), 0};
     const int encoding = f->encoding | (h.implicit ? DCM_IMPLICIT : 0);
     const uint64_t here = ix->sp - 1;
     if (h.tag <= f->last && ix->pos > f->start) ix->unsorted = 1;
@@ -333,8 +384,12 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
             if (run < least)
                 return need(ix, at, least, f->kind == FRAME_FRAGMENTS ? 1 : walking(ix));
         }
-        code = f->kind == FRAME_ITEM ? step_element(ix, p + gone, run - gone)
-                                     : step_items(ix, p + gone, run - gone);
+        if (f->kind != FRAME_ITEM) {
+            code = step_items(ix, p + gone, run - gone);
+        } else if (!plain(ix, p + gone, run - gone < left ? run - gone : left, &f->last,
+                          f->encoding, ix->flat ? FLAT : SKIP)) {
+            code = step_element(ix, p + gone, run - gone);
+        }
     }
     return code;
 }
@@ -365,6 +420,12 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
     int code = DCM_OK;
     while (pos < end) {
         uint64_t left = end - pos;
+        if (run >= 12 && ix->last >= from) {
+            ix->pos = pos;
+            uint64_t passed = plain(ix, p, run < left ? run : left, &ix->last, encoding, KEEP);
+            pos += passed, p += passed, run -= passed, left -= passed;
+            if (!left) break;
+        }
         if (run < 12 && run < left) {
             run = dcm_bytes_run(b, pos, &p);
             ix->pos = pos;
@@ -395,7 +456,7 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
             continue;
         }
         if (h.length == DCM_UNDEFINED) {
-            dcm_row row = {pos + h.size, 0, h.tag, h.vr, h.size, row_flags(&h, encoding)};
+            dcm_row row = {pos + h.size, 0, h.tag, h.vr, h.size, row_flags(&h, encoding), 0};
             ix->pos = pos;
             code = enter(ix, p, run, &row, end, encoding | (h.implicit ? DCM_IMPLICIT : 0), 1);
         } else {
@@ -465,8 +526,11 @@ static int order_rows(dcm_index *ix) {
 int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err) {
     int code = DCM_OK;
     if (ix->flat) {
-        if (!ix->done && !ix->sp)
+        if (!ix->done && !ix->sp) {
             code = push(ix, FRAME_ITEM, 0, ix->end, 1, ix->encoding, UINT32_MAX);
+            if (!code && ix->flat == DCM_FLAT_ITEMS)
+                code = push(ix, FRAME_SEQUENCE, 0, ix->end, 1, ix->encoding, UINT32_MAX);
+        }
         if (!code) code = walk(ix, b, 0);
         if (!code) ix->done = 1;
     } else {
@@ -495,6 +559,19 @@ int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f, dcm_error *er
     return code;
 }
 
+int dcm_index_take(dcm_index *ix, dcm_index *from) {
+    dcm_row *rows = dcm_copy(from->rows, (size_t)from->count * sizeof *rows);
+    if (!rows) return DCM_E_MEMORY;
+    *ix = *from;
+    ix->rows = rows;
+    ix->capacity = ix->count;
+    ix->stack = NULL;
+    ix->cap_stack = 0;
+    from->issues = NULL;
+    from->n_issues = from->cap_issues = 0;
+    return DCM_OK;
+}
+
 const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag) {
     uint64_t low = 0, high = ix->count;
     while (low < high) {
@@ -505,14 +582,17 @@ const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag) {
     return low < ix->count && ix->rows[low].tag == tag ? ix->rows + low : NULL;
 }
 
+int dcm_row_encoding(const dcm_row *row) {
+    if (row->flags & DCM_ROW_INNER_IMPLICIT) return DCM_IMPLICIT;
+    return (row->flags & DCM_ROW_BIG ? DCM_BIG : 0) |
+           (row->flags & DCM_ROW_IMPLICIT ? DCM_IMPLICIT : 0);
+}
+
 int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
               dcm_item **items, uint64_t *capacity, uint64_t *count,
               dcm_error *err) {
     const uint64_t end = row->offset + row->length;
-    int encoding = (row->flags & DCM_ROW_BIG ? DCM_BIG : 0) |
-                   (row->flags & DCM_ROW_IMPLICIT ? DCM_IMPLICIT : 0);
-    if (row->flags & DCM_ROW_INNER_IMPLICIT) encoding = DCM_IMPLICIT;
-    const int big = encoding & DCM_BIG;
+    const int encoding = dcm_row_encoding(row), big = encoding & DCM_BIG;
     dcm_index_start(work, row->offset, end, encoding, UINT32_MAX, 0);
     *count = 0;
     int code = DCM_OK;

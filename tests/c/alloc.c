@@ -42,7 +42,7 @@ static int read_twice(const input *in) {
         dcm_bytes_reset(&b, f.size);
         dcm_part10_start(&p, f.size, 0x7FE00007, 0);
         code = dcm_part10_read(&p, &b, &f, &err);
-        if (!code) dcm_bytes_shrink(&b, p.data.pos);
+        if (!code) dcm_bytes_cut(&b, p.data.pos);
         dcm_file_close(&f);
     }
     dcm_part10_free(&p);

@@ -65,18 +65,18 @@ static void check_level(const dcm_index *ix) {
     free(rows);
 }
 
+/* In the order of the stream; what begins within a row ends within it, deeper. */
 static void check_flat(const dcm_index *ix) {
     for (uint64_t i = 0; i < ix->count; i++) {
-        const dcm_row *row = ix->rows + i;
-        uint64_t next = ix->next[i];
+        const dcm_row *row = ix->rows + i, *in;
         check_row(row, ix->begin, ix->end);
-        CHECK(next > i && next <= ix->count);
-        CHECK(ix->depth[i] <= (i ? ix->depth[i - 1] + 1 : 0));
-        for (uint64_t k = i + 1; k < next && k < i + 4; k++)
-            CHECK(ix->rows[k].offset - ix->rows[k].header >= row->offset &&
-                  ix->rows[k].offset + ix->rows[k].length <= row->offset + row->length);
-        if (next < ix->count)
-            CHECK(ix->rows[next].offset - ix->rows[next].header >= row->offset + row->length);
+        CHECK(row->depth <= (i ? row[-1].depth + 1 : 0));
+        for (in = row + 1; in < ix->rows + ix->count && in < row + 4; in++) {
+            CHECK(in->offset - in->header >= row->offset);
+            if (in->offset - in->header >= row->offset + row->length) break;
+            CHECK(in->offset + in->length <= row->offset + row->length);
+            CHECK(in->depth >= row->depth + (row->tag != DCM_ITEM));
+        }
     }
 }
 
@@ -101,7 +101,7 @@ static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned
             CHECK(item->offset >= at + 8 && item->offset <= row->offset + row->length);
             at = item->offset + item->length;
             CHECK(item->length <= row->offset + row->length - item->offset);
-            dcm_row as_row = {item->offset, item->length, DCM_ITEM, DCM_VR_NONE, 8, item->flags};
+            dcm_row as_row = {item->offset, item->length, DCM_ITEM, DCM_VR_NONE, 8, item->flags, 0};
             list_add(l, &as_row, depth + 1);
             if (depth == DEEPEST) continue;
             dcm_index inner = {0};
@@ -120,7 +120,7 @@ static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned
 /* The flat index of a level whose own index is done. */
 static int flat_of(dcm_index *flat, const dcm_bytes *b, const dcm_index *ix, dcm_error *err) {
     dcm_index_start(flat, ix->begin, ix->done == 2 ? ix->pos : ix->end, ix->encoding,
-                    UINT32_MAX, 1);
+                    UINT32_MAX, DCM_FLAT);
     int code = dcm_index_run(flat, b, err);
     CHECK(code != DCM_NEED);
     if (!code) check_flat(flat);
@@ -132,15 +132,40 @@ static void check_same(const dcm_index *flat, const list *l) {
     size_t k = 0;
     for (uint64_t i = 0; i < flat->count; i++) {
         const dcm_row *x = flat->rows + i, *y = l->rows + k;
-        if (flat->depth[i] > DEEPEST && x->tag != DCM_ITEM) continue;
-        if (flat->depth[i] > DEEPEST + 1) continue;
+        if (x->depth > DEEPEST + (x->tag == DCM_ITEM)) continue;
         CHECK(k < l->count);
         CHECK(x->tag == y->tag && x->offset == y->offset && x->length == y->length);
-        CHECK(x->vr == y->vr && x->header == y->header && flat->depth[i] == l->depth[k]);
+        CHECK(x->vr == y->vr && x->header == y->header && x->depth == l->depth[k]);
         if (x->tag != DCM_ITEM) CHECK(x->flags == y->flags);
         k++;
     }
     CHECK(k == l->count);
+}
+
+/* The flat index of each sequence of a level is a part of the level's own. */
+static int check_parts(const dcm_index *flat, const dcm_bytes *b, const dcm_index *ix,
+                       dcm_error *err) {
+    uint64_t i = 0;
+    int code = DCM_OK;
+    for (uint64_t k = 0; k < ix->count && !code; k++) {
+        const dcm_row *row = ix->rows + k;
+        if (!(row->flags & DCM_ROW_ITEMS)) continue;
+        dcm_index part = {0};
+        dcm_index_start(&part, row->offset, row->offset + row->length, dcm_row_encoding(row),
+                        UINT32_MAX, DCM_FLAT_ITEMS);
+        code = dcm_index_run(&part, b, err);
+        CHECK(!code || code == DCM_E_MEMORY);
+        while (i < flat->count && flat->rows[i++].offset != row->offset) continue;
+        for (uint64_t n = 0; n < part.count && !code; n++, i++) {
+            CHECK(i < flat->count);
+            const dcm_row *x = flat->rows + i, *y = part.rows + n;
+            CHECK(x->tag == y->tag && x->offset == y->offset && x->length == y->length);
+            CHECK(x->vr == y->vr && x->header == y->header && x->depth == y->depth);
+        }
+        CHECK(code || i == flat->count || !flat->rows[i].depth);
+        dcm_index_free(&part);
+    }
+    return code;
 }
 
 /* All levels of a level that was indexed, in both ways. */
@@ -149,7 +174,10 @@ static int all_levels(const dcm_bytes *b, const dcm_index *ix, dcm_error *err) {
     dcm_index flat = {0};
     int code = add_levels(&l, b, ix, 0, err), flat_code;
     flat_code = flat_of(&flat, b, ix, err);
-    if (!code && !flat_code && !flat.unsorted) check_same(&flat, &l);
+    if (!code && !flat_code && !flat.unsorted) {
+        check_same(&flat, &l);
+        code = check_parts(&flat, b, ix, err);
+    }
     list_free(&l);
     dcm_index_free(&flat);
     return code > flat_code ? code : flat_code;

@@ -68,8 +68,8 @@ static void in_pieces(const uint8_t *data, size_t size, const dcm_part10 *whole,
     check_bytes(&b, data);
     for (uint64_t i = 0; !code && i < p.data.count; i++)
         if (!dcm_bytes_at(&b, p.data.rows[i].offset, p.data.rows[i].length))
-            dcm_bytes_shrink(&b, p.data.rows[i].offset);
-    dcm_bytes_shrink(&b, p.data_begin);
+            dcm_bytes_cut(&b, p.data.rows[i].offset);
+    dcm_bytes_cut(&b, p.data_begin);
     check_bytes(&b, data);
     if (!code) {
         same_index(&p.meta, &whole->meta);

@@ -4,7 +4,7 @@ import os
 from _thread import start_new_thread
 from itertools import count
 from threading import Condition, Lock
-from time import perf_counter, thread_time
+from time import perf_counter, process_time, thread_time
 
 from fastdcm import tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
@@ -25,6 +25,9 @@ DEFAULT_TAGS = (
     "NumberOfFrames", "PixelSpacing", "SliceThickness", "ImagePositionPatient",
     "ImageOrientationPatient",
 )
+
+#: Files to a batch: about 1 kB of table each.
+BATCH = 4096
 
 # ------------------------------------------------------------------- tags ---
 
@@ -141,6 +144,7 @@ def scan_chunk(paths, tags=None, *, pixels=False):
 
 _MOST_THREADS = 64
 _WINDOW_SECONDS = 0.004
+_WAITS = 3  # other programs make one span, or two, look cold
 _PIECE_SECONDS = 0.003
 _LEAST_PIECE, _MOST_PIECE = 16, 1024
 _COLD_SECONDS = 30e-6  # for a file; from the page cache it takes a third of it
@@ -196,6 +200,7 @@ class _Pool:
         self.threads = self.running = 0
         self.files = self.bytes_read = self.failed = 0
         self.best_rate = 0.0
+        self.waits = 0          # spans in a row in which files were waited for
         self.window(perf_counter())
         with self.lock:
             self.spawn(threads or self.cores)
@@ -214,7 +219,8 @@ class _Pool:
 
     def window(self, now):
         """Begins a new span of measuring."""
-        self.since, self.pieces, self.seen, self.wall, self.cpu = now, 0, 0, 0.0, 0.0
+        self.since, self.pieces, self.seen, self.wall, self.cpu = now, 0, 0, 0.0, process_time()
+        self.held_up = False    # by whoever takes the rows
 
     def work(self):
         worker = Worker(self.plan)
@@ -222,6 +228,7 @@ class _Pool:
         while True:
             with self.lock:
                 while self.open and self.ahead >= self.most_ahead:
+                    self.held_up = True
                     self.has_room.wait()
                 size = self.size
                 self.ahead += size
@@ -231,7 +238,7 @@ class _Pool:
             if piece is None:
                 break
             number, chunk, ends = piece
-            wall, cpu = perf_counter(), thread_time()
+            wall = perf_counter()
             try:
                 if isinstance(chunk, BaseException):
                     raise chunk
@@ -239,7 +246,6 @@ class _Pool:
             except BaseException as error:
                 result, files = error, 0
             now = perf_counter()
-            wall, cpu = now - wall, thread_time() - cpu
             with self.lock:
                 self.ahead += files - size
                 self.done[number] = result, ends, files
@@ -248,28 +254,31 @@ class _Pool:
                 self.bytes_read += worker.bytes_read - bytes_read
                 self.failed += worker.failed - failed
                 bytes_read, failed = worker.bytes_read, worker.failed
-                self.measure(now, files, wall, cpu)
+                self.measure(now, files, now - wall)
         with self.lock:
             self.ahead -= size
             self.has_room.notify()
             self.running -= 1
             self.done_one.notify()
 
-    def measure(self, now, files, wall, cpu):
+    def measure(self, now, files, wall):
         self.pieces += 1
         self.seen += files
         self.wall += wall
-        self.cpu += cpu
         threads, span = self.threads, now - self.since
+        if self.held_up:
+            self.window(now)
         if self.pieces < threads or span < _WINDOW_SECONDS or not self.seen:
             return
         rate = self.seen / span
+        cpu = process_time() - self.cpu  # that of whoever takes the rows, too
         waiting = (self.wall > _COLD_SECONDS * self.seen
-                   and self.cpu < 0.6 * span * min(threads, self.cores))
+                   and cpu < 0.6 * span * min(threads, self.cores))
         self.random = waiting
+        self.waits = self.waits + 1 if waiting else 0
         if not waiting:
             self.best_rate = 0.0
-        elif self.growing and rate > 1.1 * self.best_rate:
+        elif self.growing and self.waits >= _WAITS and rate > 1.1 * self.best_rate:
             self.best_rate = rate
             self.spawn(min(3 * threads, _MOST_THREADS - threads))
         size = int(_PIECE_SECONDS * self.seen / self.wall) if self.wall else _MOST_PIECE
@@ -340,7 +349,7 @@ class Scan:
     `read_all` and `write`.
     """
 
-    def __init__(self, source, plan, threads, batch_size, on_error):
+    def __init__(self, source, plan, threads, batch_size=BATCH, on_error="row"):
         self.source, self.plan = source, plan
         self.threads, self.batch_size, self.on_error = threads, batch_size, on_error
         self._pool = None
@@ -441,7 +450,7 @@ class Scan:
         return self.stats
 
 
-def scan(source, tags=None, *, pixels=False, threads=None, batch_size=8192, on_error="row"):
+def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_error="row"):
     """Reads the headers of many files into a table, one row a file.
 
     Parameters

@@ -8,8 +8,9 @@ import errno
 import math
 import os
 
-# Rows to a row group of Parquet: small ones make large footers.
-_ROW_GROUP = 65536
+# Rows to a row group of Parquet. They are in memory until it is written; small
+# ones make large footers.
+_ROW_GROUP = 16384
 
 
 def write(scan, path):

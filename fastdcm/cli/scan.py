@@ -62,7 +62,7 @@ def scan(sources, output, tags, threads, recursive, pixels, on_error, fail_on_er
         plan = make_plan(None if tags is None else split_tags(tags), pixels, on_error == "skip")
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
-    rows = Scan(open_sources(sources, recursive), plan, threads, 8192, on_error)
+    rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
     watched = Watched(rows)
     if output is not None:
         try:

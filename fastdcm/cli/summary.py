@@ -100,7 +100,7 @@ def summary(sources, recursive, threads, fail_on_error, as_json):
 
     SRC is a folder, a glob, a file, or a table with a column `path`.
     """
-    scan = Scan(open_sources(sources, recursive), make_plan(TAGS), threads, 8192, "row")
+    scan = Scan(open_sources(sources, recursive), make_plan(TAGS), threads)
     root, errors = collect(Watched(scan))
     studies = [study for patient in inside(root) for study in inside(patient)]
     counts = {

@@ -85,6 +85,7 @@ cdef void enlist(File f) noexcept:
 
 
 @cython.final
+@cython.freelist(8)
 cdef class File:
     """A DICOM stream: a path, bytes in memory or a Python file object.
 
@@ -406,6 +407,7 @@ cdef bytes _path_bytes(path):
 
 
 @cython.final
+@cython.freelist(16)
 cdef class Index:
     """The rows of one data set level."""
 

@@ -46,7 +46,7 @@ cdef class ElementMap:
 
 
 cdef class DataElement:
-    cdef ElementMap home    # the level it stands in; flat: the root above it
+    cdef ElementMap home    # the level it stands in; flat: that or one above it
     cdef dcm_row row
     cdef File file
     cdef Text how

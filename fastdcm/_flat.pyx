@@ -3,12 +3,22 @@ maps that a stream begins with."""
 
 cimport cython
 from fastdcm.dcm cimport *
-from fastdcm._core cimport File, Index
+from fastdcm._core cimport File, Index, open_part10
 from fastdcm._dictionary cimport vr_name
 from fastdcm._elements cimport DataElement, ElementMap, Sequence, in_doubt
 from fastdcm._values cimport LATIN, Text, text_of
 
 from fastdcm._core import issue_of
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define is_ours_alone(object) 0
+    #else
+    #define is_ours_alone(object) (Py_REFCNT((PyObject *)object) == 1)
+    #endif
+    """
+    bint is_ours_alone(void *object)
 
 cdef uint32_t CHARSET = 0x00080005
 cdef uint32_t ITEM = 0xFFFEE000
@@ -52,6 +62,8 @@ cdef class FlatIterator:
     cdef list tags          # by depth: tag of the sequence
     cdef list numbers       # by depth: number of the item
     cdef object rest        # elements of a sequence that no flat index fits
+    cdef DataElement given  # the element given last, and the one before
+    cdef DataElement before
 
     def __init__(self, ElementMap root):
         self.root = root
@@ -119,7 +131,6 @@ cdef class FlatIterator:
                 continue
             if not in_doubt(row.vr):
                 elem = self.element(row, self.flat.file, depth)
-                elem.flat = True
                 if row.vr == DCM_VR_SQ:
                     self.open_sequence(depth + 1, row.tag)
                 return elem
@@ -148,8 +159,17 @@ cdef class FlatIterator:
         return elem
 
     cdef inline DataElement element(self, const dcm_row *row, File f, Py_ssize_t depth):
-        cdef DataElement elem = DataElement.__new__(DataElement)
+        cdef DataElement elem
+        if self.before is not None and is_ours_alone(<void *>self.before):
+            elem = self.before  # nobody looks at it any more: it serves again
+            elem.own = elem.private_name = None
+            elem.is_set = False
+        else:
+            elem = DataElement.__new__(DataElement)
+        self.before = self.given
+        self.given = elem
         elem.home = self.root
+        elem.flat = depth > 0 or row.vr == DCM_VR_SQ
         elem.file = f
         elem.row = row[0]
         elem.vr = row.vr
@@ -194,12 +214,15 @@ def flat_rows(ElementMap level):
              flat.ix.rows[i].flags) for i in range(flat.ix.count)]
 
 
-def read_level(cls, File f, Index index, terms=None, tags=None):
-    """The map, of class `cls`, of an indexed stream. terms: a Specific
-    Character Set to use in place of the one that stands there. tags: keep
-    only these (ints)."""
+def read_level(cls, source, uint32_t stop, bint force, terms=None, tags=None):
+    """The map, of class `cls`, of what `dcmread` reads, up to the last tag at or
+    below `stop`. terms: a Specific Character Set to use in place of the one
+    that stands there. tags: keep only these (ints)."""
     cdef ElementMap level = cls.__new__(cls)
+    cdef File f = File(source)
+    cdef Index index = open_part10(f, stop, force)
     cdef uint64_t i, kept = 0
+    level._source = f
     level.file = index.file
     level.index = index
     if terms is not None:

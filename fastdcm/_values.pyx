@@ -236,7 +236,7 @@ def _part(PersonName self, int i):
 
 cdef PersonName person_name(str text, Text how):
     cdef PersonName name = PersonName.__new__(PersonName)
-    name.text = text.rstrip("=") if text.endswith("=") else text
+    name.text = text.rstrip("=") if text and text[len(text) - 1] == c"=" else text
     name.encodings = how.encodings
     return name
 

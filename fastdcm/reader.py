@@ -1,6 +1,5 @@
 """dcmread."""
 
-from fastdcm._core import File, open_part10
 from fastdcm._dictionary import tag_number
 from fastdcm._flat import read_level
 from fastdcm.dataset import Dataset
@@ -35,19 +34,14 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     FileNotFoundError and OSError (both also DicomError) where the system
     refuses, DicomError for the rest.
     """
-    file = File(source)
+    stop = _BEFORE_PIXELS if stop_before_pixels else 0xFFFFFFFF
     tags = None
-    stop = 0xFFFFFFFF
-    if stop_before_pixels:
-        stop = _BEFORE_PIXELS
     if specific_tags is not None:
         tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
         stop = min(stop, max(tags))
-    index = open_part10(file, stop, force)
-    ds = read_level(Dataset, file, index, charset, tags)
-    ds._source = file
+    ds = read_level(Dataset, source, stop, force, charset, tags)
     if strict:
         ds.check_all()
         for issue in ds.issues:
-            raise DicomError(issue.what, issue.code, issue.offset, issue.path, file.path)
+            raise DicomError(issue.what, issue.code, issue.offset, issue.path, ds.filename)
     return ds

@@ -163,8 +163,9 @@ typedef struct dcm_vr_row {
 
 extern const dcm_vr_row dcm_vr_rows[DCM_VR_COUNT];
 
-/* dcm_vr of two capitals by [c0 - 'A'][c1 - 'A'], DCM_VR_NONE when none. */
-extern const uint8_t dcm_vr_of_letters[26][26];
+/* By the lowest five bits of each of two letters, first the first: the letters
+ * (8 bits each, from the lowest), the dcm_vr and the size of its header. */
+extern const uint32_t dcm_vr_of_letters[1024];
 
 /* The VR of a name of two letters or of a dictionary's ("US or SS"). */
 int dcm_vr_from_name(const char *name, size_t length);

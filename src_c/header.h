@@ -25,10 +25,11 @@ typedef struct dcm_header {
 #define DCM_APART __attribute__((noinline))
 #endif
 
-/* The VR of two letters, DCM_VR_NONE when PS3.5 6.2 does not know it. */
-static inline uint8_t dcm_vr_of(const uint8_t *p) {
-    uint8_t c0 = (uint8_t)(p[0] - 'A'), c1 = (uint8_t)(p[1] - 'A');
-    return c0 < 26 && c1 < 26 ? dcm_vr_of_letters[c0][c1] : (uint8_t)DCM_VR_NONE;
+/* Two letters to dcm_vr | header size << 8; 0 when PS3.5 6.2 does not know them. */
+static inline uint32_t dcm_vr_of(const uint8_t *p) {
+    uint32_t letters = dcm_u16(p, 0);
+    uint32_t found = dcm_vr_of_letters[(letters & 31) << 5 | (letters >> 8 & 31)];
+    return (found & 0xFFFF) == letters ? found >> 16 : 0;
 }
 
 static inline int dcm_is_letter(uint8_t c) { return c >= 'A' && c <= 'Z'; }
@@ -51,16 +52,16 @@ static inline int dcm_header_read(const uint8_t *p, uint64_t left,
         return 1;
     }
     h->implicit = 0;
-    h->vr = dcm_vr_of(p + 4);
-    if (h->vr == DCM_VR_NONE) {
+    uint32_t found = dcm_vr_of(p + 4);
+    h->vr = (uint8_t)found;
+    h->size = (uint8_t)(found >> 8);
+    if (!found) {
         dcm_header_odd(p, left, big, h);
-    } else if (dcm_vr_rows[h->vr].long_form) {
+    } else if (h->size == 12) {
         if (left < 12) return 0;
         h->length = dcm_u32(p + 8, big);
-        h->size = 12;
     } else {
         h->length = dcm_u16(p + 6, big);
-        h->size = 8;
     }
     return 1;
 }

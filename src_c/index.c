@@ -239,40 +239,46 @@ enum { SKIP, KEEP, FLAT };
 static inline uint64_t plain_as(dcm_index *ix, const uint8_t *p, uint64_t n, uint32_t *before,
                                 const int implicit, const int use) {
     const uint32_t stop = use == KEEP && ix->stop < 0xFFFDFFFF ? ix->stop : 0xFFFDFFFF;
-    const uint8_t *const begin = p, *const end = p + n;
-    const uint64_t base = ix->pos;
+    const uint8_t *const begin = p, *const end = p + n, *const last_header = end - 12;
+    const uint64_t shift = ix->pos - (uint64_t)(uintptr_t)p; /* of pointers to offsets */
     const dcm_row *const room = use == SKIP ? NULL : ix->rows + ix->capacity;
     const uint8_t depth = (uint8_t)(ix->sp / 2);
     dcm_row *row = use == SKIP ? NULL : ix->rows + ix->count;
     uint32_t last = *before;
-    while (end - p >= 12 && (use == SKIP || row < room)) {
-        uint32_t tag = dcm_tag(p, 0), size = 8, length;
-        uint8_t vr = DCM_VR_NONE;
+    while (p <= last_header && (use == SKIP || row < room)) {
+        uint32_t tag = dcm_tag(p, 0), length, found;
+        const uint8_t *value = p + 8;
         if (tag <= last || tag > stop) break;
         if (implicit) {
+            found = use == SKIP ? 0 : dcm_dict_vr(tag) | 8 << 8;
             length = dcm_u32(p + 4, 0);
-            if (use != SKIP) vr = dcm_dict_vr(tag);
-        } else {
-            vr = dcm_vr_of(p + 4);
-            if (vr == DCM_VR_NONE) break;
+        } else if ((found = dcm_vr_of(p + 4)) >> 8 == 8) {
             length = dcm_u16(p + 6, 0);
-            if (dcm_vr_rows[vr].long_form) {
-                length = dcm_u32(p + 8, 0);
-                size = 12;
-            }
+        } else if (found) { /* a branch: its guess is faster than the table */
+            length = dcm_u32(p + 8, 0);
+            value = p + 12;
+        } else {
+            break;
         }
-        if ((uint64_t)length + size > (uint64_t)(end - p) || (use == FLAT && vr == DCM_VR_SQ)) break;
-        p += size;
-        if (use != SKIP)
-            *row++ = (dcm_row){base + (uint64_t)(p - begin), length, tag, vr, (uint8_t)size,
-                               (uint8_t)((implicit ? DCM_ROW_IMPLICIT : 0) |
-                                         (vr == DCM_VR_SQ ? DCM_ROW_ITEMS : 0)), depth};
-        p += length;
+        const uint8_t vr = (uint8_t)found;
+        if (length > (uint64_t)(end - value) || (use == FLAT && vr == DCM_VR_SQ)) break;
+        if (use != SKIP) {
+            row->offset = (uint64_t)(uintptr_t)value + shift;
+            row->length = length;
+            row->tag = tag;
+            row->vr = vr;
+            row->header = (uint8_t)(found >> 8);
+            row->flags = (uint8_t)((implicit ? DCM_ROW_IMPLICIT : 0) |
+                                   (vr == DCM_VR_SQ ? DCM_ROW_ITEMS : 0));
+            row->depth = depth;
+            row++;
+        }
+        p = value + length;
         last = tag;
     }
     if (use != SKIP) ix->count = (uint64_t)(row - ix->rows);
     *before = last;
-    ix->pos = base + (uint64_t)(p - begin);
+    ix->pos += (uint64_t)(p - begin);
     return (uint64_t)(p - begin);
 }
 

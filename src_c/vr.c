@@ -48,18 +48,21 @@ const dcm_vr_row dcm_vr_rows[DCM_VR_COUNT] = {
     [DCM_VR_US_SS_OW] = {"US or SS or OW", KIND(BYTES), 2, 1, 0, 0},
 };
 
-#define AT(a, b, vr) [a - 'A'][b - 'A'] = DCM_VR_##vr
+#define AT(a, b, vr, header) \
+    [(a & 31) << 5 | (b & 31)] = (uint32_t)(a | b << 8 | DCM_VR_##vr << 16 | header << 24)
+#define SHORT(a, b, vr) AT(a, b, vr, 8)
+#define LONG(a, b, vr) AT(a, b, vr, 12)
 
-const uint8_t dcm_vr_of_letters[26][26] = {
-    AT('A', 'E', AE), AT('A', 'S', AS), AT('A', 'T', AT), AT('C', 'S', CS),
-    AT('D', 'A', DA), AT('D', 'S', DS), AT('D', 'T', DT), AT('F', 'L', FL),
-    AT('F', 'D', FD), AT('I', 'S', IS), AT('L', 'O', LO), AT('L', 'T', LT),
-    AT('O', 'B', OB), AT('O', 'D', OD), AT('O', 'F', OF), AT('O', 'L', OL),
-    AT('O', 'V', OV), AT('O', 'W', OW), AT('P', 'N', PN), AT('S', 'H', SH),
-    AT('S', 'L', SL), AT('S', 'Q', SQ), AT('S', 'S', SS), AT('S', 'T', ST),
-    AT('S', 'V', SV), AT('T', 'M', TM), AT('U', 'C', UC), AT('U', 'I', UI),
-    AT('U', 'L', UL), AT('U', 'N', UN), AT('U', 'R', UR), AT('U', 'S', US),
-    AT('U', 'T', UT), AT('U', 'V', UV),
+const uint32_t dcm_vr_of_letters[1024] = {
+    SHORT('A', 'E', AE), SHORT('A', 'S', AS), SHORT('A', 'T', AT), SHORT('C', 'S', CS),
+    SHORT('D', 'A', DA), SHORT('D', 'S', DS), SHORT('D', 'T', DT), SHORT('F', 'L', FL),
+    SHORT('F', 'D', FD), SHORT('I', 'S', IS), SHORT('L', 'O', LO), SHORT('L', 'T', LT),
+    LONG('O', 'B', OB), LONG('O', 'D', OD), LONG('O', 'F', OF), LONG('O', 'L', OL),
+    LONG('O', 'V', OV), LONG('O', 'W', OW), SHORT('P', 'N', PN), SHORT('S', 'H', SH),
+    SHORT('S', 'L', SL), LONG('S', 'Q', SQ), SHORT('S', 'S', SS), SHORT('S', 'T', ST),
+    LONG('S', 'V', SV), SHORT('T', 'M', TM), LONG('U', 'C', UC), SHORT('U', 'I', UI),
+    SHORT('U', 'L', UL), LONG('U', 'N', UN), LONG('U', 'R', UR), SHORT('U', 'S', US),
+    LONG('U', 'T', UT), LONG('U', 'V', UV),
 };
 
 int dcm_vr_from_name(const char *name, size_t length) {

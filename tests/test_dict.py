@@ -180,11 +180,17 @@ def test_vr_rows_are_what_the_standard_says(lib, vrs, root):
 
 
 def test_vr_names_and_letters_lead_back(lib, vrs):
-    letters = (ctypes.c_uint8 * 676).in_dll(lib, "dcm_vr_of_letters")
+    letters, rows = (ctypes.c_uint32 * 1024).in_dll(lib, "dcm_vr_of_letters"), rows_of(lib, vrs)
+    assert sum(found != 0 for found in letters) == 34
     for a in range(26):
         for b in range(26):
             name = chr(65 + a) + chr(65 + b)
-            assert letters[26 * a + b] == vrs.get(name, 0), name
+            found = letters[(a + 1) << 5 | (b + 1)]
+            if found & 0xFFFF != int.from_bytes(name.encode(), "little"):
+                found = 0
+            assert found >> 16 & 0xFF == vrs.get(name, 0), name
+            if found:
+                assert found >> 24 == (12 if rows[name].long_form else 8), name
             assert lib.dcm_vr_from_name(name.encode(), 2) == vrs.get(name, 0)
     for name, number in vrs.items():
         assert lib.dcm_vr_from_name(name.encode() + b"XX", len(name)) == number

@@ -1,9 +1,10 @@
 """What each library does for one job, written as its own documentation would.
 
 TAGS, ELEMENTS, PIXELS: {library: function of a list of paths}. Every function
-returns, per file, what it read, so that the caller can compare:
+gives, per file, what it read, so that the caller can compare:
 
-TAGS      the 16 values of KEYWORDS
+TAGS      the 16 values of KEYWORDS, one file after another: nobody keeps them
+          for the next (but for the scan, which makes one table)
 ELEMENTS  how many elements were materialised, at all depths, without file meta
           and without the pixel data
 PIXELS    the sum of all pixels
@@ -37,43 +38,33 @@ def tags_scan(paths, threads=1):
 
 
 def tags_dcmread(paths):
-    found = []
     for path in paths:
         ds = fastdcm.dcmread(path, stop_before_pixels=True)
-        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
-    return found
+        yield [getattr(ds, keyword) for keyword in KEYWORDS]
 
 
 def tags_pydicom(paths):
-    found = []
     for path in paths:
         ds = pydicom.dcmread(path, stop_before_pixels=True)
-        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
-    return found
+        yield [getattr(ds, keyword) for keyword in KEYWORDS]
 
 
 def tags_pydicom_specific(paths):
-    found = []
     for path in paths:
         ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=KEYWORDS)
-        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
-    return found
+        yield [getattr(ds, keyword) for keyword in KEYWORDS]
 
 
 def tags_fastdicom(paths):
-    found = []
     for path in paths:
         ds = fastdicom.dcmread(path, stop_before_pixels=True)
-        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
-    return found
+        yield [getattr(ds, keyword) for keyword in KEYWORDS]
 
 
 def tags_dicomsdl(paths):
-    found = []
     for path in paths:
         ds = dicomsdl.open(path, load_until=LAST)
-        found.append([getattr(ds, keyword) for keyword in KEYWORDS])
-    return found
+        yield [getattr(ds, keyword) for keyword in KEYWORDS]
 
 
 def tags_gdcm(paths):
@@ -84,7 +75,8 @@ def tags_gdcm(paths):
         tags.append(gdcm.Tag(number >> 16, number & 0xFFFF))
         scanner.AddTag(tags[-1])
     scanner.Scan(paths)
-    return [[scanner.GetValue(path, tag) for tag in tags] for path in paths]
+    for path in paths:
+        yield [scanner.GetValue(path, tag) for tag in tags]
 
 
 TAGS = {
@@ -100,7 +92,7 @@ TAGS = {
 
 def plain(result):
     """Rows of 16 values as text, whoever read them."""
-    if not isinstance(result, list):
+    if hasattr(result, "column_names"):
         assert result["error"].null_count == len(result)
         result = zip(*(result[keyword].to_pylist() for keyword in KEYWORDS))
     return [[str(value).strip(" \0") for value in row] for row in result]
@@ -182,6 +174,12 @@ def pixels_fromfile(paths):
     for path in paths:
         found.append(int(np.fromfile(path, dtype="<i2", offset=offset).sum()))
     return found
+
+
+def pixels_memmap(paths):
+    """The same of a mapping, for files that are much larger than a frame."""
+    offset = os.path.getsize(paths[0]) % (512 * 512 * 2)
+    return [int(np.memmap(path, "<i2", "c", offset).sum()) for path in paths]
 
 
 def pixels_pydicom(paths):

@@ -17,6 +17,7 @@ cdef class File:
     cdef object reader      # a Python file object, when there is no path
     cdef File origin        # the file whose part this is
     cdef readonly object path
+    cdef bytes name         # the path as the system takes it
     cdef readonly bytes preamble
     cdef readonly Index meta
     cdef readonly str transfer_syntax
@@ -28,6 +29,7 @@ cdef class File:
     cdef public bint edited
     cdef readonly bint closed
 
+    cdef int open(self) except -1
     cdef const uint8_t *at(self, uint64_t offset, uint64_t length)
     cpdef bytes read(self, uint64_t offset, uint64_t length)
     cdef int read_into(self, uint64_t offset, uint64_t length, void *into) except -1

@@ -99,22 +99,15 @@ cdef class File:
         self.notes = []
 
     def __init__(self, source):
-        """source: str, bytes or os.PathLike path; memoryview or bytearray; or an
-        object with ``read``, ``seek`` and ``tell``."""
+        """source: str, bytes or os.PathLike path, which `open` or `open_part10`
+        opens; memoryview or bytearray; or an object with ``read``, ``seek``
+        and ``tell``."""
         cdef dcm_error err
         cdef Py_buffer view
-        cdef bytes encoded
         cdef int code
-        cdef const char *name
-        memset(&err, 0, sizeof(err))
         if type(source) is str or isinstance(source, (str, bytes)) or hasattr(source, "__fspath__"):
             self.path = source if type(source) is str else os.fspath(source)
-            encoded = _path_bytes(self.path)
-            name = encoded
-            with nogil:
-                code = dcm_file_open(&self.file, name, &err)
-            check(code, &err, self, "")
-            dcm_bytes_reset(&self.bytes, self.file.size)
+            self.name = _path_bytes(self.path)
         elif hasattr(source, "read"):
             self.path = getattr(source, "name", None)
             if not isinstance(self.path, str):
@@ -146,6 +139,18 @@ cdef class File:
         """Size of the stream in bytes."""
         return self.bytes.total
 
+    cdef int open(self) except -1:
+        """Opens the file, for reads only where something is asked for."""
+        cdef dcm_error err
+        cdef const char *name = self.name
+        cdef int code
+        memset(&err, 0, sizeof(err))
+        with nogil:
+            code = dcm_file_open(&self.file, name, &err)
+        check(code, &err, self, "")
+        dcm_bytes_reset(&self.bytes, self.file.size)
+        return 0
+
     cdef const uint8_t *at(self, uint64_t offset, uint64_t length):
         """The bytes when they are in memory, else NULL."""
         return dcm_bytes_at(&self.bytes, offset, length)
@@ -154,7 +159,6 @@ cdef class File:
         """Makes sure that the descriptor is open and stays so."""
         cdef dcm_error err
         cdef dcm_file again
-        cdef bytes encoded
         cdef int code
         with open_lock:
             self.busy += 1
@@ -164,9 +168,10 @@ cdef class File:
             if self.closed:
                 raise DicomError("the data set was closed before this value was read",
                                  "read", None, "", self.path)
+            if self.name is None:
+                self.name = _path_bytes(self.path)
             memset(&err, 0, sizeof(err))
-            encoded = _path_bytes(self.path)
-            code = dcm_file_open(&again, encoded, &err)
+            code = dcm_file_open(&again, self.name, &err)
             if code == DCM_OK and (again.size != self.file.size or
                                    again.mtime_ns != self.file.mtime_ns or
                                    again.inode != self.file.inode or
@@ -490,26 +495,32 @@ cdef void return_spare(scratch *s) noexcept:
 
 
 cpdef Index open_part10(File f, uint32_t stop, bint force):
-    """Indexes a whole stream up to the last tag at or below `stop`. The index
+    """Indexes a whole stream, which it opens, up to the last tag at or below `stop`. The index
     of the data set is returned; f.meta is that of group 0002."""
     cdef scratch s
     cdef dcm_part10 *p = &s.part
     cdef dcm_error err
     cdef uint64_t offset = 0, length = 0, total = f.bytes.total
     cdef int transient = 0, code
+    cdef const char *name
     cdef Index meta = Index.__new__(Index), data = Index.__new__(Index)
     memset(&err, 0, sizeof(err))
     borrow_spare(&s)
     try:
-        dcm_part10_start(p, total, stop, force)
         if not f.bytes.borrowed:
             f.bytes = s.bytes
             dcm_bytes_reset(&f.bytes, total)
             memset(&s.bytes, 0, sizeof(s.bytes))
-        if f.file.handle != -1:
+        if f.name is not None:
+            name = f.name
             with nogil:
-                code = dcm_part10_read(p, &f.bytes, &f.file, &err)
+                code = dcm_file_open(&f.file, name, &err)
+                if code == DCM_OK:
+                    dcm_bytes_reset(&f.bytes, f.file.size)
+                    dcm_part10_start(p, f.file.size, stop, force)
+                    code = dcm_part10_read(p, &f.bytes, &f.file, &err)
         else:
+            dcm_part10_start(p, total, stop, force)
             while True:
                 code = dcm_part10_run(p, &f.bytes, &offset, &length, &transient, &err)
                 if code != DCM_NEED:
@@ -548,19 +559,20 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
 cdef void cut(dcm_bytes *b, const dcm_index *ix) noexcept:
     """Keeps only the header's bytes, not those behind values that were jumped
     over."""
-    cdef uint64_t i, end = b.total
+    cdef uint64_t i = ix.count, end = b.total
     cdef const dcm_row *row
-    for i in range(ix.count if b.n_segments > 1 else 0):
+    if ix.count and ix.done == 2:
+        row = &ix.rows[ix.count - 1]
+        if dcm_bytes_at(b, row.offset, row.length) != NULL:
+            end = ix.pos
+    dcm_bytes_cut(b, end)
+    while i > 0:  # from the last, so that little moves
+        i -= 1
         row = &ix.rows[i]
         if dcm_bytes_at(b, row.offset, row.length) == NULL:
             dcm_bytes_cut(b, row.offset)
-    if ix.count:
-        row = &ix.rows[ix.count - 1]
-        if dcm_bytes_at(b, row.offset, row.length) == NULL:
-            end = row.offset
-        elif ix.done == 2:
-            end = ix.pos
-    dcm_bytes_cut(b, end)
+        if b.n_segments < 2:
+            break
 
 
 cdef let_go_or_list(File f, Index data):

@@ -17,8 +17,16 @@ cdef extern from *:
     #else
     #define is_ours_alone(object) (Py_REFCNT((PyObject *)object) == 1)
     #endif
+    /* cls.__new__(cls), without the search for a method */
+    static inline PyObject *new_of(PyObject *cls) {
+        PyObject *none = PyTuple_New(0), *made = NULL;
+        if (none) made = ((PyTypeObject *)cls)->tp_new((PyTypeObject *)cls, none, NULL);
+        Py_XDECREF(none);
+        return made;
+    }
     """
     bint is_ours_alone(void *object)
+    object new_of(object cls)
 
 cdef uint32_t CHARSET = 0x00080005
 cdef uint32_t ITEM = 0xFFFEE000
@@ -218,7 +226,7 @@ def read_level(cls, source, uint32_t stop, bint force, terms=None, tags=None):
     """The map, of class `cls`, of what `dcmread` reads, up to the last tag at or
     below `stop`. terms: a Specific Character Set to use in place of the one
     that stands there. tags: keep only these (ints)."""
-    cdef ElementMap level = cls.__new__(cls)
+    cdef ElementMap level = new_of(cls)
     cdef File f = File(source)
     cdef Index index = open_part10(f, stop, force)
     cdef uint64_t i, kept = 0

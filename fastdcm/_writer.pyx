@@ -591,6 +591,7 @@ cdef File reopened(File f):
     cdef File new
     try:
         new = File(f.path)
+        new.open()
     except DicomError:
         return None
     if (new.file.inode != f.file.inode or new.file.device != f.file.device or

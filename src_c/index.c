@@ -63,9 +63,11 @@ static int push(dcm_index *ix, int kind, uint32_t tag, uint64_t end,
                 int defined, int encoding, uint32_t row) {
     /* a sequence and its item are two frames of one depth */
     if (ix->sp / 2 >= ix->depth_limit) return DCM_E_DEPTH;
-    int code = dcm_grow((void **)&ix->stack, &ix->cap_stack, ix->sp + 1,
-                        sizeof *ix->stack);
-    if (code) return code;
+    if (ix->sp == ix->cap_stack) {
+        int code = dcm_grow((void **)&ix->stack, &ix->cap_stack, ix->sp + 1,
+                            sizeof *ix->stack);
+        if (code) return code;
+    }
     ix->stack[ix->sp++] = (dcm_frame){ix->pos, end, tag, row, 0, (uint8_t)kind,
                                       (uint8_t)encoding, (uint8_t)defined};
     return DCM_OK;
@@ -359,6 +361,26 @@ static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
     return push(ix, FRAME_SEQUENCE, h.tag, end, 1, encoding, at);
 }
 
+/* What a walk through undefined lengths does most, when no rows are kept: out of
+ * an item, or into a sequence of explicit VR little endian. p: as above. 0: this
+ * is something else. */
+static inline int out_or_in(dcm_index *ix, const uint8_t *p, uint64_t have, int *code) {
+    dcm_frame *f = ix->stack + ix->sp - 1;
+    uint32_t tag = dcm_tag(p, 0);
+    if (f->encoding & DCM_BIG) return 0;
+    if (tag == DCM_ITEM_END && !f->defined) {
+        close_frame(ix, ix->pos, ix->pos + 8, 1);
+        return 1;
+    }
+    if (have < 12 || f->encoding || p[4] != 'S' || p[5] != 'Q' || tag <= f->last ||
+        tag >= 0xFFFE0000 || dcm_u32(p + 8, 0) != DCM_UNDEFINED)
+        return 0;
+    f->last = tag;
+    ix->pos += 12;
+    *code = push(ix, FRAME_SEQUENCE, tag, f->end, 0, 0, UINT32_MAX);
+    return 1;
+}
+
 /* Walks until the stack is down to `base` frames. */
 static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
     const uint8_t *p = NULL; /* `run` bytes from `at` on */
@@ -392,6 +414,8 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
         }
         if (f->kind != FRAME_ITEM) {
             code = step_items(ix, p + gone, run - gone);
+        } else if (!ix->flat && out_or_in(ix, p + gone, run - gone, &code)) {
+            continue;
         } else if (!plain(ix, p + gone, run - gone < left ? run - gone : left, &f->last,
                           f->encoding, ix->flat ? FLAT : SKIP)) {
             code = step_element(ix, p + gone, run - gone);

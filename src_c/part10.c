@@ -212,7 +212,7 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *e
     while ((code = dcm_part10_run(p, b, &offset, &length, &transient, err)) == DCM_NEED) {
         /* behind a jump over a large value there is little header left */
         int jump = offset > first + FIRST_MOST && !transient;
-        ahead = jump ? FIRST_LEAST : dcm_read_ahead(b, transient);
+        ahead = jump ? GUESS : dcm_read_ahead(b, transient);
         code = dcm_file_fill(f, b, offset, length, ahead, transient, err);
         if (code) return code;
         if (offset <= first + FIRST_LEAST && p->first_read == first && first < FIRST_MOST)

@@ -26,7 +26,6 @@ cdef class File:
     cdef readonly dict live
     cdef readonly list notes
     cdef set noted
-    cdef public bint edited
     cdef readonly bint closed
 
     cdef int open(self) except -1

@@ -12,7 +12,7 @@ from fastdcm.dcm cimport *
 import os
 import zlib
 
-from fastdcm.errors import DicomError, Issue, error_for
+from fastdcm.errors import Issue, error_for
 
 cdef extern from "Python.h":
     bytes PyUnicode_EncodeFSDefault(object)
@@ -166,8 +166,8 @@ cdef class File:
                 return 0
         try:
             if self.closed:
-                raise DicomError("the data set was closed before this value was read",
-                                 "read", None, "", self.path)
+                raise error_for("read", "the data set was closed before this value was read",
+                                filename=self.path)
             if self.name is None:
                 self.name = _path_bytes(self.path)
             memset(&err, 0, sizeof(err))

@@ -450,8 +450,6 @@ cdef class Sequence:
         self.edited = True
         if self.real is not None:
             self.real.changed()
-        if self.file is not None:
-            self.file.edited = True
 
     def __len__(self):
         return len(self.items())
@@ -806,8 +804,6 @@ cdef class ElementMap:
     cdef touch(self, uint32_t tag):
         if tag == PIXEL_REPRESENTATION:
             self.pixrep = -2
-        if self.file is not None:
-            self.file.edited = True
 
     cdef remove(self, uint32_t tag):
         if self.row(tag) != NULL:

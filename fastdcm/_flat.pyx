@@ -260,7 +260,8 @@ def issues_of(ElementMap level, ElementMap meta=None):
     if meta is not None and meta.index is not None:
         found += [issue_of(*note) for note in meta.index.issues()]
     if level.index is not None:
-        found += [issue_of(*note) for note in level.index.issues()]
-        found += [issue_of(code, offset, tag, level.path_of(offset))
-                  for code, offset, tag in level.file.notes]
+        known = level.index.issues()
+        found += [issue_of(*note) for note in known]
+        found += [issue_of(*note, level.path_of(note[1]))  # but once
+                  for note in level.file.notes if note not in known]
     return found

@@ -8,37 +8,23 @@ import errno
 import math
 import os
 
+from fastdcm.whole import write_whole
+
 # Rows to a row group of Parquet. They are in memory until it is written; small
 # ones make large footers.
 _ROW_GROUP = 16384
 
 
 def write(scan, path):
-    """Writes to another name, synchronises, renames. ValueError for a path
-    whose ending is none of .parquet .arrow .csv .jsonl, FileNotFoundError where there is no folder."""
+    """Writes the table, whole. ValueError for a path whose ending is none of
+    .parquet .arrow .csv .jsonl, FileNotFoundError where there is no folder."""
     writer = _WRITERS.get(os.path.splitext(path)[1].lower())
     if writer is None:
         raise ValueError(f"{path}: a table's name ends in {', '.join(_WRITERS)}")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
-    part = os.path.join(folder, f".{os.path.basename(path)}.{os.getpid()}.part")
-    try:
-        with open(part, "xb") as file:
-            writer(scan, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        if os.path.exists(part):
-            os.remove(part)
-        raise
-    if os.name != "nt":  # the new name, too
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    write_whole(path, lambda file: writer(scan, file))
 
 
 def write_csv(scan, file):

@@ -15,6 +15,7 @@ from fastdcm._writer import (copy_level, deflated_span, has_fragments, is_whole,
                              keep_open, pieces_of)
 from fastdcm.errors import WriteError
 from fastdcm.uid import TRANSFER_SYNTAXES
+from fastdcm.whole import write_whole
 
 IMPLEMENTATION_CLASS_UID = "2.25.143289023768514729341063822104970166457"
 IMPLEMENTATION_VERSION_NAME = "FASTDCM"
@@ -225,51 +226,11 @@ def _write_path(path, ds, pieces, overwrite, durable):
             ds.load()  # a file that is open cannot be replaced there
         else:
             keep_open(file, there.st_dev, there.st_ino)
-    folder, name = os.path.split(path)
-    suffix = f".{os.getpid():x}-{os.urandom(4).hex()}.tmp"
-    if isinstance(path, bytes):
-        suffix = suffix.encode()
-    draft = os.path.join(folder, name[:128] + suffix)
-    try:
-        with open(draft, "xb", buffering=0) as out:
-            for data in _chunks(pieces):
-                view = memoryview(data)
-                while view:
-                    view = view[out.write(view):]
-            if there is not None:
-                os.chmod(draft, stat.S_IMODE(there.st_mode))
-            if durable:
-                os.fsync(out.fileno())
-        if overwrite:
-            os.replace(draft, path)
-        else:
-            _rename_new(draft, path)
-    except BaseException:
-        try:
-            os.unlink(draft)
-        except OSError:
-            pass
-        raise
-    if durable and os.name != "nt":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
+    def fill(out):
+        for data in _chunks(pieces):
+            out.write(data)
+        if there is not None:
+            os.chmod(out.name, stat.S_IMODE(there.st_mode))
 
-def _rename_new(draft, path):
-    """Renames, and fails when there is such a path by now."""
-    if os.name == "nt":
-        os.rename(draft, path)
-        return
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links
-        if os.path.lexists(path):
-            raise FileExistsError(17, os.strerror(17), path) from None
-        os.rename(draft, path)
-    else:
-        os.unlink(draft)
+    write_whole(path, fill, overwrite=overwrite, durable=durable)

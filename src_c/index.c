@@ -362,9 +362,9 @@ static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
 }
 
 /* What a walk through undefined lengths does most, when no rows are kept: out of
- * an item, or into a sequence of explicit VR little endian. p: as above. 0: this
- * is something else. */
-static inline int out_or_in(dcm_index *ix, const uint8_t *p, uint64_t have, int *code) {
+ * an item, or into a sequence of explicit VR little endian. p: min(12, left) bytes.
+ * 0: this is something else. */
+static inline int out_or_in(dcm_index *ix, const uint8_t *p, uint64_t left, int *code) {
     dcm_frame *f = ix->stack + ix->sp - 1;
     uint32_t tag = dcm_tag(p, 0);
     if (f->encoding & DCM_BIG) return 0;
@@ -372,7 +372,7 @@ static inline int out_or_in(dcm_index *ix, const uint8_t *p, uint64_t have, int 
         close_frame(ix, ix->pos, ix->pos + 8, 1);
         return 1;
     }
-    if (have < 12 || f->encoding || p[4] != 'S' || p[5] != 'Q' || tag <= f->last ||
+    if (left < 12 || f->encoding || p[4] != 'S' || p[5] != 'Q' || tag <= f->last ||
         tag >= 0xFFFE0000 || dcm_u32(p + 8, 0) != DCM_UNDEFINED)
         return 0;
     f->last = tag;
@@ -414,7 +414,7 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
         }
         if (f->kind != FRAME_ITEM) {
             code = step_items(ix, p + gone, run - gone);
-        } else if (!ix->flat && out_or_in(ix, p + gone, run - gone, &code)) {
+        } else if (!ix->flat && out_or_in(ix, p + gone, left, &code)) {
             continue;
         } else if (!plain(ix, p + gone, run - gone < left ? run - gone : left, &f->last,
                           f->encoding, ix->flat ? FLAT : SKIP)) {

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import builder
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,3 +82,16 @@ def c_program(tmp_path_factory):
         return compile_once(str(source), tuple(flags), cc)
 
     return build
+
+
+@pytest.fixture
+def put(tmp_path):
+    """put(dataset bytes, **builder.part10's) writes a file and returns its path."""
+    count = iter(range(1 << 30))
+
+    def put(dataset=b"", raw=None, **options):
+        path = tmp_path / f"{next(count):04d}.dcm"
+        path.write_bytes(builder.part10(dataset, **options) if raw is None else raw)
+        return str(path)
+
+    return put

@@ -9,7 +9,6 @@ import pickle
 import re
 import subprocess
 import sys
-import warnings
 
 import builder as b
 import pydicom
@@ -18,6 +17,7 @@ import pytest
 import fastdcm
 from fastdcm import DataElement, Dataset, DicomError, PersonName, Sequence, Tag, dcmread, dcmwrite
 from fastdcm.dataset import FileMetaDataset
+from fastdcm.errors import FileAccessError
 
 # Where a file is damaged, or says what only one of the two knows, the readers
 # part: test_oracle.py lists that. Here only files on which they agree count.
@@ -30,11 +30,7 @@ APART = {
 LOST = {"pt_256x256_16bit_jpls.dcm"}
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's
 
 
 def pairs(paths):
@@ -429,7 +425,7 @@ def test_copies_outlive_the_file(tmp_path):
     with dcmread(path) as ds:
         twin, pickled, deep = copy.deepcopy(ds), pickle.dumps(ds), copy.deepcopy(copy.deepcopy(ds))
     os.unlink(path)
-    with pytest.raises(DicomError, match="closed"):
+    with pytest.raises(FileAccessError, match="closed"):
         ds.PixelData
     del ds
     gc.collect()

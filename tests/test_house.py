@@ -38,9 +38,9 @@ C_ORDER = [
     "part10", "frames", "columns",
 ]
 PYTHON_ORDER = [
-    "errors", "charset", "_uid_table", "uid",
+    "errors", "whole", "charset", "_uid_table", "uid",
     "dcm",
-    "_dictionary", "_core", "_values", "_elements", "_flat", "_writer",
+    "_dictionary", "_core", "_values", "_elements", "_flat",
     "_writer", "_arrow", "_columns", "_pixels",
     "sources", "codecs", "tables", "bulk",
     "pixels", "writer", "json", "xml", "iod", "interop",

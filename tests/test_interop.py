@@ -3,7 +3,6 @@
 import io
 import re
 import sys
-import warnings
 
 import builder as b
 import pydicom
@@ -13,11 +12,7 @@ import fastdcm
 from fastdcm import Dataset, dcmread, dcmwrite, from_pydicom
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's
 
 
 def pairs(paths):

@@ -62,6 +62,9 @@ FOUND = {
     "pieces-within-pieces": part10(raw_sequence(0x00091010, item(element(
         0x00091011, "UN", b"ab", encoding=IMPLICIT), encoding=IMPLICIT, undefined=True),
         undefined=True, encoding=IMPLICIT), transfer_syntax=IMPLICIT_LE),
+    "header-across-the-end": part10(raw_sequence(
+        SEQUENCE, item(raw_sequence(0x00089215, b"", undefined=True)[:8], undefined=True, closed=False)) +
+        b"\xff" * 4 + bytes(600)),
 }
 
 VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"123456789012345678901234567890.5e-30",

@@ -179,7 +179,7 @@ class _Pool:
     """Threads that read pieces, and their results in order.
 
     Without a number given there are as many threads as cores, and more as long
-    as cores are idle (the files are not in the page cache) and four times as
+    as cores are idle (the files are not in the page cache) and eight times as
     many are faster. Files that are waited for are read without read-ahead.
     """
 
@@ -273,14 +273,15 @@ class _Pool:
         rate = self.seen / span
         cpu = process_time() - self.cpu  # that of whoever takes the rows, too
         waiting = (self.wall > _COLD_SECONDS * self.seen
-                   and cpu < 0.6 * span * min(threads, self.cores))
+                   and cpu < 0.75 * span * min(threads, self.cores))
         self.random = waiting
         self.waits = self.waits + 1 if waiting else 0
         if not waiting:
             self.best_rate = 0.0
-        elif self.growing and self.waits >= _WAITS and rate > 1.1 * self.best_rate:
+        elif (self.growing and rate > 1.1 * self.best_rate
+              and (self.waits >= _WAITS or threads > self.cores)):
             self.best_rate = rate
-            self.spawn(min(3 * threads, _MOST_THREADS - threads))
+            self.spawn(min(7 * threads, _MOST_THREADS - threads))
         size = int(_PIECE_SECONDS * self.seen / self.wall) if self.wall else _MOST_PIECE
         self.size = min(max(size, _LEAST_PIECE), _MOST_PIECE)
         self.window(now)

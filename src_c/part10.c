@@ -195,7 +195,8 @@ int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
 }
 
 /* Headers are alike within an archive, so the first read is sized to those
- * seen so far; a longer one costs a second read, which doubles. */
+ * seen last: one that is longer costs a second read and doubles it, one that
+ * fills less than a quarter halves it. */
 #define FIRST_LEAST 4096u
 #define FIRST_MOST 65536u
 
@@ -217,6 +218,11 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *e
         if (code) return code;
         if (offset <= first + FIRST_LEAST && p->first_read == first && first < FIRST_MOST)
             p->first_read *= 2;
+    }
+    if (!code && p->first_read == first && first > FIRST_LEAST * 2) {
+        uint64_t i = p->data.count;
+        while (i && p->data.rows[i - 1].offset > first) i--; /* behind a jump */
+        if (!i || p->data.rows[i - 1].offset < first / 4) p->first_read /= 2;
     }
     return code;
 }

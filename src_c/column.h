@@ -119,7 +119,7 @@ static inline int is_utf8(const uint8_t *p, uint64_t n) {
 
 /* One text to UTF-8. */
 static inline int put_text(dcm_column *c, const char *p, uint64_t n, int latin) {
-    if (!latin) return put_bytes(c, p, n);
+    if (!latin || !n) return put_bytes(c, p, n);
     int code = data_room(c, 2 * n);
     if (code) return code;
     uint8_t *to = c->data + c->used;

@@ -495,8 +495,8 @@ cdef void return_spare(scratch *s) noexcept:
 
 
 cpdef Index open_part10(File f, uint32_t stop, bint force):
-    """Indexes a whole stream, which it opens, up to the last tag at or below `stop`. The index
-    of the data set is returned; f.meta is that of group 0002."""
+    """Opens a stream and indexes it up to the last tag at or below `stop`. The
+    index of the data set is returned; f.meta is that of group 0002."""
     cdef scratch s
     cdef dcm_part10 *p = &s.part
     cdef dcm_error err

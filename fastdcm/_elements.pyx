@@ -10,16 +10,14 @@ on every access, which Cython allows only within one module.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject_GenericGetAttr, PyObject_GenericSetAttr
-from libc.string cimport memchr, memset
+from libc.string cimport memset
 from fastdcm.dcm cimport *
 from fastdcm._core cimport File, Index, check, format_tag, index_level
 from fastdcm._dictionary cimport keyword_of, keyword_tag, make_tag, vr_name
 from fastdcm._values cimport (LATIN, PersonName, Text, decode, empty_value, text_of_value)
 
-from fastdcm._core import issue_of
 from fastdcm._dictionary import Tag, tag_number
 from fastdcm._values import PersonName as _PersonName
-from fastdcm.errors import DicomError
 from fastdcm.uid import UID
 
 cdef extern from "Python.h":
@@ -839,7 +837,7 @@ cdef class ElementMap:
 
     def __setitem__(self, key, elem):
         if isinstance(key, slice):
-            raise NotImplementedError("elements are set one by one")
+            raise NotImplementedError("elements are set one by one")  # as pydicom says it
         if not isinstance(elem, DataElement):
             raise TypeError("only a DataElement can be put in: use add_new() or an attribute")
         if tag_number(key) != (<DataElement>elem).row.tag:

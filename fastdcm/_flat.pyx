@@ -101,7 +101,8 @@ cdef class FlatIterator:
         self.numbers[depth] += 1
         self.maps[depth] = None
         self.texts[depth] = self.texts[depth - 1]
-        while k < count and rows[k].depth > depth or rows[k].depth == depth and rows[k].tag < CHARSET:
+        while k < count and (rows[k].depth > depth or
+                             rows[k].depth == depth and rows[k].tag < CHARSET):
             k += 1
         if k < count and rows[k].tag == CHARSET and rows[k].depth == depth:
             self.texts[depth] = self.level(depth).text()
@@ -248,7 +249,7 @@ def read_level(cls, source, uint32_t stop, bint force, terms=None, tags=None):
 
 def read_meta(cls, File f):
     """The map, of class `cls`, of group 0002 of a stream."""
-    cdef ElementMap level = cls.__new__(cls)
+    cdef ElementMap level = new_of(cls)
     level.file = f
     level.index = f.meta
     return level

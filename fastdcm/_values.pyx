@@ -64,24 +64,16 @@ cdef bint is_ascii(const char *p, uint64_t n) noexcept:
 cdef dict _texts = {}  # terms, and bytes of (0008,0005), to Text
 
 
+cdef remember(object key, Text how):
+    if len(_texts) < 1000:
+        _texts[key] = how
+    return how
+
+
 cdef Text text_of(object terms):
     """The Text of a Specific Character Set: None, str or sequence of str."""
-    cdef Text how
     key = tuple(terms) if isinstance(terms, list) else terms
-    how = _texts.get(key)
-    if how is None:
-        how = Text.__new__(Text)
-        how.terms = terms
-        how.encodings = charset.encodings(terms)
-        how.undefined = bool(charset.undefined_terms(terms))
-        if len(how.encodings) == 1 and how.encodings[0] in ("iso8859", "latin_1"):
-            how.fast = 1
-        elif len(how.encodings) == 1 and how.encodings[0].lower() == "utf8":
-            how.fast = 2
-        elif how.encodings[0].startswith(("iso2022", "utf_16", "utf_32", "utf_7", "hz")):
-            how.fast = -1  # ASCII bytes may mean something else
-        remember(key, how)
-    return how
+    return _texts.get(key) or remember(key, new_text(terms))
 
 
 cdef Text text_of_value(bytes value):
@@ -89,14 +81,24 @@ cdef Text text_of_value(bytes value):
     cdef Text how = _texts.get(value)
     if how is None:
         terms = value.decode("latin-1").rstrip(" \0").split("\\")
-        how = text_of(terms if len(terms) > 1 else terms[0])
-        remember(value, how)
+        how = new_text(terms if len(terms) > 1 else terms[0])
+        if len(value) < 1024:  # more is nonsense, and not worth its memory
+            remember(value, how)
     return how
 
 
-cdef remember(object key, Text how):
-    if len(_texts) < 1000:
-        _texts[key] = how
+cdef Text new_text(object terms):
+    cdef Text how = Text.__new__(Text)
+    how.terms = terms
+    how.encodings = charset.encodings(terms)
+    how.undefined = bool(charset.undefined_terms(terms))
+    if len(how.encodings) == 1 and how.encodings[0] in ("iso8859", "latin_1"):
+        how.fast = 1
+    elif len(how.encodings) == 1 and how.encodings[0].lower() == "utf8":
+        how.fast = 2
+    elif how.encodings[0].startswith(("iso2022", "utf_16", "utf_32", "utf_7", "hz")):
+        how.fast = -1  # ASCII bytes may mean something else
+    return how
 
 
 cdef Text LATIN = text_of(None)

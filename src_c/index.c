@@ -450,7 +450,7 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
     int code = DCM_OK;
     while (pos < end) {
         uint64_t left = end - pos;
-        if (run >= 12 && ix->last >= from) {
+        if (run >= 12 && ix->last >= from) { /* plain() knows no `from` */
             ix->pos = pos;
             uint64_t passed = plain(ix, p, run < left ? run : left, &ix->last, encoding, KEEP);
             pos += passed, p += passed, run -= passed, left -= passed;

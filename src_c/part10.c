@@ -199,6 +199,7 @@ int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
  * fills less than a quarter halves it. */
 #define FIRST_LEAST 4096u
 #define FIRST_MOST 65536u
+#define BEHIND_JUMP 512u
 
 int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *err) {
     uint64_t offset = 0, length = 0, ahead;
@@ -213,7 +214,7 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *e
     while ((code = dcm_part10_run(p, b, &offset, &length, &transient, err)) == DCM_NEED) {
         /* behind a jump over a large value there is little header left */
         int jump = offset > first + FIRST_MOST && !transient;
-        ahead = jump ? GUESS : dcm_read_ahead(b, transient);
+        ahead = jump ? BEHIND_JUMP : dcm_read_ahead(b, transient);
         code = dcm_file_fill(f, b, offset, length, ahead, transient, err);
         if (code) return code;
         if (offset <= first + FIRST_LEAST && p->first_read == first && first < FIRST_MOST)

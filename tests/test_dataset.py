@@ -506,3 +506,12 @@ def test_specific_tags_travel(independent):
     twin = independent(ds)
     assert twin == ds and "PixelData" not in twin and list(twin.iterall())
     assert len(pickle.dumps(ds)) < 5000
+
+
+def test_a_sequence_whose_rows_fill_their_memory():
+    """16 rows, the first size of an index, and the last is an item without
+    elements: nothing is looked at behind it (the sanitizers watch)."""
+    raw = b.sequence(0x00400275, [b""] * 16)
+    ds = dcmread(memoryview(b.part10(raw)))
+    assert [elem.tag for elem in ds.iterall()] == [0x00400275]
+    assert len(ds[0x00400275].value) == 16

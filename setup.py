@@ -19,13 +19,13 @@ CORE = [
     f"src_c/{name}.c"
     for name in (
         "error", "arena", "vr", "dict",
-        "file", "walk", "header", "value", "encode",
+        "file", "walk", "header", "value", "csa", "encode",
         "index",
         "part10", "columns",
     )
 ]
 HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]
-MODULES = ["_dictionary", "_core", "_values", "_elements", "_flat", "_writer", "_arrow", "_columns"]
+MODULES = ["_dictionary", "_core", "_values", "_elements", "_flat", "_csa", "_writer", "_arrow", "_columns"]
 DECLARATIONS = [
     f"fastdcm/{name}.pxd"
     for name in ("dcm", "_dictionary", "_core", "_values", "_elements", "_arrow")

@@ -112,7 +112,8 @@ class Volume:
 
             # a file without a time in it is the same file each time
             with gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=1, mtime=0) as packed:
-                image.to_stream(io.BufferedWriter(packed, 1 << 20))
+                with io.BufferedWriter(packed, 1 << 20) as buffered:
+                    image.to_stream(buffered)
 
         write_whole(path, fill)
         return None

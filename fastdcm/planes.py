@@ -1,6 +1,7 @@
 """From headers to planes: one for each slice that some image, frame of an image
 or tile of a mosaic holds, with where it lies (PS3.3 C.7.6.2, C.7.6.16)."""
 
+from functools import lru_cache
 from math import isfinite, sqrt
 
 from fastdcm.bulk import parse_tag, scan
@@ -79,7 +80,7 @@ class Plane:
     def __init__(self, source, frame, values):
         self.source, self.frame, self.tile, self.values = source, frame, None, values
         self.rows, self.columns = values["Rows"], values["Columns"]
-        self.samples = values["SamplesPerPixel"] or 1
+        self.samples = values["SamplesPerPixel"]
         self.position = numbers(values["ImagePositionPatient"], 3)
         self.orientation = _unit(numbers(values["ImageOrientationPatient"], 6))
         self.spacing = numbers(values["PixelSpacing"], 2)
@@ -119,6 +120,7 @@ def numbers(value, count):
     return tuple(map(float, value))
 
 
+@lru_cache(64)
 def _unit(six):
     """Two directions at right angles, each of length 1 (PS3.3 C.7.6.2.1.1), or
     None when they are not nearly so."""
@@ -201,14 +203,13 @@ def planes_of(source, extra=()):
     Raises DicomError where its attributes cannot be.
     """
     row = source.row
-    for name in ("Rows", "Columns"):
+    for name in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"):
+        if row[name] in (None, "") and name in ("SamplesPerPixel", "NumberOfFrames"):
+            row[name] = 1
         if not isinstance(row[name], int) or row[name] < 1:
             raise DicomError(f"{name} is {row[name]!r}, where a positive number is needed",
                              "pixels", None, "", source.path)
     frames = row["NumberOfFrames"]
-    frames = 1 if frames is None or frames == "" else frames
-    if not isinstance(frames, int) or frames < 1:
-        raise DicomError(f"NumberOfFrames is {frames!r}", "pixels", None, "", source.path)
     _check_length(source, frames)
     image_type = row["ImageType"]
     if frames == 1 and isinstance(image_type, list) and "MOSAIC" in image_type:
@@ -241,7 +242,7 @@ def _check_length(source, frames):
         bits = row["BitsAllocated"]
         if not isinstance(bits, int) or bits < 1:
             bits = 8
-        cells = row["Rows"] * row["Columns"] * (row["SamplesPerPixel"] or 1) * frames
+        cells = row["Rows"] * row["Columns"] * row["SamplesPerPixel"] * frames
         if row["PhotometricInterpretation"] == "YBR_FULL_422":
             cells = cells * 2 // 3
         least = max((cells * bits + 7) // 8, frames)

@@ -67,7 +67,9 @@ def _label(value):
     """A value that can be compared and hashed; floats by six digits."""
     if isinstance(value, (list, tuple)):
         return tuple(map(_label, value))
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if value == value else None
+    return value
 
 
 def _order(values):

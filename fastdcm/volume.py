@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from fastdcm._pixels import FRAME, read_frames
 from fastdcm.errors import DicomError
 from fastdcm.planes import planes_of, read_sources
+from fastdcm.sources import path_bytes
 from fastdcm.stacks import Finding, drop_copies, partition, runs_of, separate, stack_of
+from fastdcm.uid import UID
 from fastdcm.whole import write_whole
 
 # Ways to name what every plane has without asking for it.
@@ -252,40 +255,115 @@ def read_pixels(planes, rescale, threads):
     shape = (len(planes), first.rows, first.columns) + ((first.samples,) if first.samples > 1 else ())
     rescale = rescale and first.samples == 1 and any(
         plane.slope != 1 or plane.intercept != 0 for plane in planes)
-    jobs = {}  # a source to the places of its planes
-    for i, plane in enumerate(planes):
-        jobs.setdefault(id(plane.source), []).append(i)
-    jobs = list(jobs.values())
-    # One frame before the array: what cannot be decoded takes no memory.
-    dtypes = _dtypes(planes)
-    array = np.empty(shape, np.float32 if rescale else dtypes)
-
-    def read(places):
-        source = planes[places[0]].source
-        frames = source.open().pixel_array
-        if (source.row["NumberOfFrames"] or 1) == 1:
-            frames = frames[None]
-        for i in places:
-            plane = planes[i]
-            cells = frames[plane.frame]
-            if plane.tile is not None:
-                row, column = plane.tile
-                cells = cells[row:row + plane.rows, column:column + plane.columns]
-            if rescale:
-                np.multiply(cells, plane.slope, out=array[i], casting="unsafe")
-                array[i] += plane.intercept
-            else:
-                array[i] = cells
-
-    if threads == 1:
-        for job in jobs:
-            read(job)
+    # A frame of each kind before the array: what cannot be decoded takes no memory.
+    kinds = {}
+    for plane in planes:
+        row = plane.source.row
+        kinds.setdefault((row["BitsAllocated"], row["PixelRepresentation"]), plane)
+    cells = {kind: _tile(_frames(plane.source)[plane.frame], plane) for kind, plane in kinds.items()}
+    dtype = np.result_type(*(frame.dtype.newbyteorder("=") for frame in cells.values()))
+    for kind, plane in kinds.items():
+        if cells[kind].shape != shape[1:]:
+            raise DicomError(f"a frame has the shape {cells[kind].shape}, where {shape[1:]} is told",
+                             "pixels", None, "", plane.source.path)
+    array = np.empty(shape, np.float32 if rescale else dtype)
+    # One kind of native cells needs no Dataset; the rest is taken source by source.
+    native = [i for i, plane in enumerate(planes) if len(cells) == 1 and dtype.kind != "f" and _is_native(plane)]
+    others = {}
+    for i in sorted(set(range(len(planes))).difference(native)):
+        others.setdefault(id(planes[i].source), []).append(i)
+    threads = threads or _cores()
+    work = [(_read_source, places) for places in others.values()]
+    work += [(_read_native, places) for places in _pieces(native, 4 * threads)]
+    if threads == 1 or len(work) < 2:
+        for read, places in work:
+            read(array, planes, places, rescale)
     else:
-        with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-            for _ in pool.map(read, jobs):
-                pass
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(read, array, planes, places, rescale) for read, places in work]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
     return array
 
 
-def _dtypes(planes):
-    return np.result_type(*{planes[0].source.open().pixel_array.dtype.newbyteorder("=")})
+def _cores():
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _pieces(places, count):
+    """Runs of places, at most so many; each of neighbours, so that it is a slice."""
+    size = max(1, -(-len(places) // count))
+    pieces = []
+    for i in places:
+        if pieces and len(pieces[-1]) < size and pieces[-1][-1] == i - 1:
+            pieces[-1].append(i)
+        else:
+            pieces.append([i])
+    return pieces
+
+
+def _is_native(plane):
+    """Whether its cells can be read from the file as a scan tells where they are."""
+    row = plane.source.row
+    syntax = UID(row.get("transfer_syntax") or "")
+    bits, stored, high = row["BitsAllocated"], row["BitsStored"], row["HighBit"]
+    return (plane.tile is None and row.get("pixel_offset") is not None and row["PixelRepresentation"] in (0, 1)
+            and isinstance(stored, int) and isinstance(high, int) and 0 < stored <= high + 1 <= bits
+            and syntax.is_transfer_syntax and not syntax.is_encapsulated and not syntax.is_deflated
+            and (bits in (1, 16, 32) or bits == 8 and syntax.is_little_endian)
+            and row["PhotometricInterpretation"] != "YBR_FULL_422"
+            and not any(issue.startswith("encoding@") for issue in row["issues"] or ()))
+
+
+def _read_native(array, planes, places, rescale):
+    """Neighbouring slices of native cells, by the batch reader."""
+    records = np.zeros(len(places), FRAME)
+    for record, i in zip(records, places):
+        plane = planes[i]
+        row = plane.source.row
+        bits = row["BitsAllocated"]
+        start = plane.frame * plane.rows * plane.columns * plane.samples * bits
+        record["offset"] = row["pixel_offset"] + start // 8
+        record["start_bit"] = start % 8
+        record["size"], record["mtime_ns"] = row["size"], row["mtime_ns"]
+        record["slope"], record["intercept"] = plane.slope, plane.intercept
+        record["rows"], record["columns"], record["samples"] = plane.rows, plane.columns, plane.samples
+        record["bits_allocated"], record["representation"] = bits, row["PixelRepresentation"]
+        record["bits_stored"], record["high_bit"] = row["BitsStored"], row["HighBit"]
+        record["big"] = not UID(row["transfer_syntax"]).is_little_endian
+        record["planar"] = plane.samples > 1 and row["PlanarConfiguration"] == 1
+    paths = [path_bytes(planes[i].source.path) for i in places]
+    out = array[places[0]:places[-1] + 1]
+    for _, error in read_frames(paths, records, out, "rescale" if rescale else "stored"):
+        raise error
+
+
+def _read_source(array, planes, places, rescale):
+    """Slices of one source, frame by frame; the tiles of a mosaic share one."""
+    frames = _frames(planes[places[0]].source)
+    last = frame = None
+    for i in places:
+        plane = planes[i]
+        if plane.frame != last:
+            last, frame = plane.frame, frames[plane.frame]
+        cells = _tile(frame, plane)
+        array[i] = cells * plane.slope + plane.intercept if rescale else cells
+
+
+def _frames(source):
+    ds = source.open()
+    frames = ds.pixel_array
+    return frames if source.row["NumberOfFrames"] > 1 else frames[None]
+
+
+def _tile(frame, plane):
+    if plane.tile is None:
+        return frame
+    row, column = plane.tile
+    return frame[row:row + plane.rows, column:column + plane.columns]

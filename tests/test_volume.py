@@ -11,7 +11,7 @@ import builder
 import fastdcm
 import numpy as np
 import pytest
-from builder import element, item, raw_sequence, sequence
+from builder import csa1, csa2, element, sequence
 from fastdcm._csa import read_csa
 from fastdcm.mosaic import csa_header, tiles_of
 from fastdcm.stacks import Finding
@@ -486,29 +486,6 @@ def test_frames_of_one_place_are_no_volume(put):
 
 
 # ---------------------------------------------------------------- mosaics ---
-
-
-def csa2(tags, start=b"SV10\4\3\2\1"):
-    """A CSA2 header of {name: [text, ...]}."""
-    raw = start + struct.pack("<II", len(tags), 77)
-    for name, texts in tags.items():
-        raw += struct.pack("<64si4siii", name.encode(), len(texts), b"IS", 6, len(texts) + 1, 77)
-        for text in [*texts, ""]:
-            data = text.encode() + b"\0" * bool(text)
-            raw += struct.pack("<4i", len(data), len(data), 77, len(data)) + data + bytes(-len(data) % 4)
-    return raw
-
-
-def csa1(tags):
-    """A CSA1 header: lengths are longer by the items of the first tag."""
-    raw = struct.pack("<II", len(tags), 77)
-    more = len(next(iter(tags.values())))
-    for name, texts in tags.items():
-        raw += struct.pack("<64si4siii", name.encode(), len(texts), b"IS", 6, len(texts), 77)
-        for text in texts:
-            data = text.encode() + b"\0"
-            raw += struct.pack("<4i", len(data) + more, 0, 77, 0) + data + bytes(-len(data) % 4)
-    return raw
 
 
 TELLS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"]}

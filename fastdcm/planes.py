@@ -148,7 +148,7 @@ def read_sources(source, tags, threads):
     if isinstance(source, Dataset):
         source = [source]
     if isinstance(source, (list, tuple)) and any(isinstance(s, Dataset) for s in source):
-        paths = [(tag, parse_tag(tag)[1]) for tag in tags]
+        paths = [parse_tag(tag) for tag in tags]
         return [_of_dataset(ds, paths) for ds in source], []
     sources, failed = [], []
     for batch in scan(source, tags, pixels=True, threads=threads):
@@ -166,7 +166,7 @@ def read_sources(source, tags, threads):
 def _of_dataset(ds, paths):
     if not isinstance(ds, Dataset):
         raise TypeError(f"a list of Datasets and paths: {type(ds).__name__} among Datasets")
-    row = {tag: look_up(ds, path) for tag, path in paths}
+    row = {name: look_up(ds, path) for name, path in paths}
     row["path"] = ds.filename
     row["pixel_length"] = next((0 for tag in _PIXELS if tag in ds), None)
     return Source(ds.filename, ds, row)

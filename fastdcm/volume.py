@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from fastdcm._pixels import FRAME, read_frames
+from fastdcm.bulk import parse_tag
 from fastdcm.errors import DicomError
 from fastdcm.planes import planes_of, read_sources
 from fastdcm.sources import path_bytes
@@ -14,7 +15,7 @@ from fastdcm.stacks import Finding, drop_copies, partition, runs_of, separate, s
 from fastdcm.uid import UID
 from fastdcm.whole import write_whole
 
-# Ways to name what every plane has without asking for it.
+# What is in `Volume.tags` without being asked for.
 _TAGS = ("SOPInstanceUID", "InstanceNumber")
 # What a scan says of files that were never meant to be DICOM.
 _FOREIGN = ("not-dicom", "empty")
@@ -239,7 +240,8 @@ def _volume(stack, findings, tags, rescale, threads):
     kept = {"path": [plane.source.path for plane in planes],
             "frame": [plane.frame for plane in planes]}
     for tag in (*_TAGS, *tags):
-        kept[tag] = [plane.values.get(tag) for plane in planes]
+        name = parse_tag(tag)[0]
+        kept[name] = [plane.values.get(name) for plane in planes]
     uid = first.values["FrameOfReferenceUID"]
     array = read_pixels(planes, rescale, threads)
     return Volume(array, affine, positions, kept, stack.key, findings + stack.findings,

@@ -163,10 +163,12 @@ def test_datasets_are_a_source(series):
 
 
 def test_tags(series):
-    volume = fastdcm.read_volume(series([0, 1], echo=lambda i: 10 + i, image_type=["A", "B"]),
-                                 tags=["EchoTime", "(0008,0008)"])
-    assert volume.tags["EchoTime"] == [10, 11]
-    assert volume.tags["(0008,0008)"] == [["A", "B"]] * 2
+    paths = series([0, 1], echo=lambda i: 10 + i, image_type=["A", "B"])
+    for source in (paths, [fastdcm.dcmread(path) for path in paths]):
+        volume = fastdcm.read_volume(source, tags=["EchoTime", "(0008,0008)", 0x00280010])
+        assert volume.tags["EchoTime"] == [10, 11]
+        assert volume.tags["(0008,0008)"] == [["A", "B"]] * 2
+        assert volume.tags["(0028,0010)"] == [ROWS] * 2
 
 
 def test_what_it_is_asked_for(series, tmp_path):

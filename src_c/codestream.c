@@ -12,10 +12,9 @@ static uint32_t be32(const uint8_t *p) {
     return dcm_u32(p, 1);
 }
 
-/* ---- JPEG and JPEG-LS: ISO 10918-1 B, ISO 14495-1 C */
-
-/* Whether an end marker stands behind `from`. FF D9 cannot occur inside
- * entropy-coded data, so trailing bytes of any kind do no harm. */
+/* Whether an end marker stands behind `from`: FF D9 in JPEG, JPEG-LS and JPEG
+ * 2000, and none of them has it inside entropy-coded data, so that trailing
+ * bytes of any kind do no harm. */
 static int has_end(const uint8_t *data, uint64_t from, uint64_t length) {
     uint64_t i = length;
     while (i >= from + 2) {
@@ -25,6 +24,8 @@ static int has_end(const uint8_t *data, uint64_t from, uint64_t length) {
     }
     return 0;
 }
+
+/* ---- JPEG and JPEG-LS: ISO 10918-1 B, ISO 14495-1 C */
 
 static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     uint64_t at = 2, size;
@@ -168,6 +169,7 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
             out->floor = n;
         at += 2 + size;
     }
+    out->complete = (uint8_t)has_end(data, at, length);
     return style ? DCM_OK : DCM_NEED;
 }
 

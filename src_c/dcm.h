@@ -323,7 +323,7 @@ typedef struct dcm_codestream {
     uint8_t reversible;      /* JPEG 2000: the 5-3 transform in every component */
     uint8_t high_throughput; /* JPEG 2000: HT blocks */
     uint8_t planar;          /* JPEG-LS: a scan for each component */
-    uint8_t complete;        /* JPEG, JPEG-LS: an end marker is there */
+    uint8_t complete;        /* but JPEG XL: an end marker is there */
     uint64_t floor;          /* JPEG 2000: what its tiles and packets take at least */
 } dcm_codestream;
 

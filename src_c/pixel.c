@@ -112,7 +112,8 @@ void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
         const uint64_t n = count < BLOCK ? count : BLOCK, bytes = n * c->size;
         native(c, p, n, room);
         if (is_turned(c)) dcm_swap_units(room, bytes, c->size);
-        memcpy(p, room, (size_t)bytes);
+        /* pages of a mapping that need no change stay shared with the file's */
+        if (memcmp(p, room, (size_t)bytes) != 0) memcpy(p, room, (size_t)bytes);
         p += bytes;
         count -= n;
     }

@@ -283,9 +283,9 @@ typedef struct dcm_window {
     uint8_t invert;   /* 1: 255 minus the value */
     double slope, intercept, center, width;
     /* how it is done: see pixel.c */
-    uint8_t way;
-    uint8_t flip;
-    uint16_t turn;
+    dcm_cells staged;
+    uint8_t way, flip;
+    uint16_t mask, turn;
     int16_t low, high;
     float scale, shift;
     uint8_t *table;

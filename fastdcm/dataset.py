@@ -3,6 +3,7 @@
 from fastdcm._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
+from fastdcm.frames import open_frames
 from fastdcm.pixels import pixel_array
 from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
 from fastdcm import interop
@@ -253,13 +254,20 @@ class Dataset(ElementMap):
     # ---- pixels
 
     @property
+    def frames(self):
+        """The frames of the pixel data, each decoded when it is asked for: a
+        `fastdcm.frames.Frames`."""
+        self.__dict__["_frames"] = frames = open_frames(self, self.__dict__.get("_frames"))
+        return frames
+
+    @property
     def pixel_array(self):
-        """The stored values of native pixel data; see `get_pixels`."""
+        """The stored values of the pixel data; see `get_pixels`."""
         return pixel_array(self)
 
-    def get_pixels(self, mmap=None, native_endian=False):
+    def get_pixels(self, mmap=None, native_endian=False, *, threads=None):
         """As `fastdcm.pixels.pixel_array`."""
-        return pixel_array(self, mmap, native_endian)
+        return pixel_array(self, mmap, native_endian, threads=threads)
 
     # ---- private elements
 
@@ -371,11 +379,15 @@ class Dataset(ElementMap):
         new = memo[id(self)] = type(self).__new__(type(self))
         deepcopy_level(self, new, memo)
         new._source = self._source
-        new.__dict__.update(deepcopy(self.__dict__, memo))
+        new.__dict__.update(deepcopy(self._attributes(), memo))
         return new
 
+    def _attributes(self):
+        """What was set on the object, without what it opened."""
+        return {name: value for name, value in self.__dict__.items() if name != "_frames"}
+
     def __reduce__(self):
-        attributes = dict(self.__dict__)
+        attributes = self._attributes()
         if self._source is not None:
             attributes["_file_meta"] = self.file_meta
         source = source_state(self._source) if self._source is not None else None

@@ -9,6 +9,7 @@ import numpy as np
 from fastdcm._pixels import FRAME, read_frames
 from fastdcm.bulk import parse_tag
 from fastdcm.errors import DicomError
+from fastdcm.frames import cores
 from fastdcm.planes import planes_of, read_sources
 from fastdcm.sources import path_bytes
 from fastdcm.stacks import Finding, drop_copies, partition, runs_of, separate, stack_of
@@ -262,7 +263,7 @@ def read_pixels(planes, rescale, threads):
     for plane in planes:
         row = plane.source.row
         kinds.setdefault((row["BitsAllocated"], row["PixelRepresentation"]), plane)
-    cells = {kind: _tile(_frames(plane.source)[plane.frame], plane) for kind, plane in kinds.items()}
+    cells = {kind: _tile(plane.source.open().frames[plane.frame], plane) for kind, plane in kinds.items()}
     dtype = np.result_type(*(frame.dtype.newbyteorder("=") for frame in cells.values()))
     for kind, plane in kinds.items():
         if cells[kind].shape != shape[1:]:
@@ -274,8 +275,11 @@ def read_pixels(planes, rescale, threads):
     others = {}
     for i in sorted(set(range(len(planes))).difference(native)):
         others.setdefault(id(planes[i].source), []).append(i)
-    threads = threads or _cores()
-    work = [(_read_source, places) for places in others.values()]
+    threads = threads or cores()
+    work = []
+    for places in others.values():  # the tiles of a mosaic are of one frame
+        alone = planes[places[0]].tile is not None
+        work += [(_read_source, piece) for piece in _pieces(places, 1 if alone else 4 * threads)]
     work += [(_read_native, places) for places in _pieces(native, 4 * threads)]
     if threads == 1 or len(work) < 2:
         for read, places in work:
@@ -292,14 +296,8 @@ def read_pixels(planes, rescale, threads):
     return array
 
 
-def _cores():
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _pieces(places, count):
-    """Runs of places, at most so many; each of neighbours, so that it is a slice."""
+    """Ascending places in about so many runs, each of neighbours: a slice of the array."""
     size = max(1, -(-len(places) // count))
     pieces = []
     for i in places:
@@ -348,7 +346,7 @@ def _read_native(array, planes, places, rescale):
 
 def _read_source(array, planes, places, rescale):
     """Slices of one source, frame by frame; the tiles of a mosaic share one."""
-    frames = _frames(planes[places[0]].source)
+    frames = planes[places[0]].source.open().frames
     last = frame = None
     for i in places:
         plane = planes[i]
@@ -356,12 +354,6 @@ def _read_source(array, planes, places, rescale):
             last, frame = plane.frame, frames[plane.frame]
         cells = _tile(frame, plane)
         array[i] = cells * plane.slope + plane.intercept if rescale else cells
-
-
-def _frames(source):
-    ds = source.open()
-    frames = ds.pixel_array
-    return frames if source.row["NumberOfFrames"] > 1 else frames[None]
 
 
 def _tile(frame, plane):

@@ -437,6 +437,24 @@ def test_enhanced(put):
     assert (fastdcm.read_volume(fastdcm.dcmread(path)).array == volume.array).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_enhanced_and_compressed(put, threads):
+    """Frames of one file, by several threads (RLE, PS3.5 G)."""
+    def rle(frame):
+        planes = [frame.tobytes()[1::2], frame.tobytes()[::2]]  # high bytes first
+        packed = [bytes([len(p) - 1]) + p + b"\0" * (1 - len(p) % 2) for p in planes]
+        return struct.pack("<16I", 2, 64, 64 + len(packed[0]), *[0] * 13) + b"".join(packed)
+
+    count = 40
+    raw = groups([plane([0, 0, 3 * (i * 7 % count)]) for i in range(count)])
+    raw[builder.PIXEL_DATA] = builder.fragments([rle(cells(i)) for i in range(count)])
+    path = put(dataset(None, raw, frames=count, intercept=-1, **BARE), transfer_syntax=builder.RLE)
+    volume = fastdcm.read_volume(path, threads=threads)
+    order = sorted(range(count), key=lambda i: i * 7 % count)
+    assert volume.tags["frame"] == order
+    assert (volume.array == frames_of(count)[order] - 1.0).all()
+
+
 def test_enhanced_with_dimensions_and_slopes(put):
     def frame(i):
         echo = sequence(0x00189114, [element(0x00189082, "FD", 10.0 + i // 3)])
@@ -629,6 +647,14 @@ def test_mosaics_are_nibabels(real, name, monkeypatch):
     data, affine = nibabel_of(path, monkeypatch)
     assert (np.asarray(image.dataobj) == data).all()
     assert np.allclose(image.affine, affine, atol=1e-3)
+
+
+@pytest.mark.parametrize("number", range(2, 10))
+def test_one_mosaic_in_nine_transfer_syntaxes(real, number):
+    """Implicit, big endian, RLE, JPEG, JPEG-LS, JPEG 2000 ..."""
+    (first,), (other,) = real("dcm_qa_ts/1.dcm"), real(f"dcm_qa_ts/{number}.dcm")
+    first, other = fastdcm.read_volume(first), fastdcm.read_volume(other)
+    assert (other.array == first.array).all() and (other.affine == first.affine).all()
 
 
 @pytest.mark.parametrize("pattern, by, key, shape, spacing", [

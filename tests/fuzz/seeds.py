@@ -66,6 +66,7 @@ FOUND = {
         SEQUENCE, item(raw_sequence(0x00089215, b"", undefined=True)[:8], undefined=True, closed=False)) +
         b"\xff" * 4),
     "first-component-empty": part10(element(0x00080008, "CS", b"\\\xe9")),
+    "pixel-representation-of-items": part10(sequence(0x00280103, [element(0x00280106, "US", 1)])),
 }
 
 VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"123456789012345678901234567890.5e-30",

@@ -12,7 +12,7 @@ from pathlib import Path
 SEEDS = Path(__file__).parent / "seeds"
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from builder import (IMPLICIT, IMPLICIT_LE, Builder, element, file_meta, header, item,  # noqa: E402
+from builder import (IMPLICIT, IMPLICIT_LE, Builder, csa1, csa2, element, file_meta, header, item,  # noqa: E402
                      part10, preamble, raw_sequence, sequence)
 from damaged import SEQUENCE, good_files, nested  # noqa: E402
 from test_golden import STREAMS  # noqa: E402
@@ -105,6 +105,10 @@ RLE = {
     "no-header": struct.pack("<BBH", 1, 1, 1) + bytes(63),
 }
 
+TAGS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"],
+        "Empty": [], "LongText": ["x" * 70, "abc"], "Last": ["1"]}
+CSA = {"csa1": csa1(TAGS), "csa2": csa2(TAGS), "csa2-cut": csa2(TAGS)[:-30], "csa1-cut": csa1(TAGS)[:-7]}
+
 
 def seeds():
     """Every seed: {folder/name: bytes}."""
@@ -114,6 +118,7 @@ def seeds():
               "files/nest": part10(nested(130, undefined=True)), "files/nest-defined": part10(nested(9))}
     found |= {f"files/found-{name}": raw for name, raw in FOUND.items()}
     found |= {f"rle/{name}": raw for name, raw in RLE.items()}
+    found |= {f"csa/{name}": raw for name, raw in CSA.items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 
 

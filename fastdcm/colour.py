@@ -2,8 +2,7 @@
 C.7.6.3.1.2), and any image to RGB.
 """
 
-from fastdcm.lut import Table, descriptor, stored_frames, windowed, words
-from fastdcm.pixels import _refuse
+from fastdcm.lut import Table, descriptor, refuse, stored_frames, windowed, words
 
 # ------------------------------------------------------------------ palettes ---
 
@@ -20,15 +19,15 @@ def palette(ds):
     import numpy as np
 
     if ds.get("PixelPresentation") in ("MIXED", "COLOR"):
-        raise _refuse(ds, "a Supplemental Palette Color Lookup Table is for a part of the "
-                          "values alone and is not applied", "lut")
+        raise refuse(ds, "a Supplemental Palette Color Lookup Table is for a part of the "
+                     "values alone and is not applied")
     name = "palette"
     if ds.get("RedPaletteColorLookupTableDescriptor") is None:
-        raise _refuse(ds, "the data set has no Palette Color Lookup Table", "lut")
+        raise refuse(ds, "the data set has no Palette Color Lookup Table")
     entries, first, bits = descriptor(ds, ds, "RedPaletteColorLookupTableDescriptor", name)
     if bits not in (8, 16):
-        raise _refuse(ds, f"the palette's descriptor tells of {bits} bits, where 8 or 16 are "
-                          "possible", "lut")
+        raise refuse(ds, f"the palette's descriptor tells of {bits} bits, where 8 or 16 are "
+                     "possible")
     plain = ds.get("RedPaletteColorLookupTableData") is not None
     columns = []
     for colour in ("Red", "Green", "Blue", "Alpha"):
@@ -40,7 +39,7 @@ def palette(ds):
         else:
             columns.append(_unfold(ds, keyword, entries, bits))
     if len({column.dtype for column in columns}) > 1:
-        raise _refuse(ds, "the palette's colours differ in length", "lut")
+        raise refuse(ds, "the palette's colours differ in length")
     return Table(np.stack(columns, axis=-1), first, bits)
 
 
@@ -52,7 +51,7 @@ def _unfold(ds, keyword, entries, bits):
     elem = ds[keyword] if keyword in ds else None
     data = None if elem is None else elem.value
     if not isinstance(data, (bytes, bytearray)):
-        raise _refuse(ds, f"palette: {keyword} is missing", "lut")
+        raise refuse(ds, f"palette: {keyword} is missing")
     big = elem.is_big_endian if elem.is_raw else ds.original_encoding[1] is False
     dtype = np.dtype(np.uint8 if bits == 8 else ">u2" if big else "<u2")
     words = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
@@ -98,8 +97,8 @@ def _unfold(ds, keyword, entries, bits):
             if left == 0:
                 at, back = back, None
     if filled < entries:
-        raise _refuse(ds, f"palette: the segments of {keyword} end after {filled} of {entries} "
-                          "entries", "lut")
+        raise refuse(ds, f"palette: the segments of {keyword} end after {filled} of {entries} "
+                     "entries")
     return lut
 
 
@@ -205,11 +204,11 @@ def to_rgb(ds, frames=None, *, center=None, width=None, index=0):
         table.values = np.ascontiguousarray(table.values[:, :3]).astype(np.uint8)
         return table.look_up(stored)
     if samples != 3 or kind not in ("RGB", "YBR_ICT", "YBR_RCT", *_YBR):
-        raise _refuse(ds, f"no way to RGB from {kind!r} of {samples} samples", "colour")
+        raise refuse(ds, f"no way to RGB from {kind!r} of {samples} samples", "colour")
     if stored.dtype.itemsize > 1:
         bits = ds.get("BitsStored")
         if stored.dtype.kind != "u" or not isinstance(bits, int) or not 8 <= bits <= 64:
-            raise _refuse(ds, f"no way to RGB from {stored.dtype} of {bits!r} bits", "colour")
+            raise refuse(ds, f"no way to RGB from {stored.dtype} of {bits!r} bits", "colour")
         stored = (stored >> np.array(bits - 8, stored.dtype)).astype(np.uint8)
     if kind in _YBR:
         return convert_color_space(stored, kind, "RGB")

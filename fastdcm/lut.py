@@ -10,7 +10,13 @@ C.7.6.16.2.10), and honour the byte order of lookup tables.
 import math
 
 from fastdcm._elements import Sequence
-from fastdcm.pixels import _refuse, pixel_array
+from fastdcm.errors import DicomError
+from fastdcm.pixels import pixel_array
+
+
+def refuse(ds, text, code="lut"):
+    """The error, not raised, that tells of damage in a data set."""
+    return DicomError(text, code, None, "", ds.filename)
 
 class Table:
     """A lookup table.
@@ -124,7 +130,7 @@ def _by_frame(ds, arr, frame, apply, *macros):
 def _number(ds, level, keyword):
     value = level.get(keyword)
     if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise _refuse(ds, f"{keyword} is {value!r}, where a number is needed", "lut")
+        raise refuse(ds, f"{keyword} is {value!r}, where a number is needed")
     return float(value)
 
 
@@ -140,11 +146,10 @@ def descriptor(ds, item, keyword, name):
     value = item.get(keyword)
     if (not isinstance(value, list) or len(value) != 3
             or not all(isinstance(one, int) for one in value)):
-        raise _refuse(ds, f"{name}: {keyword} is {value!r}, where three numbers are needed", "lut")
+        raise refuse(ds, f"{name}: {keyword} is {value!r}, where three numbers are needed")
     entries, first, bits = value
     if not 8 <= bits <= 16:
-        raise _refuse(ds, f"{name}: {keyword} tells of {bits} bits, where 8 to 16 are possible",
-                      "lut")
+        raise refuse(ds, f"{name}: {keyword} tells of {bits} bits, where 8 to 16 are possible")
     if first > 0x7FFF and _signed(ds):  # written as US, meant as SS
         first -= 0x10000
     return entries & 0xFFFF or 0x10000, first, bits
@@ -173,8 +178,8 @@ def words(ds, item, keyword, name, count, bits):
             return np.array([one & 0xFFFF for one in value[:count]], np.uint16)
         if bits == 8 and 2 * have >= count and all(isinstance(one, int) for one in value):
             return np.array([one & 0xFFFF for one in value], "<u2").view(np.uint8)[:count]
-    raise _refuse(ds, f"{name}: {keyword} has {have} entries, where its descriptor tells "
-                      f"of {count}", "lut")
+    raise refuse(ds, f"{name}: {keyword} has {have} entries, where its descriptor tells "
+                 f"of {count}")
 
 
 def _table(ds, item, name):
@@ -253,7 +258,7 @@ def _value_range(ds, frame):
         return 0.0, float(2 ** found.bits - 1)  # PS3.3 C.11.1.1.1: unsigned
     bits = ds.get("BitsStored")
     if not isinstance(bits, int) or not 1 <= bits <= 64:
-        raise _refuse(ds, f"BitsStored is {bits!r}, where a number up to 64 is needed", "lut")
+        raise refuse(ds, f"BitsStored is {bits!r}, where a number up to 64 is needed")
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if _signed(ds) else (0, 2 ** bits - 1)
     slope, intercept = found or (1.0, 0.0)
     return low * slope + intercept, high * slope + intercept
@@ -274,13 +279,12 @@ def _window(ds, function, center, width):
     function = str(function or "LINEAR").strip().upper()
     for name, value in (("Window Center", center), ("Window Width", width)):
         if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise _refuse(ds, f"{name} is {value!r}, where a number is needed", "lut")
+            raise refuse(ds, f"{name} is {value!r}, where a number is needed")
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise _refuse(ds, f"VOI LUT Function is {function!r}, which is none of the Standard's",
-                      "lut")
+        raise refuse(ds, f"VOI LUT Function is {function!r}, which is none of the Standard's")
     if width < 1 if function == "LINEAR" else width <= 0:
         least = "at least 1" if function == "LINEAR" else "above 0"
-        raise _refuse(ds, f"Window Width is {width:g}, where {function} needs {least}", "lut")
+        raise refuse(ds, f"Window Width is {width:g}, where {function} needs {least}")
     return function, float(center), float(width)
 
 
@@ -385,7 +389,7 @@ def apply_presentation_lut(arr, ds):
     if shape:
         shape = str(shape).strip().upper()
         if shape not in ("IDENTITY", "INVERSE"):
-            raise _refuse(ds, f"Presentation LUT Shape is {shape!r}, which is not known", "lut")
+            raise refuse(ds, f"Presentation LUT Shape is {shape!r}, which is not known")
         if shape == "INVERSE":
             arr = arr.max() - arr
     return arr
@@ -450,8 +454,8 @@ def stored_frames(ds, frames):
 def _grey(ds, frames):
     stored, numbers = stored_frames(ds, frames)
     if (ds.get("SamplesPerPixel") or 1) != 1:
-        raise _refuse(ds, f"the pixels are {ds.get('PhotometricInterpretation')}: values of the "
-                          "modality and windows are for greyscale, to_rgb is for colour", "colour")
+        raise refuse(ds, f"the pixels are {ds.get('PhotometricInterpretation')}: values of the "
+                     "modality and windows are for greyscale, to_rgb is for colour", "colour")
     return stored, numbers
 
 

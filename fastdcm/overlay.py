@@ -1,6 +1,6 @@
 """Overlays: planes of one bit over an image (PS3.3 C.9.2, C.9.3)."""
 
-from fastdcm.pixels import _refuse
+from fastdcm.lut import refuse
 
 _GROUPS = range(0x6000, 0x6100)
 
@@ -45,8 +45,8 @@ def _count(ds, group, element, name, default=None):
     if value is None or value == "":
         value = default
     if not isinstance(value, int) or value < 1:
-        raise _refuse(ds, f"overlay {group:04X}: {name} is {value!r}, where a positive number is "
-                          "needed", "overlay")
+        raise refuse(ds, f"overlay {group:04X}: {name} is {value!r}, where a positive number is "
+                     "needed", "overlay")
     return value
 
 
@@ -78,8 +78,8 @@ def overlay_array(ds, group):
     cells = frames * rows * columns
     if not isinstance(data, (bytes, bytearray)) or len(data) < (cells + 7) // 8:
         have = len(data) if isinstance(data, (bytes, bytearray)) else 0
-        raise _refuse(ds, f"overlay {group:04X}: its data has {have} bytes, where its attributes "
-                          f"ask for {(cells + 7) // 8}", "overlay")
+        raise refuse(ds, f"overlay {group:04X}: its data has {have} bytes, where its attributes "
+                     f"ask for {(cells + 7) // 8}", "overlay")
     packed = np.frombuffer(data, np.uint8)
     if elem.VR == "OW" and elem.is_raw and elem.is_big_endian and packed.size % 2 == 0:
         packed = packed.view(np.uint16).byteswap().view(np.uint8)
@@ -91,18 +91,21 @@ def _embedded(np, ds, group, rows, columns):
     """The overlay's bit of native pixel cells, which is masked away where
     pixels are read."""
     if (rows, columns) != (ds.get("Rows"), ds.get("Columns")):
-        raise _refuse(ds, f"overlay {group:04X}: {rows} x {columns} cells cannot lie in "
-                          f"{ds.get('Rows')} x {ds.get('Columns')} pixels", "overlay")
+        raise refuse(ds, f"overlay {group:04X}: {rows} x {columns} cells cannot lie in "
+                     f"{ds.get('Rows')} x {ds.get('Columns')} pixels", "overlay")
     bits = ds.get("BitsAllocated")
     frames = ds.get("NumberOfFrames") or 1
+    if not isinstance(frames, int) or frames < 1:
+        raise refuse(ds, f"NumberOfFrames is {frames!r}, where a positive number is needed",
+                     "overlay")
     elem = ds["PixelData"] if "PixelData" in ds else None
     if elem is None or elem.is_undefined_length or bits not in (8, 16, 32):
-        raise _refuse(ds, f"overlay {group:04X}: it lies in pixel cells that are not native cells "
-                          "of 8, 16 or 32 bits", "overlay")
+        raise refuse(ds, f"overlay {group:04X}: it lies in pixel cells that are not native cells "
+                     "of 8, 16 or 32 bits", "overlay")
     data = elem.value or b""
     if len(data) < frames * rows * columns * bits // 8:
-        raise _refuse(ds, f"overlay {group:04X}: the pixel data has {len(data)} bytes, where its "
-                          f"attributes ask for {frames * rows * columns * bits // 8}", "overlay")
+        raise refuse(ds, f"overlay {group:04X}: the pixel data has {len(data)} bytes, where its "
+                     f"attributes ask for {frames * rows * columns * bits // 8}", "overlay")
     big = elem.is_big_endian if elem.is_raw else ds.original_encoding[1] is False
     position = _value(ds, group, 0x0102)
     # The bit's byte within its cell; big endian OW swaps the bytes of 8-bit cells.

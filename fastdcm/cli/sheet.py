@@ -1,5 +1,7 @@
 """fastdcm sheet: a folder's series on one page."""
 
+import os
+
 import click
 
 from fastdcm.bulk import Scan, make_plan
@@ -18,11 +20,12 @@ _MOST = 1000   # series of a sheet: 1000 tiles are 200 MB while they are drawn
 _SIDE = 192    # pixels of a tile's picture
 _GAP = 12
 _LINE = 15     # pixels from one line of text to the next
+_NONE = "no pixel data"
 _BACK, _FRAME, _TEXT, _DIM, _BAD = "#101014", "#000000", "#e8e8e8", "#9a9aa2", "#ff9a76"
 
 
 class Series:
-    """Its facts, and its files as (has no pixels, InstanceNumber, path)."""
+    """Its facts, and its files as (has no pixels, Instance Number, path)."""
 
     def __init__(self, modality, number, description):
         self.modality, self.number, self.description = modality, number, description
@@ -37,10 +40,12 @@ class Series:
         """What the label says."""
         title = "  ".join(str(fact) for fact in (self.modality, self.number)
                           if fact not in (None, ""))
+        if not title and not self.description:
+            title = os.path.basename(self.files[0][2])
         count = plural(len(self.files), "file")
         if self.frames > len(self.files):
             count += f", {plural(self.frames, 'frame')}"
-        return [title or "?", self.description or "", f"{count}, {size_text(self.bytes)}"]
+        return [title, self.description or "", f"{count}, {size_text(self.bytes)}"]
 
 
 def collect(scan):
@@ -72,7 +77,7 @@ def thumbnail(path):
     try:
         with dcmread(path) as ds:
             if not any(tag in ds for tag in (0x7FE00010, 0x7FE00008, 0x7FE00009)):
-                return None, "no pixel data"
+                return None, _NONE
             drawn = picture(ds).convert("RGB")
     except DicomError as error:
         return None, error.text
@@ -104,7 +109,8 @@ def draw(series):
             lines = wrap(reason, font, _SIDE - 2 * _GAP, (_SIDE - 2 * _GAP) // _LINE)
             top = y + (_SIDE - len(lines) * _LINE) // 2
             for line, text in enumerate(lines):
-                pen.text((x + _GAP, top + line * _LINE), text, _BAD, font)
+                pen.text((x + _GAP, top + line * _LINE), text,
+                         _DIM if reason == _NONE else _BAD, font)
         for line, text in enumerate(one.lines()):
             pen.text((x, y + _SIDE + 4 + line * _LINE), fit(text, font, _SIDE),
                      _DIM if line == 2 else _TEXT, font)

@@ -13,6 +13,7 @@ cdef extern from "dcm.h" nogil:
         DCM_E_DEPTH
         DCM_E_DEFLATE
         DCM_E_INFLATE_LIMIT
+        DCM_E_FRAME_FIT
         DCM_I_NOT_AN_ITEM
         DCM_I_VALUE_LENGTH
         DCM_I_BAD_NUMBER
@@ -97,6 +98,54 @@ cdef extern from "dcm.h" nogil:
     void dcm_dict_at(uint32_t i, dcm_dict_row *out)
     int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
                          dcm_dict_row *out)
+
+    int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells,
+                       unsigned samples, unsigned bytes, int planar,
+                       uint8_t *out, dcm_error *err)
+
+    enum:
+        DCM_CELL_UNSIGNED
+        DCM_CELL_SIGNED
+        DCM_CELL_FLOAT
+
+    ctypedef struct dcm_cells:
+        uint8_t size, kind, big, bits_stored, high_bit
+
+    int dcm_cells_valid(const dcm_cells *c)
+    void dcm_unpack_bits(const uint8_t *src, uint64_t start, uint64_t count,
+                         uint8_t *out)
+    void dcm_unpack_12(const uint8_t *src, uint64_t count, void *out)
+    void dcm_swap_units(uint8_t *p, uint64_t n, int unit)
+    void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count)
+    void dcm_interleave(const uint8_t *src, uint64_t cells, unsigned samples,
+                        unsigned size, uint8_t *out)
+    void dcm_expand_422(const uint8_t *src, uint64_t cells, uint8_t *out)
+    void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells,
+                      unsigned bits, uint8_t *out)
+    void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells,
+                     unsigned bits, uint8_t *out)
+    void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells,
+                     unsigned bits, uint8_t *out)
+    void dcm_rescale(const dcm_cells *c, const uint8_t *src, uint64_t count,
+                     double slope, double intercept, unsigned size,
+                     uint8_t *out)
+
+    ctypedef struct dcm_window:
+        dcm_cells cells
+        uint8_t function, invert
+        double slope, intercept, center, width
+
+    int dcm_window_prepare(dcm_window *w, dcm_error *err)
+    void dcm_window_run(const dcm_window *w, const uint8_t *src,
+                        uint64_t count, uint8_t *out)
+    void dcm_window_free(dcm_window *w)
+    void dcm_lut(const dcm_cells *c, const uint8_t *src, uint64_t count,
+                 const uint8_t *table, uint64_t n_entries, int64_t first,
+                 unsigned size, uint8_t *out)
+    void dcm_palette(const dcm_cells *c, const uint8_t *src, uint64_t count,
+                     const uint8_t *red, const uint8_t *green,
+                     const uint8_t *blue, uint64_t n_entries, int64_t first,
+                     unsigned size, uint8_t *out)
 
     ctypedef struct dcm_segment:
         uint64_t offset, length, at
@@ -231,9 +280,27 @@ cdef extern from "dcm.h" nogil:
                         dcm_error *err)
     void dcm_part10_free(dcm_part10 *p)
 
+    ctypedef struct dcm_native:
+        uint64_t offset
+
+    enum:
+        DCM_CONVERT_NONE
+        DCM_CONVERT_RESCALE
+        DCM_CONVERT_WINDOW
+
+    ctypedef struct dcm_batch:
+        uint8_t *out
+        uint64_t height, width, samples
+        uint8_t convert, size, kind, fit
+        uint8_t pad[8]
+        dcm_file file
+
+    int dcm_batch_read(dcm_batch *b, const char *path, const dcm_native *frame,
+                       uint64_t slot, dcm_error *err)
+    void dcm_batch_free(dcm_batch *b)
+
     void dcm_store_uint(uint8_t *p, int unit, uint64_t value, int big)
     void dcm_store_float(uint8_t *p, int unit, double value, int big)
     void dcm_store_tag(uint8_t *p, uint32_t tag, int big)
-    void dcm_swap_units(uint8_t *p, uint64_t n, int unit)
     int dcm_put_header(uint8_t *p, uint32_t tag, int vr, uint32_t length,
                        int encoding)

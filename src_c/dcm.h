@@ -4,7 +4,7 @@
  *   2  error.c arena.c vr.c dict.c rle.c pixel.c
  *   3  file.c walk.c header.c value.c encode.c
  *   4  index.c
- *   5  part10.c frames.c columns.c
+ *   5  part10.c frames.c batch.c columns.c
  *
  * Conventions
  *   - A function that can fail returns a dcm_code (DCM_OK is 0) and fills the
@@ -45,6 +45,12 @@ typedef enum dcm_code {
     DCM_E_DEFLATE,        /* the deflated data set is damaged */
     DCM_E_INFLATE_LIMIT,  /* it inflates beyond every honest ratio */
     DCM_E_WALK,           /* a directory cannot be listed (sys = errno) */
+    DCM_E_RLE_HEADER,     /* an RLE frame has no header, or offsets that lie */
+    DCM_E_RLE_COUNT,      /* its segments are not samples x bytes */
+    DCM_E_RLE_SEGMENT,    /* a segment ends before all its bytes are there */
+    DCM_E_WINDOW,         /* a window that its function does not allow */
+    DCM_E_FRAME_SHORT,    /* the file ends before the frame does */
+    DCM_E_FRAME_FIT,      /* a frame's shape or type does not fit its slot */
     DCM_E_LAST,
 
     /* Issues: repairs and oddities that did not stop the reading. */
@@ -200,6 +206,103 @@ void dcm_dict_at(uint32_t i, dcm_dict_row *out);
 /* A private element by its creator: DCM_OK or DCM_NEED. keyword is "". */
 int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
                      dcm_dict_row *out);
+
+/* -------------------------------------------------------------- rle.c --- */
+
+/* One whole frame of RLE Lossless (PS3.5 G): n bytes at p, to little endian
+ * cells of `bytes` bytes at out, which has room for cells * samples of them:
+ * pixel by pixel, or planar: plane by plane. DCM_OK or DCM_E_RLE_...; the error's
+ * offset counts from p. */
+int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells, unsigned samples,
+                   unsigned bytes, int planar, uint8_t *out, dcm_error *err);
+
+/* ------------------------------------------------------------ pixel.c --- */
+/* Kernels over the cells of native pixel data. src and out do not overlap, and
+ * need not be aligned; out is in the machine's byte order. */
+
+typedef enum dcm_cell_kind {
+    DCM_CELL_UNSIGNED,
+    DCM_CELL_SIGNED,
+    DCM_CELL_FLOAT
+} dcm_cell_kind;
+
+/* How stored values lie in memory (PS3.5 8.1.1). */
+typedef struct dcm_cells {
+    uint8_t size;        /* of a cell in bytes: 1, 2, 4, 8; float: 4, 8 */
+    uint8_t kind;        /* dcm_cell_kind */
+    uint8_t big;         /* 1: big endian */
+    uint8_t bits_stored; /* bits that count, 0: all */
+    uint8_t high_bit;    /* the highest of them, at least bits_stored - 1 */
+} dcm_cells;
+
+/* Whether the numbers above hold together. */
+int dcm_cells_valid(const dcm_cells *c);
+
+/* `count` bits from bit `start` on, the lowest first, to bytes of 0 and 1. */
+void dcm_unpack_bits(const uint8_t *src, uint64_t start, uint64_t count, uint8_t *out);
+/* Cells of 12 bits, two in three bytes, to uint16_t. */
+void dcm_unpack_12(const uint8_t *src, uint64_t count, void *out);
+
+/* Turns the bytes of every whole unit (2, 4 or 8; 1: nothing) round. */
+void dcm_swap_units(uint8_t *p, uint64_t n, int unit);
+
+/* Values in the machine's order; unused bits gone, the sign extended. */
+void dcm_cells_native(const dcm_cells *c, const uint8_t *src, uint64_t count, uint8_t *out);
+/* The same in place, the byte order kept. */
+void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count);
+
+/* Planes of `cells` cells of `size` bytes to pixels. */
+void dcm_interleave(const uint8_t *src, uint64_t cells, unsigned samples, unsigned size,
+                    uint8_t *out);
+/* YBR_FULL_422 of bytes, Y1 Y2 Cb Cr for two pixels (PS3.3 C.7.6.3.1.2), to Y Cb
+ * Cr for each. cells is even. */
+void dcm_expand_422(const uint8_t *src, uint64_t cells, uint8_t *out);
+
+/* Y Cb Cr to R G B of `bits` bits, clamped: uint8_t up to 8 bits, else uint16_t. */
+void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out);
+void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out);
+void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out);
+
+/* value * slope + intercept in double, to float (size 4) or double (size 8). */
+void dcm_rescale(const dcm_cells *c, const uint8_t *src, uint64_t count, double slope,
+                 double intercept, unsigned size, uint8_t *out);
+
+typedef enum dcm_voi {
+    DCM_VOI_LINEAR,
+    DCM_VOI_LINEAR_EXACT,
+    DCM_VOI_SIGMOID
+} dcm_voi;
+
+/* A window of PS3.3 C.11.2.1.2 over stored values: the fields up to `invert` are
+ * set by the caller, of a struct that was all zero bytes before. */
+typedef struct dcm_window {
+    dcm_cells cells;
+    uint8_t function; /* dcm_voi */
+    uint8_t invert;   /* 1: 255 minus the value */
+    double slope, intercept, center, width;
+    /* how it is done: see pixel.c */
+    uint8_t way;
+    uint8_t flip;
+    uint16_t turn;
+    int16_t low, high;
+    float scale, shift;
+    uint8_t *table;
+    uint8_t small[256];
+} dcm_window;
+
+/* DCM_OK, DCM_E_WINDOW or DCM_E_MEMORY. May be called again for other fields. */
+int dcm_window_prepare(dcm_window *w, dcm_error *err);
+void dcm_window_run(const dcm_window *w, const uint8_t *src, uint64_t count, uint8_t *out);
+void dcm_window_free(dcm_window *w);
+
+/* Each value's entry, `size` bytes, of a table that begins at value `first`; of
+ * integers of up to 4 bytes. n_entries is not 0. */
+void dcm_lut(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *table,
+             uint64_t n_entries, int64_t first, unsigned size, uint8_t *out);
+/* The same through three tables, to pixels. size: 1 or 2. */
+void dcm_palette(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *red,
+                 const uint8_t *green, const uint8_t *blue, uint64_t n_entries, int64_t first,
+                 unsigned size, uint8_t *out);
 
 /* ------------------------------------------------------------- file.c --- */
 
@@ -459,6 +562,51 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
                     dcm_error *err);
 void dcm_part10_free(dcm_part10 *p);
 
+/* ------------------------------------------------------------ batch.c --- */
+/* Native frames of many files, read and converted into the slots of one block. */
+
+/* A frame in its file: one record of _pixels.FRAME, 80 bytes without a gap. */
+typedef struct dcm_native {
+    uint64_t offset;   /* of its first byte */
+    uint64_t size;     /* of the file when that was found; 0: not checked */
+    int64_t mtime_ns;  /* likewise */
+    double slope, intercept, center, width;
+    uint32_t rows, columns, samples;
+    uint8_t bits_allocated; /* 1, 8, 16, 32, 64 */
+    uint8_t bits_stored, high_bit;
+    uint8_t representation; /* dcm_cell_kind */
+    uint8_t big, planar;
+    uint8_t start_bit;      /* bits_allocated 1: of the first byte */
+    uint8_t invert;
+    uint32_t function;      /* dcm_voi */
+} dcm_native;
+
+typedef enum dcm_convert {
+    DCM_CONVERT_NONE,    /* stored values */
+    DCM_CONVERT_RESCALE, /* float */
+    DCM_CONVERT_WINDOW   /* uint8_t */
+} dcm_convert;
+
+/* One worker's work: all up to `pad` is set by the caller, file.handle to -1. */
+typedef struct dcm_batch {
+    uint8_t *out;      /* slots of height x width x samples cells */
+    uint64_t height, width, samples;
+    uint8_t convert;   /* dcm_convert */
+    uint8_t size, kind; /* of a cell of out */
+    uint8_t fit;       /* 1: other sizes are cropped and padded */
+    uint8_t pad[8];    /* one cell */
+    dcm_file file;
+    const char *path;  /* of file, while it is open; must live until _free */
+    dcm_window window;
+    uint8_t *scratch, *line;
+    uint64_t cap_scratch, cap_line;
+} dcm_batch;
+
+/* One frame into one slot. After an error the slot is all pad. */
+int dcm_batch_read(dcm_batch *b, const char *path, const dcm_native *frame, uint64_t slot,
+                   dcm_error *err);
+void dcm_batch_free(dcm_batch *b);
+
 /* ---------------------------------------------------------- encode.c --- */
 /* What value.c and header.c read, written. */
 
@@ -467,9 +615,6 @@ void dcm_store_uint(uint8_t *p, int unit, uint64_t value, int big);
 void dcm_store_float(uint8_t *p, int unit, double value, int big);
 /* Four bytes: group, then element. */
 void dcm_store_tag(uint8_t *p, uint32_t tag, int big);
-
-/* Turns the bytes of every whole unit in [p, p + n) round. */
-void dcm_swap_units(uint8_t *p, uint64_t n, int unit);
 
 /* The header of an element, an item or a delimiter: at most 12 bytes. Returns
  * its size. The VR becomes UN when it is in doubt, or when its short form

@@ -26,15 +26,6 @@ void dcm_store_tag(uint8_t *p, uint32_t tag, int big) {
     dcm_store_uint(p + 2, 2, tag & 0xffff, big);
 }
 
-void dcm_swap_units(uint8_t *p, uint64_t n, int unit) {
-    for (uint64_t at = 0; at + (unsigned)unit <= n; at += (unsigned)unit)
-        for (int i = 0, k = unit - 1; i < k; i++, k--) {
-            uint8_t byte = p[at + (unsigned)i];
-            p[at + (unsigned)i] = p[at + (unsigned)k];
-            p[at + (unsigned)k] = byte;
-        }
-}
-
 int dcm_put_header(uint8_t *p, uint32_t tag, int vr, uint32_t length, int encoding) {
     const int big = encoding & DCM_BIG;
     dcm_store_tag(p, tag, big);

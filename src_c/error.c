@@ -31,6 +31,17 @@ static const code_row errors[DCM_E_LAST - DCM_E_MEMORY] = {
     E(INFLATE_LIMIT) = {"inflate-limit",
         "the deflated data set grows beyond every honest ratio"},
     E(WALK) = {"walk", "the directory cannot be listed"},
+    E(RLE_HEADER) = {"rle-header",
+        "the RLE frame has no whole header, or its offsets do not ascend in it"},
+    E(RLE_COUNT) = {"rle-count",
+        "the RLE frame does not have a segment for each byte of each sample"},
+    E(RLE_SEGMENT) = {"rle-segment",
+        "an RLE segment ends before all its bytes are there"},
+    E(WINDOW) = {"window",
+        "the window has a center or width that its function does not allow"},
+    E(FRAME_SHORT) = {"frame-short", "the file ends before the frame does"},
+    E(FRAME_FIT) = {"frame-fit",
+        "the frame's shape or type does not fit its slot"},
 };
 
 #define I(code) [DCM_I_##code - DCM_I_NO_PREAMBLE]

@@ -35,7 +35,7 @@ C_ORDER = [
     "error", "arena", "vr", "dict", "rle", "pixel",
     "file", "walk", "header", "value", "encode",
     "index",
-    "part10", "frames", "columns",
+    "part10", "frames", "batch", "columns",
 ]
 PYTHON_ORDER = [
     "errors", "whole", "charset", "_uid_table", "uid",

@@ -1,0 +1,131 @@
+/* rle.c: RLE Lossless (PS3.5 G) of one whole frame.
+ *
+ * A frame has a segment for each byte of each sample, the most significant
+ * byte first. The segments are unpacked side by side, a block of cells at a
+ * time, into a few kilobytes that stay in the cache, and laid together there:
+ * so runs are fills and copies, whatever the stride in the destination.
+ *
+ * Tolerated, as pydicom, DCMTK and GDCM do: bytes behind the last packet that
+ * is needed (a pad byte, or more); packets that run over the end of a row (G.3.1
+ * forbids them); a last packet that gives more than the frame takes; a first
+ * offset other than 64; unused offsets that are not 0. Refused, as they do: a
+ * number of segments that is not samples x bytes; segments that give too few
+ * bytes (GDCM fills up in silence: an image that nobody took). Refused, where
+ * pydicom reads whatever is there: offsets that do not ascend within the frame. */
+#include "dcm.h"
+#include "dcm_endian.h"
+
+#define SEGMENTS 15 /* at most: G.5 */
+#define BLOCK 2048u /* cells at a time */
+#define PACKET 128u /* bytes that one packet gives, at most */
+#define WIDE 16u    /* bytes written at once, also beyond a packet's end */
+
+typedef struct segment {
+    const uint8_t *p, *end;
+    uint64_t ready; /* bytes that stand in its block already */
+} segment;
+
+/* Unpacks whole packets until `wanted` bytes are there, and maybe PACKET - 1
+ * more; writes up to WIDE - 1 behind them. 1, or 0 when the segment ends. */
+static int unpack(segment *s, uint8_t *out, uint64_t wanted) {
+    const uint8_t *p = s->p, *end = s->end;
+    uint64_t at = s->ready;
+    int whole = 1;
+    while (at < wanted) {
+        if (end - p < 2) {
+            whole = 0;
+            break;
+        }
+        unsigned n = *p++;
+        uint8_t *to = out + at;
+        if (n > 128) { /* the next byte 257 - n times */
+            n = 257 - n;
+            for (unsigned i = 0; i < n; i += WIDE) memset(to + i, *p, WIDE);
+            p++;
+        } else if (n < 128) { /* n + 1 bytes as they stand */
+            n++;
+            if ((uint64_t)(end - p) >= PACKET) {
+                for (unsigned i = 0; i < n; i += WIDE) memcpy(to + i, p + i, WIDE);
+            } else if (n <= (uint64_t)(end - p)) {
+                memcpy(to, p, n);
+            } else {
+                n = (unsigned)(end - p); /* what is there may be enough */
+                memcpy(to, p, n);
+            }
+            p += n;
+        } else {
+            n = 0; /* 128: nothing, G.3.1 */
+        }
+        at += n;
+    }
+    s->p = p;
+    s->ready = at;
+    return whole || at >= wanted;
+}
+
+/* `group` blocks to cells of as many bytes, each block to the byte that
+ * place[i] tells. */
+static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, unsigned group,
+                uint64_t n, uint8_t *restrict out) {
+    const uint8_t *restrict a = blocks[place[0]];
+    if (group == 1) {
+        memcpy(out, a, (size_t)n);
+    } else if (group == 2) {
+        const uint8_t *restrict b = blocks[place[1]];
+        for (uint64_t i = 0; i < n; i++) {
+            out[2 * i] = a[i];
+            out[2 * i + 1] = b[i];
+        }
+    } else if (group == 3) {
+        const uint8_t *restrict b = blocks[place[1]], *restrict c = blocks[place[2]];
+        for (uint64_t i = 0; i < n; i++) {
+            out[3 * i] = a[i];
+            out[3 * i + 1] = b[i];
+            out[3 * i + 2] = c[i];
+        }
+    } else {
+        for (unsigned k = 0; k < group; k++) {
+            const uint8_t *restrict from = blocks[place[k]];
+            for (uint64_t i = 0; i < n; i++) out[i * group + k] = from[i];
+        }
+    }
+}
+
+int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells, unsigned samples,
+                   unsigned bytes, int planar, uint8_t *out, dcm_error *err) {
+    const unsigned count = samples * bytes;
+    segment s[SEGMENTS];
+    uint8_t blocks[SEGMENTS][BLOCK + PACKET + WIDE], place[SEGMENTS];
+    if (n < 64) return dcm_fail(err, DCM_E_RLE_HEADER, n, 0);
+    if (!samples || !bytes || samples > SEGMENTS || bytes > SEGMENTS || dcm_u32(p, 0) != count ||
+        count > SEGMENTS)
+        return dcm_fail(err, DCM_E_RLE_COUNT, 0, 0);
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t begin = dcm_u32(p + 4 + 4 * i, 0);
+        if (begin < 64 || begin > n || (i && p + begin < s[i - 1].p))
+            return dcm_fail(err, DCM_E_RLE_HEADER, 4 + 4 * i, 0);
+        s[i] = (segment){p + begin, p + n, 0};
+        if (i) s[i - 1].end = p + begin;
+    }
+    /* Those whose bytes lie side by side in the destination are one group. */
+    const unsigned group = planar ? bytes : count;
+    for (unsigned first = 0; first < count; first += group) {
+        segment *const g = s + first;
+        for (unsigned k = 0; k < group; k++) /* the lowest byte is last in file */
+            place[k] = (uint8_t)(k / bytes * bytes + bytes - 1 - k % bytes);
+        for (uint64_t done = 0; done < cells;) {
+            const uint64_t take = cells - done < BLOCK ? cells - done : BLOCK;
+            for (unsigned k = 0; k < group; k++)
+                if (!unpack(g + k, blocks[k], take))
+                    return dcm_fail(err, DCM_E_RLE_SEGMENT, (uint64_t)(g[k].p - p), 0);
+            lay(blocks, place, group, take, out);
+            out += take * group;
+            done += take;
+            for (unsigned k = 0; k < group && done < cells; k++) {
+                g[k].ready -= BLOCK; /* what the last packet gave beyond */
+                memcpy(blocks[k], blocks[k] + BLOCK, PACKET);
+            }
+        }
+    }
+    return DCM_OK;
+}

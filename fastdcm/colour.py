@@ -2,6 +2,7 @@
 C.7.6.3.1.2), and any image to RGB.
 """
 
+from fastdcm import _pixels
 from fastdcm.lut import Table, descriptor, refuse, stored_frames, windowed, words
 
 # ------------------------------------------------------------------ palettes ---
@@ -161,14 +162,10 @@ def _to_ybr(arr):
 def _to_rgb(arr):
     import numpy as np
 
-    matrix = np.array([[1, 1, 1],
-                       [0, -0.114 * 1.772 / 0.587, 1.772],
-                       [1.402, -0.299 * 1.402 / 0.587, 0]], np.float32)
-    values = arr.astype(np.float32)
-    values -= np.array([0, 128, 128], np.float32)
-    values = np.matmul(values, matrix)
-    values += np.float32(0.5)
-    return np.clip(np.floor(values), 0, 255).astype(np.uint8)
+    arr = np.ascontiguousarray(arr)
+    out = np.empty_like(arr)
+    _pixels.ybr_to_rgb(arr, "|u1", out, "full")
+    return out
 
 
 def to_rgb(ds, frames=None, *, center=None, width=None, index=0):

@@ -9,6 +9,7 @@ C.7.6.16.2.10), and honour the byte order of lookup tables.
 
 import math
 
+from fastdcm import _pixels
 from fastdcm._elements import Sequence
 from fastdcm.errors import DicomError
 from fastdcm.pixels import pixel_array
@@ -18,12 +19,14 @@ def refuse(ds, text, code="lut"):
     """The error, not raised, that tells of damage in a data set."""
     return DicomError(text, code, None, "", ds.filename)
 
+
 class Table:
     """A lookup table.
 
-    values : array of uint8 or uint16. first : the input value that the first
-    entry stands for. bits : of an entry. Below the first value the first entry
-    is taken, above the last the last (PS3.3 C.11.1.1.1).
+    values : array of uint8 or uint16, of shape (entries,), or (entries, n) for
+    a palette. first : the input value that the first entry stands for. bits :
+    of an entry. Below the first value the first entry is taken, above the last
+    the last (PS3.3 C.11.1.1.1).
     """
 
     __slots__ = ("values", "first", "bits")
@@ -32,23 +35,28 @@ class Table:
         self.values, self.first, self.bits = values, first, bits
 
     def look_up(self, arr):
-        """The entries for an array of integers or floats (whose fraction is cut)."""
-        return self.values[self.index(arr)]
-
-    def index(self, arr):
+        """The entries for an array of integers, or of floats, whose fraction is
+        cut: arr.shape, for a palette + (n,)."""
         import numpy as np
 
-        last = len(self.values) - 1
         if arr.dtype.kind == "f":
-            index = np.fmin(np.fmax(arr - self.first, 0), last)
-        elif arr.dtype.itemsize < 4:  # cannot leave 32 bits: first has 17
-            index = np.clip(arr.astype(np.int32) - self.first, 0, last)
+            index = np.fmin(np.fmax(arr - self.first, 0), len(self.values) - 1)
+            return self.values[index.astype(np.intp)]
+        if arr.dtype.itemsize == 8:  # what is far outside stays outside in 32 bits
+            arr = np.maximum(np.minimum(arr, 1 << 20).astype(np.int64), -1 << 20).astype(np.int32)
+        arr = np.ascontiguousarray(arr)
+        out = np.empty(arr.shape + self.values.shape[1:], self.values.dtype)
+        fmt, size, columns = arr.dtype.str, out.itemsize, np.ascontiguousarray(self.values.T)
+        if out.ndim == arr.ndim:
+            _pixels.lut(arr, fmt, columns, self.first, out, size)
+        elif len(columns) == 3:
+            _pixels.palette(arr, fmt, *columns, self.first, out, size)
         else:
-            # what is far outside must stay outside, also of 64 bits
-            index = arr.clip(max(self.first, 0 if arr.dtype.kind == "u" else self.first),
-                             max(self.first + last, 0)).astype(np.int64)
-            index = np.clip(index - self.first, 0, last)
-        return index.astype(np.intp)
+            part = np.empty(arr.shape, out.dtype)
+            for channel, column in enumerate(columns):
+                _pixels.lut(arr, fmt, column, self.first, part, size)
+                out[..., channel] = part
+        return out
 
 
 # ------------------------------------------------------------ where it stands ---
@@ -492,6 +500,8 @@ def modality_pixels(ds, frames=None, out=None):
     as they are where no modality transformation is told. Raises DicomError for
     damaged pixels or tables, IndexError for a frame that is not there.
     """
+    import numpy as np
+
     stored, numbers = _grey(ds, frames)
     out = _target(out, stored.shape, "float32")
     for (source, target), (level,) in _parts(ds, (stored, out), numbers, _MODALITY):
@@ -500,7 +510,7 @@ def modality_pixels(ds, frames=None, out=None):
             target[...] = found.look_up(source)
         else:
             slope, intercept = found or (1.0, 0.0)
-            target[...] = source.astype("float64") * slope + intercept
+            _pixels.linear(np.ascontiguousarray(source), source.dtype.str, slope, intercept, target)
     return out
 
 
@@ -520,6 +530,8 @@ def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0
     damaged pixels, tables or windows and for colour, IndexError for a frame or
     an index that is not there, ValueError for a center without a width.
     """
+    import numpy as np
+
     if (center is None) != (width is None):
         raise ValueError("a window has both a center and a width")
     stored, numbers = _grey(ds, frames)
@@ -540,8 +552,12 @@ def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0
                 window = _window(ds, function, *window[1:])
         else:
             window = _whole_range(ds, source, found, function)
-        shown = _through_window(_values(source, found), window, 0.0, 255.0)
-        target[...] = 255 - _round(shown) if invert else _round(shown)
+        if isinstance(found, Table):
+            source, found = found.look_up(source), None
+        slope, intercept = found or (1.0, 0.0)
+        function_, center_, width_ = window
+        _pixels.window(np.ascontiguousarray(source), source.dtype.str, center_, width_, target,
+                       function=function_, slope=slope, intercept=intercept, invert=invert)
     return out
 
 
@@ -553,15 +569,11 @@ def _values(source, found):
     return source.astype("float64") * found[0] + found[1]
 
 
-def _round(values):
-    import numpy as np
-
-    return np.floor(np.nan_to_num(values) + 0.5).astype(np.uint8)
-
-
 def _to_bytes(values, bits, invert):
     """Entries of so many bits as 0 to 255."""
-    shown = _round(values * (255.0 / (2 ** bits - 1)))
+    import numpy as np
+
+    shown = np.floor(values * (255.0 / (2 ** bits - 1)) + 0.5).clip(0, 255).astype(np.uint8)
     return 255 - shown if invert else shown
 
 

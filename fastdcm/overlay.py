@@ -1,5 +1,6 @@
 """Overlays: planes of one bit over an image (PS3.3 C.9.2, C.9.3)."""
 
+from fastdcm._pixels import unpack_bits
 from fastdcm.lut import refuse
 
 _GROUPS = range(0x6000, 0x6100)
@@ -83,8 +84,9 @@ def overlay_array(ds, group):
     packed = np.frombuffer(data, np.uint8)
     if elem.VR == "OW" and elem.is_raw and elem.is_big_endian and packed.size % 2 == 0:
         packed = packed.view(np.uint16).byteswap().view(np.uint8)
-    bits = np.unpackbits(packed[:(cells + 7) // 8], count=cells, bitorder="little")
-    return bits.reshape((rows, columns) if frames == 1 else (frames, rows, columns))
+    bits = np.empty((rows, columns) if frames == 1 else (frames, rows, columns), np.uint8)
+    unpack_bits(packed, 0, cells, bits)
+    return bits
 
 
 def _embedded(np, ds, group, rows, columns):

@@ -590,5 +590,7 @@ def _whole_range(ds, source, found, function):
     if isinstance(found, Table):  # whose order is its own
         ends = _values(kept, found)
     low, high = float(ends.min()), float(ends.max())
+    if low == high and kept.size < source.size:
+        low -= 1  # one value beside padding: to be seen
     wide = high - low or 1.0
     return _window(ds, function or "LINEAR_EXACT", low + wide / 2, wide)

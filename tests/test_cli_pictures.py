@@ -266,7 +266,7 @@ def test_what_a_label_says():
     assert series.lines() == ["MR  7", "T1 axial", "2 files, 40 frames, 1.2 MB"]
     bare = Series(None, None, None)
     bare.files, bare.bytes, bare.frames = [(False, 0, "a/x.dcm")], 10, 1
-    assert bare.lines() == ["x.dcm", "", "1 file, 10 bytes"]
+    assert bare.lines() == ["x.dcm", "1 file, 10 bytes"]
     bare.files = [(True, 5, "sr"), (False, 9, "late"), (False, 1, "early"), (False, 2, "mid")]
     assert bare.middle() == "mid"
 

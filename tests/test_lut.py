@@ -355,6 +355,8 @@ def test_without_a_window_the_range_without_padding(both):
     assert ds.windowed().tolist() == [[0, 0, 128, 255]]
     flat, _ = both(np.full((2, 2), 7, np.int16))
     assert not flat.windowed().any()
+    label, _ = both(np.array([[0, 19]], np.uint8), (0x00280120, "US", 0))
+    assert label.windowed().tolist() == [[0, 255]]
     empty, _ = both(np.full((2, 2), 7, np.int16), (0x00280120, "SS", 7))
     assert empty.windowed().shape == (2, 2)
 

@@ -45,7 +45,8 @@ class Series:
         count = plural(len(self.files), "file")
         if self.frames > len(self.files):
             count += f", {plural(self.frames, 'frame')}"
-        return [title, self.description or "", f"{count}, {size_text(self.bytes)}"]
+        facts = title, self.description, f"{count}, {size_text(self.bytes)}"
+        return [fact for fact in facts if fact]
 
 
 def collect(scan):
@@ -111,9 +112,10 @@ def draw(series):
             for line, text in enumerate(lines):
                 pen.text((x + _GAP, top + line * _LINE), text,
                          _DIM if reason == _NONE else _BAD, font)
-        for line, text in enumerate(one.lines()):
+        label = one.lines()
+        for line, text in enumerate(label):
             pen.text((x, y + _SIDE + 4 + line * _LINE), fit(text, font, _SIDE),
-                     _DIM if line == 2 else _TEXT, font)
+                     _DIM if text is label[-1] else _TEXT, font)
     return sheet, failed
 
 

@@ -114,11 +114,11 @@ def _shared(ds, macros):
 
 
 def _key(level):
-    """Equal for levels that transform equally; tables are not compared."""
+    """Equal for levels that transform equally; one with tables equals none."""
     if level is None:
         return None
     if _items(level, "ModalityLUTSequence") or _items(level, "VOILUTSequence"):
-        return id(level)
+        return object()
     return repr([level.get(keyword) for keyword in (
         "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction")])
 
@@ -555,9 +555,8 @@ def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0
         if isinstance(found, Table):
             source, found = found.look_up(source), None
         slope, intercept = found or (1.0, 0.0)
-        function_, center_, width_ = window
-        _pixels.window(np.ascontiguousarray(source), source.dtype.str, center_, width_, target,
-                       function=function_, slope=slope, intercept=intercept, invert=invert)
+        _pixels.window(np.ascontiguousarray(source), source.dtype.str, *window[1:], target,
+                       function=window[0], slope=slope, intercept=intercept, invert=invert)
     return out
 
 

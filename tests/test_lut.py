@@ -394,6 +394,13 @@ def test_frames_that_differ(both):
         lut.apply_modality_lut(FRAMES[0], ds)
 
 
+def test_frames_with_tables(both):
+    items = [[(FRAME_VOI, [[(VOI, [lut_item([level, 255], 0, 8)])]])] for level in (10, 20, 30)]
+    ds, _ = both(np.zeros((3, 2, 2), np.uint8), (PER_FRAME, items), frames=3)
+    for result in (ds.windowed(), lut.apply_voi_lut(ds.pixel_array, ds)):
+        assert result.dtype == np.uint8 and result[:, 0, 0].tolist() == [10, 20, 30]
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_frames_that_agree(both, shared):
     told = groups((2, -7, 10, 50)) * (1 if shared else 3)

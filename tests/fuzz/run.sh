@@ -24,8 +24,7 @@ for target in $targets; do
     fi
     case $target in
         value) seeds=values longest=256 ;;
-        rle) seeds=rle longest=4096 ;;
-        csa) seeds=csa longest=4096 ;;
+        rle | csa) seeds=$target longest=4096 ;;
         *) seeds=files longest=16384 ;;
     esac
     "${CC:-clang}" -std=c11 -g -O1 -DFUZZER -fsanitize=fuzzer,address,undefined \

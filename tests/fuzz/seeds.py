@@ -67,6 +67,7 @@ FOUND = {
         SEQUENCE, item(raw_sequence(0x00089215, b"", undefined=True)[:8], undefined=True, closed=False)) +
         b"\xff" * 4),
     "first-component-empty": part10(element(0x00080008, "CS", b"\\\xe9")),
+    "pixel-representation-of-items": part10(sequence(0x00280103, [element(0x00280106, "US", 1)])),
 }
 
 VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"123456789012345678901234567890.5e-30",
@@ -74,11 +75,6 @@ VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"1234567890123456789012345
           b"2.2250738585072011e-308", b"infinity", b"-nan", b"0x1p3", b"1_0", b".", b"1.", b".5\\ 2\\",
           b"a\\b\\\\c ", b"\\", b"PatientName", b"US or SS or OW", b"SQ", b"\x09\x00\x10\x10SIEMENS CSA HEADER",
           b"\0\0\xc0\x7f", b"\0\0\0\0\0\0\xf8\x7f", b"\x80\0\0\0\0\0\0\0", NAME]
-
-
-TAGS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"],
-        "Empty": [], "LongText": ["x" * 70, "abc"], "Last": ["1"]}
-CSA = {"csa1": csa1(TAGS), "csa2": csa2(TAGS), "csa2-cut": csa2(TAGS)[:-30], "csa1-cut": csa1(TAGS)[:-7]}
 
 
 def rle(samples, size, cells, *segments, count=None, offsets=None, tail=b""):
@@ -109,6 +105,10 @@ RLE = {
     "no-header": struct.pack("<BBH", 1, 1, 1) + bytes(63),
 }
 
+TAGS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"],
+        "Empty": [], "LongText": ["x" * 70, "abc"], "Last": ["1"]}
+CSA = {"csa1": csa1(TAGS), "csa2": csa2(TAGS), "csa2-cut": csa2(TAGS)[:-30], "csa1-cut": csa1(TAGS)[:-7]}
+
 
 def seeds():
     """Every seed: {folder/name: bytes}."""
@@ -117,8 +117,8 @@ def seeds():
     found |= {"files/every-vr": every_vr(), "files/request": request(),
               "files/nest": part10(nested(130, undefined=True)), "files/nest-defined": part10(nested(9))}
     found |= {f"files/found-{name}": raw for name, raw in FOUND.items()}
-    found |= {f"csa/{name}": raw for name, raw in CSA.items()}
     found |= {f"rle/{name}": raw for name, raw in RLE.items()}
+    found |= {f"csa/{name}": raw for name, raw in CSA.items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 
 

@@ -1,4 +1,4 @@
-/* dcm.h: the one contract of the C core.
+/* dcm.h: the one contract of the C core; one file, so it may pass 800 lines.
  *
  * Floors (a file calls only floors below its own, or files to its left):
  *   2  error.c arena.c vr.c dict.c rle.c pixel.c codestream.c

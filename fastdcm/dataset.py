@@ -3,7 +3,10 @@
 from fastdcm._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
+from fastdcm.colour import to_rgb
 from fastdcm.frames import open_frames
+from fastdcm.lut import modality_pixels, windowed
+from fastdcm.overlay import overlay_array
 from fastdcm.pixels import pixel_array
 from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
 from fastdcm import interop
@@ -268,6 +271,23 @@ class Dataset(ElementMap):
     def get_pixels(self, mmap=None, native_endian=False, *, threads=None):
         """As `fastdcm.pixels.pixel_array`."""
         return pixel_array(self, mmap, native_endian, threads=threads)
+
+    def modality_pixels(self, frames=None, out=None):
+        """Hounsfield units and their like as float32: `fastdcm.lut.modality_pixels`."""
+        return modality_pixels(self, frames, out)
+
+    def windowed(self, frames=None, *, center=None, width=None, function=None, index=0, out=None):
+        """Greyscale for the eye as uint8: `fastdcm.lut.windowed`."""
+        return windowed(self, frames, center=center, width=width, function=function,
+                        index=index, out=out)
+
+    def to_rgb(self, frames=None, *, center=None, width=None, index=0):
+        """Any image as RGB for the eye, uint8: `fastdcm.colour.to_rgb`."""
+        return to_rgb(self, frames, center=center, width=width, index=index)
+
+    def overlay_array(self, group):
+        """The bits of the overlay in a group, as `fastdcm.overlay.overlay_array`."""
+        return overlay_array(self, group)
 
     # ---- private elements
 

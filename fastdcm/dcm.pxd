@@ -216,6 +216,13 @@ cdef extern from "dcm.h" nogil:
     uint64_t dcm_load_uint(const uint8_t *p, int unit, int big)
     double dcm_load_float(const uint8_t *p, int unit, int big)
 
+    ctypedef struct dcm_csa:
+        uint64_t at
+
+    int dcm_csa_start(dcm_csa *c, const uint8_t *p, uint64_t n)
+    int dcm_csa_tag(dcm_csa *c, dcm_span *name)
+    int dcm_csa_item(dcm_csa *c, dcm_span *text)
+
     enum:
         DCM_ROW_IMPLICIT
         DCM_ROW_BIG

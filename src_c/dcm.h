@@ -2,7 +2,7 @@
  *
  * Floors (a file calls only floors below its own, or files to its left):
  *   2  error.c arena.c vr.c dict.c rle.c pixel.c codestream.c
- *   3  file.c walk.c header.c value.c encode.c
+ *   3  file.c walk.c header.c value.c csa.c encode.c
  *   4  index.c
  *   5  part10.c frames.c batch.c columns.c
  *
@@ -459,6 +459,23 @@ int dcm_parse_int(dcm_span s, int64_t *out);
 int64_t dcm_load_int(const uint8_t *p, int unit, int big);
 uint64_t dcm_load_uint(const uint8_t *p, int unit, int big);
 double dcm_load_float(const uint8_t *p, int unit, int big);
+
+/* -------------------------------------------------------------- csa.c --- */
+/* Siemens' CSA header, tag by tag, each with its items: texts. */
+
+typedef struct dcm_csa {
+    const uint8_t *p; /* the caller's, for as long as the walk */
+    uint64_t size, at;
+    int64_t first;    /* items of the first tag, -1: none read */
+    uint32_t tags, items; /* that are still to come */
+    int version;      /* 1 or 2 */
+} dcm_csa;
+
+/* Each returns 1, 0 behind the last, -1 where the bytes are damaged (after
+ * which nothing more comes). A tag's items not taken are passed over. */
+int dcm_csa_start(dcm_csa *c, const uint8_t *p, uint64_t n);
+int dcm_csa_tag(dcm_csa *c, dcm_span *name);
+int dcm_csa_item(dcm_csa *c, dcm_span *text);
 
 /* ------------------------------------------------------------ index.c --- */
 

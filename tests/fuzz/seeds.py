@@ -12,7 +12,7 @@ from pathlib import Path
 SEEDS = Path(__file__).parent / "seeds"
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from builder import (IMPLICIT, IMPLICIT_LE, Builder, element, file_meta, header, item,  # noqa: E402
+from builder import (IMPLICIT, IMPLICIT_LE, Builder, csa1, csa2, element, file_meta, header, item,  # noqa: E402
                      part10, preamble, raw_sequence, sequence)
 from damaged import SEQUENCE, good_files, nested  # noqa: E402
 from test_golden import STREAMS  # noqa: E402
@@ -67,6 +67,7 @@ FOUND = {
         SEQUENCE, item(raw_sequence(0x00089215, b"", undefined=True)[:8], undefined=True, closed=False)) +
         b"\xff" * 4),
     "first-component-empty": part10(element(0x00080008, "CS", b"\\\xe9")),
+    "pixel-representation-of-items": part10(sequence(0x00280103, [element(0x00280106, "US", 1)])),
 }
 
 VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"123456789012345678901234567890.5e-30",
@@ -103,6 +104,10 @@ RLE = {
     "no-samples": rle(0, 0, 0, count=0, offsets=[]),
     "no-header": struct.pack("<BBH", 1, 1, 1) + bytes(63),
 }
+
+TAGS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"],
+        "Empty": [], "LongText": ["x" * 70, "abc"], "Last": ["1"]}
+CSA = {"csa1": csa1(TAGS), "csa2": csa2(TAGS), "csa2-cut": csa2(TAGS)[:-30], "csa1-cut": csa1(TAGS)[:-7]}
 
 
 def segment(marker, *content):
@@ -158,6 +163,7 @@ def seeds():
               "files/nest": part10(nested(130, undefined=True)), "files/nest-defined": part10(nested(9))}
     found |= {f"files/found-{name}": raw for name, raw in FOUND.items()}
     found |= {f"rle/{name}": raw for name, raw in RLE.items()}
+    found |= {f"csa/{name}": raw for name, raw in CSA.items()}
     found |= {f"codestreams/{name}": raw for name, raw in CODESTREAMS.items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 

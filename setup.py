@@ -21,11 +21,11 @@ CORE = [
         "error", "arena", "vr", "dict",
         "file", "walk", "header", "value", "encode",
         "index",
-        "part10", "columns",
+        "part10", "frames", "columns",
     )
 ]
 HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]
-MODULES = ["_dictionary", "_core", "_values", "_elements", "_flat", "_writer", "_arrow", "_columns"]
+MODULES = ["_dictionary", "_core", "_values", "_elements", "_flat", "_writer", "_arrow", "_columns", "_frames"]
 DECLARATIONS = [
     f"fastdcm/{name}.pxd"
     for name in ("dcm", "_dictionary", "_core", "_values", "_elements", "_arrow")

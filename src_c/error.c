@@ -31,6 +31,8 @@ static const code_row errors[DCM_E_LAST - DCM_E_MEMORY] = {
     E(INFLATE_LIMIT) = {"inflate-limit",
         "the deflated data set grows beyond every honest ratio"},
     E(WALK) = {"walk", "the directory cannot be listed"},
+    E(FRAMES) = {"frames",
+        "the frames cannot be told apart in the fragments of the pixel data"},
 };
 
 #define I(code) [DCM_I_##code - DCM_I_NO_PREAMBLE]
@@ -67,7 +69,7 @@ static const code_row issues[DCM_I_LAST - DCM_I_NO_PREAMBLE] = {
     I(ITEM_LENGTH) = {"item-length",
         "the item runs past the end of its sequence and was cut"},
     I(FRAGMENTS) = {"fragments",
-        "the fragments' lengths are wrong: the delimiter was searched for"},
+        "the fragments' lengths are wrong: item or delimiter was searched for"},
     I(PADDING) = {"padding",
         "zero bytes follow the last element and were ignored"},
     I(VALUE_LENGTH) = {"value-length",
@@ -77,6 +79,10 @@ static const code_row issues[DCM_I_LAST - DCM_I_NO_PREAMBLE] = {
     I(CHARSET) = {"charset",
         "the Specific Character Set is not a defined one"},
     I(TEXT) = {"text", "the text does not fit its character set"},
+    I(OFFSET_TABLE) = {"offset-table",
+        "the table of frame offsets is missing or wrong: repaired or not used"},
+    I(FRAME_COUNT) = {"frame-count",
+        "there are more frames, or fewer, than the data set tells"},
     I(MORE) = {"more", "there were more issues than are kept"},
 };
 

@@ -5,6 +5,7 @@ stream for each fault that they found.
 """
 
 import shutil
+import struct
 import sys
 from pathlib import Path
 
@@ -75,6 +76,29 @@ VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"1234567890123456789012345
           b"\0\0\xc0\x7f", b"\0\0\0\0\0\0\xf8\x7f", b"\x80\0\0\0\0\0\0\0", NAME]
 
 
+def frames():
+    """Values of encapsulated pixel data, as fuzz_frames.c takes them."""
+    three = [b"\xff\xd8\xff\xe0" + bytes([i]) * (20 + 2 * i) for i in range(3)]
+    rle = [struct.pack("<2I", 1, 64) + bytes(60)] * 2
+    halves = [f[k:k + 12] for f in three for k in (0, 12)]
+    joined = b"".join(map(item, three))
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    basic, extended = (0, 32, 66), struct.pack("<6Q", 0, 32, 66, 24, 26, 28)
+    found = {
+        "none": (3, item(b"") + joined), "basic": (3, item(struct.pack("<3I", *basic)) + joined),
+        "extended": (3, item(b"") + joined, extended), "extended-offsets": (2, item(b"") + joined, extended),
+        "shifted": (3, item(struct.pack("<3I", *(o + 20 for o in basic))) + joined),
+        "lies": (3, item(struct.pack("<3I", 0, 40, 66)) + joined), "more": (2, item(b"") + joined),
+        "fewer": (5, item(b"") + joined), "one": (1, item(b"") + joined), "halves": (3, item(b"") + b"".join(map(item, halves))),
+        "no-table": (3, joined), "rle": (2, item(b"") + b"".join(map(item, rle))),
+        "long": (3, item(b"") + item(three[0], length=30) + joined), "short": (3, item(b"") + item(three[0], length=4) + joined),
+        "odd": (4, item(b"") + item(b"abc") + b"\0" + joined + end + b"tail"), "cut": (3, (item(b"") + joined)[:-5]),
+        "empty": (0, b""), "items": (2, item(b"") * 90),
+    }
+    return {name: bytes([told, len(table[0]) // 16 if table else 0]) + b"".join(table) + value
+            for name, (told, value, *table) in found.items()}
+
+
 def seeds():
     """Every seed: {folder/name: bytes}."""
     found = {f"files/good-{name}": raw for name, raw in good_files().items()}
@@ -82,6 +106,7 @@ def seeds():
     found |= {"files/every-vr": every_vr(), "files/request": request(),
               "files/nest": part10(nested(130, undefined=True)), "files/nest-defined": part10(nested(9))}
     found |= {f"files/found-{name}": raw for name, raw in FOUND.items()}
+    found |= {f"frames/{name}": raw for name, raw in frames().items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 
 

@@ -155,6 +155,29 @@ CODESTREAMS = {
 }
 
 
+def frames():
+    """Values of encapsulated pixel data, as fuzz_frames.c takes them."""
+    three = [b"\xff\xd8\xff\xe0" + bytes([i]) * (20 + 2 * i) for i in range(3)]
+    rle = [struct.pack("<2I", 1, 64) + bytes(60)] * 2
+    halves = [f[k:k + 12] for f in three for k in (0, 12)]
+    joined = b"".join(map(item, three))
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    basic, extended = (0, 32, 66), struct.pack("<6Q", 0, 32, 66, 24, 26, 28)
+    found = {
+        "none": (3, item(b"") + joined), "basic": (3, item(struct.pack("<3I", *basic)) + joined),
+        "extended": (3, item(b"") + joined, extended), "extended-offsets": (2, item(b"") + joined, extended),
+        "shifted": (3, item(struct.pack("<3I", *(o + 20 for o in basic))) + joined),
+        "lies": (3, item(struct.pack("<3I", 0, 40, 66)) + joined), "more": (2, item(b"") + joined),
+        "fewer": (5, item(b"") + joined), "one": (1, item(b"") + joined), "halves": (3, item(b"") + b"".join(map(item, halves))),
+        "no-table": (3, joined), "rle": (2, item(b"") + b"".join(map(item, rle))),
+        "long": (3, item(b"") + item(three[0], length=30) + joined), "short": (3, item(b"") + item(three[0], length=4) + joined),
+        "odd": (4, item(b"") + item(b"abc") + b"\0" + joined + end + b"tail"), "cut": (3, (item(b"") + joined)[:-5]),
+        "empty": (0, b""), "items": (2, item(b"") * 90),
+    }
+    return {name: bytes([told, len(table[0]) // 16 if table else 0]) + b"".join(table) + value
+            for name, (told, value, *table) in found.items()}
+
+
 def seeds():
     """Every seed: {folder/name: bytes}."""
     found = {f"files/good-{name}": raw for name, raw in good_files().items()}
@@ -165,6 +188,7 @@ def seeds():
     found |= {f"rle/{name}": raw for name, raw in RLE.items()}
     found |= {f"csa/{name}": raw for name, raw in CSA.items()}
     found |= {f"codestreams/{name}": raw for name, raw in CODESTREAMS.items()}
+    found |= {f"frames/{name}": raw for name, raw in frames().items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 
 

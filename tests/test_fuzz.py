@@ -16,7 +16,7 @@ from seeds import SEEDS, seeds  # noqa: E402
 
 FLAGS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 TARGETS = {"part10": "files", "columns": "files", "value": "values", "rle": "rle",
-           "csa": "csa"}
+           "csa": "csa", "codestream": "codestreams", "frames": "frames"}
 
 
 def test_every_target_is_replayed():

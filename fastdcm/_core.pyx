@@ -269,6 +269,7 @@ cdef class File:
         cdef File f = File.__new__(File)
         f.origin = self if self.origin is None else self.origin
         f.path = self.path
+        f.transfer_syntax = self.transfer_syntax
         f.live = self.live
         f.notes = self.notes
         dcm_bytes_reset(&f.bytes, self.bytes.total)
@@ -312,6 +313,15 @@ cdef class File:
             self.noted.add(note)
             self.notes.append(note)
         return 0
+
+    def note_issue(self, str name, uint64_t offset, uint32_t tag):
+        """Keeps an issue by the name of its code, once."""
+        cdef int code
+        for code in range(DCM_I_NO_PREAMBLE, DCM_I_LAST):
+            if dcm_code_name(code).decode() == name:
+                self.note(code, offset, tag)
+                return
+        raise ValueError(f"no issue is called {name!r}")
 
     def load(self):
         """Brings the whole stream into memory and lets go of the file."""

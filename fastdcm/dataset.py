@@ -4,6 +4,7 @@ from fastdcm._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_key
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
 from fastdcm.colour import to_rgb
+from fastdcm.frames import open_frames
 from fastdcm.lut import modality_pixels, windowed
 from fastdcm.overlay import overlay_array
 from fastdcm.pixels import pixel_array
@@ -256,13 +257,20 @@ class Dataset(ElementMap):
     # ---- pixels
 
     @property
+    def frames(self):
+        """The frames of the pixel data, each decoded when it is asked for: a
+        `fastdcm.frames.Frames`."""
+        self.__dict__["_frames"] = frames = open_frames(self, self.__dict__.get("_frames"))
+        return frames
+
+    @property
     def pixel_array(self):
-        """The stored values of native pixel data; see `get_pixels`."""
+        """The stored values of the pixel data; see `get_pixels`."""
         return pixel_array(self)
 
-    def get_pixels(self, mmap=None, native_endian=False):
+    def get_pixels(self, mmap=None, native_endian=False, *, threads=None):
         """As `fastdcm.pixels.pixel_array`."""
-        return pixel_array(self, mmap, native_endian)
+        return pixel_array(self, mmap, native_endian, threads=threads)
 
     def modality_pixels(self, frames=None, out=None):
         """Hounsfield units and their like as float32: `fastdcm.lut.modality_pixels`."""
@@ -391,11 +399,15 @@ class Dataset(ElementMap):
         new = memo[id(self)] = type(self).__new__(type(self))
         deepcopy_level(self, new, memo)
         new._source = self._source
-        new.__dict__.update(deepcopy(self.__dict__, memo))
+        new.__dict__.update(deepcopy(self._attributes(), memo))
         return new
 
+    def _attributes(self):
+        """What was set on the object, without what it opened."""
+        return {name: value for name, value in self.__dict__.items() if name != "_frames"}
+
     def __reduce__(self):
-        attributes = dict(self.__dict__)
+        attributes = self._attributes()
         if self._source is not None:
             attributes["_file_meta"] = self.file_meta
         source = source_state(self._source) if self._source is not None else None

@@ -39,6 +39,13 @@ cdef extern from "dcm.h" nogil:
     int dcm_grow(void **block, uint64_t *capacity, uint64_t count, size_t size)
     void dcm_free(void *block)
 
+    ctypedef struct dcm_codestream:
+        uint32_t rows, columns, components
+        uint8_t kind, process, precision, is_signed, reversible, high_throughput, planar, complete
+        uint64_t floor
+
+    int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *out)
+
     enum:
         DCM_VR_NONE
         DCM_VR_AE

@@ -1,7 +1,7 @@
 /* dcm.h: the one contract of the C core.
  *
  * Floors (a file calls only floors below its own, or files to its left):
- *   2  error.c arena.c vr.c dict.c rle.c pixel.c
+ *   2  error.c arena.c vr.c dict.c rle.c pixel.c codestream.c
  *   3  file.c walk.c header.c value.c encode.c
  *   4  index.c
  *   5  part10.c frames.c batch.c columns.c
@@ -77,6 +77,8 @@ typedef enum dcm_code {
     DCM_I_BAD_NUMBER,          /* IS or DS text that is not what its VR asks */
     DCM_I_CHARSET,             /* a Specific Character Set nobody defined */
     DCM_I_TEXT,                /* text its character set cannot decode */
+    DCM_I_CODESTREAM_END,      /* a compressed frame without its end marker */
+    DCM_I_PIXEL_LENGTH,        /* more pixel data than its attributes say */
     DCM_I_MORE,                /* there were more issues than are kept */
     DCM_I_LAST
 } dcm_code;
@@ -281,9 +283,9 @@ typedef struct dcm_window {
     uint8_t invert;   /* 1: 255 minus the value */
     double slope, intercept, center, width;
     /* how it is done: see pixel.c */
-    uint8_t way;
-    uint8_t flip;
-    uint16_t turn;
+    dcm_cells staged;
+    uint8_t way, flip;
+    uint16_t mask, turn;
     int16_t low, high;
     float scale, shift;
     uint8_t *table;
@@ -303,6 +305,33 @@ void dcm_lut(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8
 void dcm_palette(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *red,
                  const uint8_t *green, const uint8_t *blue, uint64_t n_entries, int64_t first,
                  unsigned size, uint8_t *out);
+
+/* ------------------------------------------------------- codestream.c --- */
+
+typedef enum dcm_codestream_kind {
+    DCM_CODESTREAM_JPEG = 1, DCM_CODESTREAM_JPEGLS, DCM_CODESTREAM_JPEG2000,
+    DCM_CODESTREAM_JPEGXL
+} dcm_codestream_kind;
+
+/* What the header of one compressed frame says. */
+typedef struct dcm_codestream {
+    uint32_t rows, columns, components;
+    uint8_t kind;            /* dcm_codestream_kind */
+    uint8_t process;         /* JPEG: n of the marker SOFn */
+    uint8_t precision;       /* bits of a sample */
+    uint8_t is_signed;       /* JPEG 2000 */
+    uint8_t reversible;      /* JPEG 2000: the 5-3 transform in every component */
+    uint8_t high_throughput; /* JPEG 2000: HT blocks */
+    uint8_t planar;          /* JPEG-LS: a scan for each component */
+    uint8_t complete;        /* but JPEG XL: an end marker is there */
+    uint64_t floor;          /* JPEG 2000: what its tiles and packets take at least */
+} dcm_codestream;
+
+/* DCM_OK, or DCM_NEED when `length` bytes begin with no complete header of a
+ * JPEG, JPEG-LS, JPEG 2000 or JPEG XL image that a frame could be: its
+ * components have one type and one size. In JP2 and JPEG XL files the first
+ * codestream is read. */
+int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *out);
 
 /* ------------------------------------------------------------- file.c --- */
 

@@ -88,6 +88,10 @@ static const code_row issues[DCM_I_LAST - DCM_I_NO_PREAMBLE] = {
     I(CHARSET) = {"charset",
         "the Specific Character Set is not a defined one"},
     I(TEXT) = {"text", "the text does not fit its character set"},
+    I(CODESTREAM_END) = {"codestream-end",
+        "a compressed frame lacks its end marker: it was decoded as far as it goes"},
+    I(PIXEL_LENGTH) = {"pixel-length",
+        "the pixel data is longer than its attributes say: the rest was ignored"},
     I(MORE) = {"more", "there were more issues than are kept"},
 };
 

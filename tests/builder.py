@@ -169,6 +169,22 @@ def part10(dataset=b"", *, transfer_syntax=EXPLICIT_LE, meta=None, start=None):
     return start + meta + dataset
 
 
+def image(rows, columns, *, samples=1, allocated=16, stored=None, high=None, signed=False,
+          photometric=None, planar=None, frames=None, encoding=EXPLICIT):
+    """The elements that describe pixels (PS3.3 C.7.6.3); None leaves one out."""
+    stored = allocated if stored is None else stored
+    high = stored - 1 if high is None else high
+    if photometric is None:
+        photometric = "RGB" if samples == 3 else "MONOCHROME2"
+    parts = [(0x00280002, "US", samples), (0x00280004, "CS", photometric),
+             (0x00280006, "US", planar), (0x00280008, "IS", frames), (0x00280010, "US", rows),
+             (0x00280011, "US", columns), (0x00280100, "US", allocated),
+             (0x00280101, "US", stored), (0x00280102, "US", high),
+             (0x00280103, "US", int(signed))]
+    return b"".join(element(tag, vr, value, encoding=encoding)
+                    for tag, vr, value in parts if value is not None)
+
+
 class Builder:
     """One stream, written from its start to its end.
 

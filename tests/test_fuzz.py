@@ -15,7 +15,7 @@ import fuzz_python  # noqa: E402
 from seeds import SEEDS, seeds  # noqa: E402
 
 FLAGS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-TARGETS = {"part10": "files", "columns": "files", "value": "values"}
+TARGETS = {"part10": "files", "columns": "files", "value": "values", "rle": "rle"}
 
 
 def test_every_target_is_replayed():

@@ -32,7 +32,7 @@ LATE = {"_uid_table", "bulk"}
 
 # Each file uses only what stands before it.
 C_ORDER = [
-    "error", "arena", "vr", "dict", "rle", "pixel",
+    "error", "arena", "vr", "dict", "rle", "pixel", "codestream",
     "file", "walk", "header", "value", "encode",
     "index",
     "part10", "frames", "batch", "columns",
@@ -41,7 +41,7 @@ PYTHON_ORDER = [
     "errors", "whole", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
-    "_writer", "_arrow", "_columns", "_frames", "_pixels",
+    "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
     "sources", "codecs", "tables", "bulk",
     "frames", "pixels", "lut", "colour", "overlay",
     "writer", "json", "xml", "iod", "interop",

@@ -5,6 +5,7 @@ stream for each fault that they found.
 """
 
 import shutil
+import struct
 import sys
 from pathlib import Path
 
@@ -75,6 +76,35 @@ VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"1234567890123456789012345
           b"\0\0\xc0\x7f", b"\0\0\0\0\0\0\xf8\x7f", b"\x80\0\0\0\0\0\0\0", NAME]
 
 
+def rle(samples, size, cells, *segments, count=None, offsets=None, tail=b""):
+    """What fuzz_rle.c takes: what is asked for, then a frame (PS3.5 G)."""
+    at = [64 + sum(map(len, segments[:i])) for i in range(len(segments))] if offsets is None else offsets
+    head = struct.pack("<16I", len(segments) if count is None else count, *at, *[0] * (15 - len(at)))
+    return struct.pack("<BBH", samples, size, cells) + head + b"".join(segments) + tail
+
+
+LITERALS = b"\x7f" + bytes(range(128))
+RLE = {
+    "one": rle(1, 1, 300, LITERALS + b"\x81\x05" + LITERALS),
+    "words": rle(1, 2, 5000, b"\x81\x00" * 40, LITERALS * 40, tail=b"\0"),
+    "colour": rle(3, 1, 130, LITERALS + b"\x01ab", b"\xff\x07" * 65, b"\x80" * 5 + b"\x81\x02" * 2),
+    "colour-words": rle(3, 2, 4, *[b"\xfd" + bytes([i]) for i in range(6)]),
+    "fifteen": rle(15, 1, 3, *[b"\x02abc"] * 15),
+    "run-across-the-end": rle(1, 1, 10, b"\x81\x01"),
+    "literals-across-the-end": rle(1, 1, 10, b"\x7f" + bytes(10)),
+    "short": rle(1, 1, 200, LITERALS),
+    "nothing-but-nothing": rle(1, 1, 1, b"\x80" * 9),
+    "run-without-its-byte": rle(1, 1, 5, b"\x01ab\xfe"),
+    "offset-beyond": rle(1, 1, 4, b"\xfd\x01", offsets=[0xFFFFFFFF]),
+    "offset-in-header": rle(1, 1, 4, b"\xfd\x01", offsets=[60]),
+    "offsets-descend": rle(1, 2, 4, b"\xfd\x01", b"\xfd\x02", offsets=[66, 64]),
+    "too-many": rle(1, 1, 4, b"\xfd\x01", count=16),
+    "wrong-count": rle(1, 1, 4, b"\xfd\x01", b"\xfd\x01"),
+    "no-samples": rle(0, 0, 0, count=0, offsets=[]),
+    "no-header": struct.pack("<BBH", 1, 1, 1) + bytes(63),
+}
+
+
 def seeds():
     """Every seed: {folder/name: bytes}."""
     found = {f"files/good-{name}": raw for name, raw in good_files().items()}
@@ -82,6 +112,7 @@ def seeds():
     found |= {"files/every-vr": every_vr(), "files/request": request(),
               "files/nest": part10(nested(130, undefined=True)), "files/nest-defined": part10(nested(9))}
     found |= {f"files/found-{name}": raw for name, raw in FOUND.items()}
+    found |= {f"rle/{name}": raw for name, raw in RLE.items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 
 

@@ -1,0 +1,142 @@
+/* fuzz_rle.c: any bytes as a frame of RLE Lossless, and as pixels to encode.
+ *
+ * The first four bytes say what is asked for (samples, bytes, cells); the rest is
+ * the frame. A decoder that takes one byte at a time must agree, on the result and on
+ * the error; what lies behind the frame has no say; planes and pixels hold the
+ * same; nothing beyond the destination or the frame is touched (ASan). The
+ * rest is also pixels: encoded in packets of odd kinds they come back. */
+#include "replay.h"
+#include "dcm_endian.h"
+
+typedef struct request {
+    unsigned samples, bytes;
+    uint64_t cells;
+} request;
+
+/* One byte of a segment after the other, as PS3.5 G.3.2 tells it. */
+static int slow_segment(const uint8_t *p, const uint8_t *end, uint64_t cells, uint64_t stride,
+                        uint8_t *out) {
+    uint64_t done = 0;
+    while (done < cells) {
+        if (end - p < 2) return 0;
+        int n = (int8_t)*p++;
+        if (n >= 0) {
+            for (int i = 0; i <= n && done < cells; i++) {
+                if (p == end) return 0;
+                out[stride * done++] = *p++;
+            }
+        } else if (n != -128) {
+            for (int i = 0; i <= -n && done < cells; i++) out[stride * done++] = *p;
+            p++;
+        }
+    }
+    return 1;
+}
+
+static int slow(const uint8_t *p, uint64_t n, const request *r, uint8_t *out) {
+    unsigned count = r->samples * r->bytes;
+    if (n < 64) return DCM_E_RLE_HEADER;
+    if (!count || count > 15 || dcm_u32(p, 0) != count) return DCM_E_RLE_COUNT;
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t at = dcm_u32(p + 4 + 4 * i, 0);
+        if (at < 64 || at > n || (i && at < dcm_u32(p + 4 * i, 0))) return DCM_E_RLE_HEADER;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t end = i + 1 < count ? dcm_u32(p + 8 + 4 * i, 0) : n;
+        unsigned place = i / r->bytes * r->bytes + r->bytes - 1 - i % r->bytes;
+        if (!slow_segment(p + dcm_u32(p + 4 + 4 * i, 0), p + end, r->cells, count, out + place))
+            return DCM_E_RLE_SEGMENT;
+    }
+    return DCM_OK;
+}
+
+static uint8_t *block(uint64_t size) {
+    uint8_t *got = malloc(size ? size : 1); /* to the byte: ASan sees the end */
+    CHECK(got);
+    memset(got, 0xA5, size ? size : 1);
+    return got;
+}
+
+static int decode(const uint8_t *p, uint64_t n, const request *r, int planar, uint8_t *out) {
+    dcm_error err = {0};
+    int code = dcm_rle_decode(p, n, r->cells, r->samples, r->bytes, planar, out, &err);
+    CHECK(code == err.code && err.offset <= n);
+    return code;
+}
+
+static void as_frame(const uint8_t *data, size_t size, const request *r) {
+    const uint64_t total = r->cells * r->samples * r->bytes;
+    uint8_t *pixels = block(total), *planes = block(total), *wanted = block(total);
+    uint8_t *longer = block(size + 40);
+    int code = decode(data, size, r, 0, pixels);
+    CHECK(slow(data, size, r, wanted) == code);
+    CHECK(decode(data, size, r, 1, planes) == code);
+    if (!code) {
+        CHECK(!total || !memcmp(pixels, wanted, total));
+        for (uint64_t i = 0; i < r->cells; i++)
+            for (unsigned s = 0; s < r->samples; s++)
+                CHECK(!memcmp(pixels + (i * r->samples + s) * r->bytes,
+                              planes + (s * r->cells + i) * r->bytes, r->bytes));
+        if (size) memcpy(longer, data, size);
+        CHECK(decode(longer, size + 40, r, 0, planes) == DCM_OK);
+        CHECK(!total || !memcmp(planes, wanted, total));
+    }
+    free(pixels);
+    free(planes);
+    free(wanted);
+    free(longer);
+}
+
+/* Packets whose kind and length the bytes themselves decide: also runs where
+ * literals would be shorter, and packets that do nothing. */
+static uint64_t encode(const uint8_t *p, uint64_t n, uint64_t stride, uint8_t *out) {
+    uint8_t *to = out;
+    for (uint64_t i = 0; i < n;) {
+        const uint8_t v = p[i * stride];
+        uint64_t run = 1, most = n - i < 128 ? n - i : 128;
+        while (run < most && p[(i + run) * stride] == v) run++;
+        if (v % 16 == 7) *to++ = 0x80;
+        if (run > 1 && v % 4) {
+            *to++ = (uint8_t)(257 - run);
+            *to++ = v;
+        } else {
+            run = 1 + v % most;
+            *to++ = (uint8_t)(run - 1);
+            for (uint64_t k = 0; k < run; k++) *to++ = p[(i + k) * stride];
+        }
+        i += run;
+    }
+    return (uint64_t)(to - out);
+}
+
+static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
+    request r = *asked;
+    const unsigned count = r.samples * r.bytes;
+    if (!count || count > 15 || size < count) return;
+    r.cells = size / count;
+    uint8_t *frame = block(64 + 3 * size), *back = block(r.cells * count);
+    uint64_t at = 64;
+    memset(frame, 0, 64);
+    frame[0] = (uint8_t)count;
+    for (unsigned i = 0; i < count; i++) {
+        for (int k = 0; k < 4; k++) frame[4 + 4 * i + (unsigned)k] = (uint8_t)(at >> 8 * k);
+        at += encode(data + i / r.bytes * r.bytes + r.bytes - 1 - i % r.bytes, r.cells, count,
+                     frame + at);
+    }
+    CHECK(decode(frame, at, &r, 0, back) == DCM_OK && !memcmp(back, data, r.cells * count));
+    /* no packet here goes beyond what is needed: without its last byte it fails */
+    uint8_t *cut = block(at - 1);
+    memcpy(cut, frame, at - 1);
+    CHECK(decode(cut, at - 1, &r, 0, back) == DCM_E_RLE_SEGMENT);
+    free(cut);
+    free(frame);
+    free(back);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    if (size < 4) return 0;
+    const request r = {data[0] % 17, data[1] % 17, dcm_u16(data + 2, 0) % 9000u};
+    as_frame(data + 4, size - 4, &r);
+    as_pixels(data + 4, size - 4, &r);
+    return 0;
+}

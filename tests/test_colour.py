@@ -102,7 +102,7 @@ def test_real_rgb(pydicom_files):
 
 def test_real_rgb_of_the_corpus(corpus_files):
     pytest.importorskip("imagecodecs")
-    assert ("YBR_RCT", True) in compared_rgb(corpus_files)
+    assert {("RGB", True), ("YBR_FULL", True), ("YBR_ICT", True)} <= compared_rgb(corpus_files)
 
 
 # -------------------------------------------------------------------- palettes ---
@@ -313,7 +313,8 @@ def test_grey_to_rgb(put):
     assert (ds.to_rgb() == lut.windowed(ds)[..., None]).all()
 
 
-@pytest.mark.parametrize("photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4)])
+@pytest.mark.parametrize("photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4),
+                                                  ("PALETTE COLOR", 5)])
 def test_no_way_to_rgb(put, photometric, samples):
     array = np.zeros((2, 2, samples), np.uint8)
     ds, _ = opened(put, array, photometric=photometric, samples=samples)
@@ -321,7 +322,9 @@ def test_no_way_to_rgb(put, photometric, samples):
         ds.to_rgb()
 
 
-def test_no_way_to_rgb_from_signed_samples(put):
-    ds, _ = opened(put, np.zeros((2, 2, 3), np.int16), photometric="RGB", samples=3)
-    with pytest.raises(fastdcm.DicomError, match="int16"):
-        ds.to_rgb()
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_no_way_to_rgb_from_signed_samples(put, dtype):
+    for photometric in ("RGB", "YBR_FULL"):
+        ds, _ = opened(put, np.zeros((2, 2, 3), dtype), photometric=photometric, samples=3)
+        with pytest.raises(fastdcm.DicomError, match=dtype):
+            ds.to_rgb()

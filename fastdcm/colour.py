@@ -192,7 +192,7 @@ def to_rgb(ds, frames=None, *, center=None, width=None, index=0):
         grey = windowed(ds, frames, center=center, width=width, index=index)
         return np.repeat(grey[..., None], 3, axis=-1)
     stored, _ = stored_frames(ds, frames)
-    if kind == "PALETTE COLOR":
+    if kind == "PALETTE COLOR" and samples == 1:
         table = palette(ds)
         bits = 8 if table.values.dtype.itemsize == 1 else 16
         # 8-bit entries may stand in 16 bits, whatever the descriptor says
@@ -202,10 +202,10 @@ def to_rgb(ds, frames=None, *, center=None, width=None, index=0):
         return table.look_up(stored)
     if samples != 3 or kind not in ("RGB", "YBR_ICT", "YBR_RCT", *_YBR):
         raise refuse(ds, f"no way to RGB from {kind!r} of {samples} samples", "colour")
+    bits = ds.get("BitsStored") if stored.dtype.itemsize > 1 else 8
+    if stored.dtype.kind != "u" or not isinstance(bits, int) or not 8 <= bits <= 64:
+        raise refuse(ds, f"no way to RGB from {stored.dtype} of {bits!r} bits", "colour")
     if stored.dtype.itemsize > 1:
-        bits = ds.get("BitsStored")
-        if stored.dtype.kind != "u" or not isinstance(bits, int) or not 8 <= bits <= 64:
-            raise refuse(ds, f"no way to RGB from {stored.dtype} of {bits!r} bits", "colour")
         stored = (stored >> np.array(bits - 8, stored.dtype)).astype(np.uint8)
     if kind in _YBR:
         return convert_color_space(stored, kind, "RGB")

@@ -449,14 +449,11 @@ def padding_mask(arr, ds):
 
 def stored_frames(ds, frames):
     """The stored values of the frames asked for, and their numbers."""
-    count = ds.get("NumberOfFrames") or 1
-    array = pixel_array(ds)
+    numbers = range(len(ds.frames))
     if frames is None:
-        return array, range(count)
-    if count == 1:
-        array = array[None]
-    numbers = range(count)[frames]
-    return array[frames], [numbers] if isinstance(numbers, int) else numbers
+        return pixel_array(ds), numbers
+    numbers = numbers[frames]
+    return ds.frames[frames], [numbers] if isinstance(numbers, int) else numbers
 
 
 def _grey(ds, frames):

@@ -33,10 +33,9 @@ def _is_embedded(ds, group):
     """Whether the overlay lies in bits of the pixel cells, as was allowed
     until PS3.3-2004: it has no data, and a bit that no pixel uses."""
     allocated, position = (_value(ds, group, element) for element in (0x0100, 0x0102))
-    if _has_data(ds, group) or not isinstance(position, int) or allocated != ds.get("BitsAllocated"):
-        return False
     high, stored = ds.get("HighBit"), ds.get("BitsStored")
-    if not isinstance(high, int) or not isinstance(stored, int):
+    if _has_data(ds, group) or allocated != ds.get("BitsAllocated") or not all(
+            isinstance(number, int) for number in (allocated, position, high, stored)):
         return False
     return 0 <= position < allocated and not high - stored < position <= high
 

@@ -72,20 +72,37 @@ def test_palettes_of_the_corpus(corpus_files):
     assert sum(map(compared, corpus_files)) >= 9
 
 
-def test_real_rgb(pydicom_files):
+def compared_rgb(paths):
+    """Checks colour images beside what pydicom makes RGB of; the kinds met."""
     done = set()
-    for path in pydicom_files:
-        ds = fastdcm.dcmread(path, force=True)
-        kind = ds.get("PhotometricInterpretation")
-        if ds.get("SamplesPerPixel") != 3 or ds["PixelData"].is_undefined_length \
-                or ds.get("BitsAllocated") != 8:
+    for path in paths:
+        try:
+            ds = fastdcm.dcmread(path, force=True)
+            if ds.get("SamplesPerPixel") != 3:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = pydicom.dcmread(path, force=True).pixel_array
+        except Exception:  # damaged on purpose: nothing to compare with
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            expected = pydicom.dcmread(path, force=True).pixel_array  # RGB
-        np.testing.assert_array_equal(ds.to_rgb(), expected, str(path))
-        done.add(kind)
-    assert {"RGB", "YBR_FULL_422"} <= done
+        if expected.dtype != np.uint8:
+            expected = (expected >> (ds.BitsStored - 8)).astype(np.uint8)
+        result = ds.to_rgb()
+        assert result.dtype == np.uint8
+        np.testing.assert_array_equal(result, expected, str(path))
+        done.add((ds.PhotometricInterpretation, ds["PixelData"].is_undefined_length))
+    return done
+
+
+def test_real_rgb(pydicom_files):
+    pytest.importorskip("imagecodecs")
+    assert {("RGB", False), ("YBR_FULL_422", False), ("RGB", True), ("YBR_FULL", True),
+            ("YBR_FULL_422", True)} <= compared_rgb(pydicom_files)
+
+
+def test_real_rgb_of_the_corpus(corpus_files):
+    pytest.importorskip("imagecodecs")
+    assert {("RGB", True), ("YBR_FULL", True), ("YBR_ICT", True)} <= compared_rgb(corpus_files)
 
 
 # -------------------------------------------------------------------- palettes ---
@@ -296,7 +313,8 @@ def test_grey_to_rgb(put):
     assert (ds.to_rgb() == lut.windowed(ds)[..., None]).all()
 
 
-@pytest.mark.parametrize("photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4)])
+@pytest.mark.parametrize("photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4),
+                                                  ("PALETTE COLOR", 5)])
 def test_no_way_to_rgb(put, photometric, samples):
     array = np.zeros((2, 2, samples), np.uint8)
     ds, _ = opened(put, array, photometric=photometric, samples=samples)
@@ -304,7 +322,9 @@ def test_no_way_to_rgb(put, photometric, samples):
         ds.to_rgb()
 
 
-def test_no_way_to_rgb_from_signed_samples(put):
-    ds, _ = opened(put, np.zeros((2, 2, 3), np.int16), photometric="RGB", samples=3)
-    with pytest.raises(fastdcm.DicomError, match="int16"):
-        ds.to_rgb()
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_no_way_to_rgb_from_signed_samples(put, dtype):
+    for photometric in ("RGB", "YBR_FULL"):
+        ds, _ = opened(put, np.zeros((2, 2, 3), dtype), photometric=photometric, samples=3)
+        with pytest.raises(fastdcm.DicomError, match=dtype):
+            ds.to_rgb()

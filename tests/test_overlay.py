@@ -132,6 +132,12 @@ def test_a_bit_of_the_value_is_no_overlay(opened, position):
         ds.overlay_array(0x6000)
 
 
+def test_nothing_told_of_bits_is_no_overlay(opened):
+    told = overlay(PLANE, vr=None, allocated=None, position=3)
+    ds, _ = opened(*told, (0x00280100, "US", b""))
+    assert overlay_groups(ds) == []
+
+
 @pytest.mark.parametrize("elements, text", [
     (overlay(PLANE, data=b"\1" * 6), "6 bytes"),
     (overlay(PLANE, rows=0xFFFF, columns=0xFFFF), "bytes"),

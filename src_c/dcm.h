@@ -1,4 +1,5 @@
-/* dcm.h: the one contract of the C core.
+/* dcm.h: the one contract of the C core. (More than 800 lines: it is the one
+ * place where all files meet.)
  *
  * Floors (a file calls only floors below its own, or files to its left):
  *   2  error.c arena.c vr.c dict.c rle.c pixel.c

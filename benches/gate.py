@@ -36,6 +36,8 @@ CASES = {
     "index, MR, undefined lengths": ("gate_index", "undefined", 5, 5 * (5 + 51)),
     "columns, CT": ("gate_columns", "ct", 200, 200),
     "values": ("gate_value", "ct", 2000, 2000 * (8 + 2)),
+    "RLE frames": ("gate_rle", "ct", 20, 20 * 2),
+    "pixels": ("gate_pixel", "ct", 20, 20),
 }
 
 

@@ -85,6 +85,7 @@ cdef dcm_cells own_order(str fmt):
 
 
 def unpack_bits(src, uint64_t start_bit, uint64_t count, out):
+    """One bit a cell, the first in the lowest bit, to bytes of 0 and 1."""
     cdef _Held a = held(src), b = written(out)
     need(a, (int(start_bit) + count + 7) // 8, "src")
     need(b, count, "out")
@@ -93,6 +94,7 @@ def unpack_bits(src, uint64_t start_bit, uint64_t count, out):
 
 
 def unpack_12(src, uint64_t count, out):
+    """Two cells of 12 bits in three bytes, to uint16."""
     cdef _Held a = held(src), b = written(out)
     need(a, (int(count) * 3 + 1) // 2, "src")
     need(b, int(count) * 2, "out")
@@ -101,6 +103,7 @@ def unpack_12(src, uint64_t count, out):
 
 
 def normalize(buf, str fmt not None, int bits_stored, int high_bit=-1):
+    """In place: unused bits go, the sign is extended."""
     cdef _Held a = written(buf)
     cdef dcm_cells c = cells_of(fmt, bits_stored, high_bit)
     with nogil:
@@ -108,6 +111,7 @@ def normalize(buf, str fmt not None, int bits_stored, int high_bit=-1):
 
 
 def swap(buf, int unit):
+    """In place: turns every unit's bytes round."""
     cdef _Held a = written(buf)
     if unit not in (2, 4, 8):
         raise ValueError(f"unit is {unit}: 2, 4 or 8")
@@ -116,6 +120,7 @@ def swap(buf, int unit):
 
 
 def interleave(src, out, uint64_t cells, unsigned samples, unsigned itemsize):
+    """Planes to pixels."""
     cdef _Held a = held(src), b = written(out)
     if itemsize not in (1, 2, 4, 8):
         raise ValueError(f"itemsize is {itemsize}: 1, 2, 4 or 8")
@@ -126,6 +131,7 @@ def interleave(src, out, uint64_t cells, unsigned samples, unsigned itemsize):
 
 
 def expand_422(src, out, uint64_t cells):
+    """YBR_FULL_422 as it stands native, to Y Cb Cr for each pixel."""
     cdef _Held a = held(src), b = written(out)
     if cells % 2:
         raise ValueError(f"{cells} cells: two share their chroma")
@@ -136,6 +142,7 @@ def expand_422(src, out, uint64_t cells):
 
 
 def ybr_to_rgb(src, str fmt not None, out, str kind not None, unsigned bits=8):
+    """Y Cb Cr to R G B; kind "full", "ict" or "rct"."""
     cdef _Held a = held(src), b = written(out)
     cdef dcm_cells c = own_order(fmt)
     cdef int way
@@ -160,6 +167,7 @@ def ybr_to_rgb(src, str fmt not None, out, str kind not None, unsigned bits=8):
 
 def linear(src, str fmt not None, double slope, double intercept, out, str out_fmt="=f4", *,
            int bits_stored=0, int high_bit=-1):
+    """Stored values * slope + intercept, to float32 or float64."""
     cdef _Held a = held(src), b = written(out)
     cdef dcm_cells c = cells_of(fmt, bits_stored, high_bit)
     cdef dcm_cells to = own_order(out_fmt)
@@ -173,6 +181,7 @@ def linear(src, str fmt not None, double slope, double intercept, out, str out_f
 
 def window(src, str fmt not None, double center, double width, out, *, str function not None="LINEAR",
            double slope=1.0, double intercept=0.0, bint invert=False, int bits_stored=0, int high_bit=-1):
+    """Stored values to windowed uint8 (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
     cdef _Held a = held(src), b = written(out)
     cdef dcm_window w
     cdef dcm_error err
@@ -205,6 +214,7 @@ cdef dcm_cells integers(str fmt, int bits_stored, int high_bit):
 
 def lut(src, str fmt not None, table, int64_t first, out, unsigned itemsize, *,
         int bits_stored=0, int high_bit=-1):
+    """Each value's entry of a table."""
     cdef _Held a = held(src), t = held(table), b = written(out)
     cdef dcm_cells c = integers(fmt, bits_stored, high_bit)
     cdef uint64_t count, entries
@@ -221,6 +231,7 @@ def lut(src, str fmt not None, table, int64_t first, out, unsigned itemsize, *,
 
 def palette(src, str fmt not None, red, green, blue, int64_t first, out, unsigned itemsize, *,
             int bits_stored=0, int high_bit=-1):
+    """Each value's entries of three tables, as pixels."""
     cdef _Held a = held(src), r = held(red), g = held(green), bl = held(blue), b = written(out)
     cdef dcm_cells c = integers(fmt, bits_stored, high_bit)
     cdef uint64_t count, entries
@@ -237,6 +248,7 @@ def palette(src, str fmt not None, red, green, blue, int64_t first, out, unsigne
 
 
 def rle_decode(src, uint64_t cells, unsigned samples, unsigned bytes_allocated, out, bint planar=False):
+    """One whole frame of RLE Lossless (PS3.5 G)."""
     cdef _Held a = held(src), b = written(out)
     cdef dcm_error err
     cdef int code
@@ -274,6 +286,7 @@ cdef int set_slots(dcm_batch *b, _Held out, double pad) except -1:
 
 
 def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=False, double pad=0.0):
+    """Native frames of many files into the slots of one block; the errors."""
     cdef _Held records = held(frames)
     cdef _Held slots = _Held(out, PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
     cdef list names = [os.fsencode(path) if os.name != "nt" or not isinstance(path, str)

@@ -13,7 +13,6 @@ cdef extern from "dcm.h" nogil:
         DCM_E_DEPTH
         DCM_E_DEFLATE
         DCM_E_INFLATE_LIMIT
-        DCM_E_FRAME_FIT
         DCM_E_FRAMES
         DCM_I_NOT_AN_ITEM
         DCM_I_VALUE_LENGTH

@@ -32,6 +32,14 @@ int dcm_cells_valid(const dcm_cells *c) {
     return !c->bits_stored || (c->high_bit < 8 * c->size && c->bits_stored <= c->high_bit + 1);
 }
 
+/* The bits of a byte, the lowest first, to eight bytes of 0 and 1. */
+static void spread(uint8_t byte, uint8_t *out) {
+    uint64_t v = byte * 0x0101010101010101u & 0x8040201008040201u;
+    v = (v + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
+    if (DCM_HOST_BIG) v = dcm_swap64(v);
+    memcpy(out, &v, 8);
+}
+
 void dcm_unpack_bits(const uint8_t *src, uint64_t start, uint64_t count, uint8_t *out) {
     uint64_t i = 0;
     src += start / 8;
@@ -39,8 +47,7 @@ void dcm_unpack_bits(const uint8_t *src, uint64_t start, uint64_t count, uint8_t
         out[i++] = *src >> bit & 1;
         if (bit == 7) src++;
     }
-    for (; i + 8 <= count; i += 8, src++)
-        for (unsigned bit = 0; bit < 8; bit++) out[i + bit] = *src >> bit & 1;
+    for (; i + 8 <= count; i += 8) spread(*src++, out + i);
     for (unsigned bit = 0; i < count; bit++) out[i++] = *src >> bit & 1;
 }
 
@@ -215,8 +222,12 @@ static void to_rgb(double y, double cb, double cr, unsigned bits, uint64_t i, ui
 /* Bytes: Y is whole, so what chroma adds can be rounded apart from it, but for
  * green, which is a sum of two: kept in units of 2 to the power -20. */
 static void ybr_full_8(const uint8_t *src, uint64_t cells, uint8_t *out) {
+    enum { BELOW = 384 }; /* sums reach from -227 to 482 */
     int16_t red[256], blue[256];
     int32_t green_b[256], green_r[256];
+    uint8_t clamped[BELOW + 512];
+    for (int i = 0; i < BELOW + 512; i++)
+        clamped[i] = (uint8_t)(i < BELOW ? 0 : i > BELOW + 255 ? 255 : i - BELOW);
     for (int i = 0; i < 256; i++) {
         red[i] = (int16_t)floor(CR_R * (i - 128) + 0.5);
         blue[i] = (int16_t)floor(CB_B * (i - 128) + 0.5);
@@ -225,11 +236,9 @@ static void ybr_full_8(const uint8_t *src, uint64_t cells, uint8_t *out) {
     }
     for (uint64_t i = 0; i < 3 * cells; i += 3) {
         const int y = src[i], cb = src[i + 1], cr = src[i + 2];
-        const int r = y + red[cr], b = y + blue[cb];
-        const int g = y + ((green_b[cb] + green_r[cr]) >> 20) - 256;
-        out[i] = (uint8_t)(r < 0 ? 0 : r > 255 ? 255 : r);
-        out[i + 1] = (uint8_t)(g < 0 ? 0 : g > 255 ? 255 : g);
-        out[i + 2] = (uint8_t)(b < 0 ? 0 : b > 255 ? 255 : b);
+        out[i] = clamped[BELOW + y + red[cr]];
+        out[i + 1] = clamped[BELOW + y + ((green_b[cb] + green_r[cr]) >> 20) - 256];
+        out[i + 2] = clamped[BELOW + y + blue[cb]];
     }
 }
 

@@ -130,6 +130,8 @@ BY_C = {"read", "too-large", "walk", "memory"}
 BY_FILE = {"open", "not-regular", "changed"}
 BY_FRAMES = {"frames"}  # and of issues those, in test_frame_table.py
 FRAME_ISSUES = {"offset-table", "frame-count"}
+# Of pixels: in test_kernels.py and test_batch.py.
+BY_PIXELS = {"rle-header", "rle-count", "rle-segment", "window", "frame-short", "frame-fit"}
 
 
 def test_codes_from_c(c_program, tmp_path):
@@ -145,7 +147,7 @@ def test_codes_from_c(c_program, tmp_path):
 
 
 def test_every_error_is_tested(root):
-    assert ERRORS.keys() | BY_C | BY_FILE | BY_FRAMES == codes_of(root, "E")
+    assert ERRORS.keys() | BY_C | BY_FILE | BY_FRAMES | BY_PIXELS == codes_of(root, "E")
 
 
 # ----------------------------------------------------------------- issues ---

@@ -19,15 +19,15 @@ CORE = [
     f"src_c/{name}.c"
     for name in (
         "error", "arena", "vr", "dict", "rle", "pixel", "codestream",
-        "file", "walk", "header", "value", "encode",
+        "file", "walk", "header", "value", "csa", "encode",
         "index",
-        "part10", "batch", "columns",
+        "part10", "frames", "batch", "columns",
     )
 ]
 HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]
 MODULES = [
-    "_dictionary", "_core", "_values", "_elements", "_flat", "_writer", "_arrow", "_columns",
-    "_pixels", "_codestream",
+    "_dictionary", "_core", "_values", "_elements", "_flat", "_csa", "_writer",
+    "_arrow", "_columns", "_frames", "_pixels", "_codestream",
 ]
 DECLARATIONS = [
     f"fastdcm/{name}.pxd"

@@ -11,72 +11,19 @@ benches/floor.c. Results are compared before anything is timed.
 import argparse
 import os
 import platform
-import shlex
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from pathlib import Path
 
 import data
 import numpy as np
 import peers
+from contest import Floor, compete, must, show, timed
 
 import fastdcm
 
-HERE = Path(__file__).resolve().parent
 SLOW = 500  # files a round, at most, for those that take milliseconds each
-
-
-class Floor:
-    """benches/floor.c, compiled for this run."""
-
-    def __init__(self, folder):
-        self.folder = Path(folder)
-        self.program = self.folder / "floor"
-        cc = shlex.split(os.environ.get("CC", "cc"))
-        subprocess.run([*cc, "-std=c11", "-O2", "-pthread", HERE / "floor.c", "-o", self.program],
-                       check=True)
-
-    def __call__(self, paths, *options):
-        """Microseconds a file."""
-        names = self.folder / "list"
-        names.write_text("".join(f"{path}\n" for path in paths))
-        done = subprocess.run([self.program, *options, names], check=True, capture_output=True, text=True)
-        return int(done.stdout) / 1000
-
-
-def timed(function, paths):
-    begin = time.perf_counter()
-    result = function(paths)
-    if hasattr(result, "send"):  # rows, as they come
-        deque(result, maxlen=0)
-    return (time.perf_counter() - begin) / len(paths) * 1e6
-
-
-def compete(contenders, rounds, before=lambda: None):
-    """{name: microseconds} from {name: function without arguments that returns
-    them}: the median of interleaved rounds."""
-    times = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            before()
-            times[name].append(run())
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def show(title, times):
-    print(f"\n{title}")
-    best = min(times.values())
-    for name, value in times.items():
-        print(f"  {name:28} {value:14,.1f} us  {value / best:10.2f}")
-
-
-def must(what, value, limit, at_least=False):
-    good = value >= limit if at_least else value <= limit
-    print(f"  {'ok ' if good else 'NOT'} {what}: {value:.2f}, at {'least' if at_least else 'most'} {limit}")
 
 
 class Report:
@@ -142,6 +89,9 @@ class Report:
         big = [data.big(self.cache)]
         group = {name: peers.PIXELS[name] for name in ("np.fromfile", "fastdcm", "pydicom")}
         group["np.memmap"] = peers.pixels_memmap
+        # What no reader can save: NumPy's own sum, of pixels that are there.
+        there = np.memmap(big[0], "<i2", "c", os.path.getsize(big[0]) % (512 * 512 * 2))
+        group["the sum alone"] = lambda paths: [int(there.sum())]
         self.equal(group, big)
         times = compete({name: lambda f=f: timed(f, big) for name, f in group.items()}, self.rounds)
         show("128 MB in 256 frames, pixels and their sum", times)

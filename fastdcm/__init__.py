@@ -14,14 +14,17 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    # bulk brings threads along, which a reader of one file does not need
+    # bulk brings threads along and volume NumPy, which a reader of one file
+    # does not need
     if name in ("scan", "scan_chunk"):
-        from fastdcm import bulk
-
-        globals()[name] = getattr(bulk, name)
-        return globals()[name]
-    raise AttributeError(f"module 'fastdcm' has no attribute {name!r}")
+        from fastdcm import bulk as module
+    elif name == "read_volume":
+        from fastdcm import volume as module
+    else:
+        raise AttributeError(f"module 'fastdcm' has no attribute {name!r}")
+    globals()[name] = getattr(module, name)
+    return globals()[name]
 
 
 def __dir__():
-    return sorted({*globals(), "scan", "scan_chunk"})
+    return sorted({*globals(), "scan", "scan_chunk", "read_volume"})

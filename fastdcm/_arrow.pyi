@@ -5,7 +5,7 @@ class Plan:
     def __init__(
         self,
         columns: Sequence[tuple[str, Sequence[tuple[int, str | None, int | None]]]],
-        pixels: bool = ...,
+        pixels: int = ...,
         skip_errors: bool = ...,
     ) -> None: ...
     fields: list[tuple[str, bytes, int]]

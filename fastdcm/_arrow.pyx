@@ -137,8 +137,9 @@ cdef class Plan:
     columns : list of (name, path); a path is a list of steps (tag, creator,
         item): creator is None or the private creator, item of a sequence is
         1 or more or 0 for all, and None in the last step, the element.
+    pixels : 1 adds where the pixel data is, 2 where each frame is, too.
     """
-    def __init__(self, columns, bint pixels=False, bint skip_errors=False):
+    def __init__(self, columns, int pixels=0, bint skip_errors=False):
         cdef uint32_t i
         meta, data = {}, {}
         fields = []
@@ -165,6 +166,8 @@ cdef class Plan:
         fields = [(*f, 0, 0) for f in FIXED] + fields
         if pixels:
             fields += [(*f, 0, 0) for f in PIXELS]
+        if pixels > 1:
+            fields.append(("frame_offsets", b"l", 1, True))
         self.types = <dcm_column *>allocate(len(fields) * sizeof(dcm_column))
         for i, (_, form, lists, many) in enumerate(fields):
             self.types[i].type = TYPES[form]

@@ -620,7 +620,9 @@ cdef class ElementMap:
         cdef DataElement elem
         if self.pixrep == -2:
             elem = self.find(PIXEL_REPRESENTATION)
-            value = elem.get_value() if elem is not None else None
+            value = None
+            if elem is not None and elem.vr != DCM_VR_SQ:  # whose items would ask us again
+                value = elem.get_value()
             self.pixrep = value if value in (0, 1) else self.inherited_pixrep
         return self.pixrep
 

@@ -118,8 +118,10 @@ def make_plan(tags=None, pixels=False, skip_errors=False):
     """The Plan of a request. Raises ValueError for a tag that cannot be one."""
     if isinstance(tags, str):
         raise TypeError("tags is a list of elements, not one str")
+    if pixels not in (False, True, "frames"):
+        raise ValueError(f"pixels is False, True or 'frames', not {pixels!r}")
     columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
-    plan = Plan(columns, pixels, skip_errors)
+    plan = Plan(columns, 2 if pixels == "frames" else pixels, skip_errors)
     seen = set()
     for name in plan.names:
         if name in seen:
@@ -465,9 +467,16 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
         with a path into sequences: ``Sequence.Element`` is of the first item,
         ``Sequence[n].Element`` of the n-th, ``Sequence[*].Element`` a list of
         all. The column bears that name.
-    pixels : bool
+    pixels : bool or "frames"
         Adds ``pixel_offset``, ``pixel_length`` (in bytes; encapsulated: up to
-        the delimiter) and ``frames``.
+        the delimiter) and ``frames``. "frames" adds ``frame_offsets`` as well,
+        for encapsulated pixel data: a list of N + 1 positions in the file (in
+        the inflated data set of a deflated one). Frame i is the bytes from the
+        i-th to the next, its fragments with their item headers (PS3.5 A.4),
+        which ``join_fragments`` takes away; the offset tables are believed
+        where they hold together, else the headers of all fragments are read.
+        Null for native pixels, where frames have one size, and, with an issue,
+        where frames cannot be told apart or are more than 2**20.
     threads : int or None
         None: as many as there are cores, more while that makes it faster.
     batch_size : int

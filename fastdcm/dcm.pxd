@@ -14,11 +14,13 @@ cdef extern from "dcm.h" nogil:
         DCM_E_DEFLATE
         DCM_E_INFLATE_LIMIT
         DCM_E_FRAME_FIT
+        DCM_E_FRAMES
         DCM_I_NOT_AN_ITEM
         DCM_I_VALUE_LENGTH
         DCM_I_BAD_NUMBER
         DCM_I_CHARSET
         DCM_I_TEXT
+        DCM_I_OFFSET_TABLE
         DCM_I_LAST
         DCM_I_NO_PREAMBLE
 
@@ -216,6 +218,13 @@ cdef extern from "dcm.h" nogil:
     uint64_t dcm_load_uint(const uint8_t *p, int unit, int big)
     double dcm_load_float(const uint8_t *p, int unit, int big)
 
+    ctypedef struct dcm_csa:
+        uint64_t at
+
+    int dcm_csa_start(dcm_csa *c, const uint8_t *p, uint64_t n)
+    int dcm_csa_tag(dcm_csa *c, dcm_span *name)
+    int dcm_csa_item(dcm_csa *c, dcm_span *text)
+
     enum:
         DCM_ROW_IMPLICIT
         DCM_ROW_BIG
@@ -305,6 +314,32 @@ cdef extern from "dcm.h" nogil:
     int dcm_batch_read(dcm_batch *b, const char *path, const dcm_native *frame,
                        uint64_t slot, dcm_error *err)
     void dcm_batch_free(dcm_batch *b)
+    enum:
+        DCM_FRAMES_EXTENDED
+        DCM_FRAMES_BASIC
+        DCM_FRAMES_FRAGMENTS
+
+    ctypedef struct dcm_frames:
+        uint64_t *offsets
+        uint64_t count
+        dcm_issue *issues
+        uint64_t n_issues
+        uint64_t need_offset, need_length, need_ahead
+        uint32_t repairs
+        uint8_t source
+
+    void dcm_frames_start(dcm_frames *t, uint64_t begin, uint64_t end,
+                          uint64_t frames)
+    int dcm_frames_extended(dcm_frames *t, const uint8_t *offsets, uint64_t n,
+                            const uint8_t *lengths, uint64_t n_lengths)
+    void dcm_frames_fragments(dcm_frames *t, uint64_t begin, uint64_t end,
+                              uint64_t frames)
+    int dcm_frames_run(dcm_frames *t, const dcm_bytes *b, dcm_error *err)
+    int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f,
+                        dcm_error *err)
+    int dcm_frames_join(const uint8_t *p, uint64_t n, uint8_t *out,
+                        uint64_t *length, dcm_issue *issue, dcm_error *err)
+    void dcm_frames_free(dcm_frames *t)
 
     void dcm_store_uint(uint8_t *p, int unit, uint64_t value, int big)
     void dcm_store_float(uint8_t *p, int unit, double value, int big)

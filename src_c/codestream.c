@@ -175,9 +175,10 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
 
 /* ---- boxes of JP2 (ISO 15444-1 I) and JPEG XL (ISO 18181-2) files */
 
-/* The first box of the type: its content's offset and length. */
-static int find_box(const uint8_t *data, uint64_t length, const char *type, uint64_t *offset,
-                    uint64_t *inside) {
+/* The first box of one of two types: its content's offset and length, and
+ * which of them it is, 1 or 2; 0 when there is none. */
+static int find_box(const uint8_t *data, uint64_t length, const char *one, const char *two,
+                    uint64_t *offset, uint64_t *inside) {
     uint64_t at = 0, size, head;
     while (length - at >= 8) {
         size = be32(data + at);
@@ -192,10 +193,10 @@ static int find_box(const uint8_t *data, uint64_t length, const char *type, uint
             size = length - at;
         if (size < head)
             return 0;
-        if (memcmp(data + at + 4, type, 4) == 0) {
+        if (memcmp(data + at + 4, one, 4) == 0 || memcmp(data + at + 4, two, 4) == 0) {
             *offset = at + head;
             *inside = size - head;
-            return 1;
+            return memcmp(data + at + 4, one, 4) == 0 ? 1 : 2;
         }
         at += size;
     }
@@ -285,13 +286,14 @@ int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *ou
     uint64_t offset = 0;
     memset(out, 0, sizeof(*out));
     if (length >= 8 && memcmp(data, jp2, 8) == 0) {
-        if (!find_box(data, length, "jp2c", &offset, &length))
+        if (!find_box(data, length, "jp2c", "jp2c", &offset, &length))
             return DCM_NEED;
     } else if (length >= 8 && memcmp(data, jxl, 8) == 0) {
-        if (!find_box(data, length, "jxlc", &offset, &length)) {
-            if (!find_box(data, length, "jxlp", &offset, &length) || length < 4)
-                return DCM_NEED;
-            offset += 4; /* the number of the part */
+        int found = find_box(data, length, "jxlc", "jxlp", &offset, &length);
+        if (!found || (found == 2 && length < 4))
+            return DCM_NEED;
+        if (found == 2) { /* begins with the number of the part */
+            offset += 4;
             length -= 4;
         }
     }

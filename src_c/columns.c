@@ -9,7 +9,7 @@
 #include "header.h"
 
 enum { FIXED_PATH, FIXED_SIZE, FIXED_MTIME, FIXED_SYNTAX, FIXED_COUNT };
-enum { PIXEL_OFFSET, PIXEL_LENGTH, PIXEL_FRAMES, PIXEL_COUNT };
+enum { PIXEL_OFFSET, PIXEL_LENGTH, PIXEL_FRAMES, PIXEL_OFFSETS };
 
 /* How text is encoded: what C does itself, and what it asks for. */
 enum { TEXT_LATIN, TEXT_UTF8, TEXT_OTHER, TEXT_UNKNOWN };
@@ -169,10 +169,9 @@ static int add_issue(work *w, uint32_t code, uint64_t offset, uint32_t tag) {
     return DCM_OK;
 }
 
-static int add_issues(work *w, const dcm_index *ix) {
+static int add_issues(work *w, const dcm_issue *issue, uint64_t n) {
     int code = DCM_OK;
-    for (uint64_t i = 0; i < ix->n_issues && !code; i++)
-        code = add_issue(w, ix->issues[i].code, ix->issues[i].offset, ix->issues[i].tag);
+    for (; n && !code; n--, issue++) code = add_issue(w, issue->code, issue->offset, issue->tag);
     return code;
 }
 
@@ -453,7 +452,7 @@ static int read_item(work *w, const dcm_want *want, const scope *parent,
         s.bytes = own;
         r->bytes_read += own->used;
     }
-    if (!code) code = add_issues(w, ix);
+    if (!code) code = add_issues(w, ix->issues, ix->n_issues);
     return code ? code : read_level(w, level, &s, depth + 1, at);
 }
 
@@ -502,7 +501,7 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
     if (!code)
         code = dcm_items(row, whole.bytes, &l->work, &l->items, &l->cap_items,
                          &count, &w->err);
-    if (!code) code = add_issues(w, &l->work);
+    if (!code) code = add_issues(w, l->work.issues, l->work.n_issues);
     if (code) return code;
     if (want->item) {
         if (want->item > count) return push_under(w, want, at, 0);
@@ -592,17 +591,32 @@ static int read_level(work *w, const dcm_level *level, const scope *outer,
 
 /* --------------------------------------------------------------- rows --- */
 
+/* Where each frame of encapsulated pixels begins, and where the last one ends. */
+static int put_frames(work *w, const scope *s, const dcm_row *row, uint64_t n, dcm_column *c) {
+    dcm_reader *r = w->r;
+    if (!(row->flags & DCM_ROW_UNDEFINED)) return put_null(c, 0);
+    if (n > DCM_FRAMES_LIMIT) return unfit(w, c, 0, row);
+    int code = dcm_frames_find(&r->frames, s->index, row, r->part10.transfer_syntax, n,
+                               s->bytes, &r->fragments, &r->file, &w->err);
+    const int refused = code == DCM_E_FRAMES;
+    if (refused) code = add_issue(w, DCM_E_FRAMES, w->err.offset, row->tag);
+    if (!code) code = add_issues(w, r->frames.issues, r->frames.n_issues);
+    r->bytes_read += r->frames.bytes_read;
+    return code ? code : refused ? put_null(c, 0) : dcm_frames_put(&r->frames, c);
+}
+
 /* Where the pixels are (PS3.3 C.7.6.3 and C.7.6.24), and how many frames. */
 static int put_pixels(work *w, const scope *s) {
     static const uint32_t tags[] = {0x7FE00010, 0x7FE00008, 0x7FE00009};
     const dcm_index *ix = &w->r->part10.data;
-    dcm_column *c = w->c->columns + w->c->n_columns - PIXEL_COUNT;
+    const int count = w->plan->pixels > 1 ? PIXEL_OFFSETS + 1 : PIXEL_OFFSETS;
+    dcm_column *c = w->c->columns + w->c->n_columns - count;
     const dcm_row *row = NULL, *frames = dcm_index_find(ix, 0x00280008);
     int64_t n = 1;
     for (int i = 0; i < 3 && !row; i++) row = dcm_index_find(ix, tags[i]);
     if (!row) {
         int code = DCM_OK;
-        for (int i = 0; i < PIXEL_COUNT && !code; i++) code = put_null(c + i, 0);
+        for (int i = 0; i < count && !code; i++) code = put_null(c + i, 0);
         return code;
     }
     const uint8_t *p;
@@ -614,7 +628,8 @@ static int put_pixels(work *w, const scope *s) {
     }
     int code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
     if (!code) code = dcm_column_int(c + PIXEL_LENGTH, (int64_t)row->length);
-    return code ? code : dcm_column_int(c + PIXEL_FRAMES, n);
+    if (!code) code = dcm_column_int(c + PIXEL_FRAMES, n);
+    return code || count == PIXEL_OFFSETS ? code : put_frames(w, s, row, (uint64_t)n, c + PIXEL_OFFSETS);
 }
 
 static void undo(work *w) {
@@ -630,8 +645,8 @@ static int put_wants(work *w) {
     const scope data = {NULL, &p->data, p->deflated ? &r->inflated : &r->bytes,
                         TEXT_LATIN, 0, 0};
     const dcm_level *levels = w->plan->levels;
-    int code = add_issues(w, &p->meta);
-    if (!code) code = add_issues(w, &p->data);
+    int code = add_issues(w, p->meta.issues, p->meta.n_issues);
+    if (!code) code = add_issues(w, p->data.issues, p->data.n_issues);
     if (!code && r->note.code)
         code = add_issue(w, r->note.code, r->note.offset, r->note.tag);
     if (!code && levels[0].count) code = read_level(w, levels, &meta, 0, 0);
@@ -773,6 +788,8 @@ void dcm_reader_free(dcm_reader *r) {
     if (r->state) dcm_file_close(&r->file); /* in the middle of a row */
     dcm_bytes_free(&r->bytes);
     dcm_bytes_free(&r->inflated);
+    dcm_bytes_free(&r->fragments);
+    dcm_frames_free(&r->frames);
     dcm_part10_free(&r->part10);
     dcm_free(r->asks);
     dcm_free(r->pool);

@@ -1,8 +1,8 @@
-/* dcm.h: the one contract of the C core.
+/* dcm.h: the one contract of the C core; one file, so it may pass 800 lines.
  *
  * Floors (a file calls only floors below its own, or files to its left):
  *   2  error.c arena.c vr.c dict.c rle.c pixel.c codestream.c
- *   3  file.c walk.c header.c value.c encode.c
+ *   3  file.c walk.c header.c value.c csa.c encode.c
  *   4  index.c
  *   5  part10.c frames.c batch.c columns.c
  *
@@ -51,6 +51,7 @@ typedef enum dcm_code {
     DCM_E_WINDOW,         /* a window that its function does not allow */
     DCM_E_FRAME_SHORT,    /* the file ends before the frame does */
     DCM_E_FRAME_FIT,      /* a frame's shape or type does not fit its slot */
+    DCM_E_FRAMES,         /* frames cannot be told apart in their fragments */
     DCM_E_LAST,
 
     /* Issues: repairs and oddities that did not stop the reading. */
@@ -79,6 +80,8 @@ typedef enum dcm_code {
     DCM_I_TEXT,                /* text its character set cannot decode */
     DCM_I_CODESTREAM_END,      /* a compressed frame without its end marker */
     DCM_I_PIXEL_LENGTH,        /* more pixel data than its attributes say */
+    DCM_I_OFFSET_TABLE,        /* it lies or is missing: repaired or not used */
+    DCM_I_FRAME_COUNT,         /* there are more frames, or fewer, than told */
     DCM_I_MORE,                /* there were more issues than are kept */
     DCM_I_LAST
 } dcm_code;
@@ -460,6 +463,23 @@ int64_t dcm_load_int(const uint8_t *p, int unit, int big);
 uint64_t dcm_load_uint(const uint8_t *p, int unit, int big);
 double dcm_load_float(const uint8_t *p, int unit, int big);
 
+/* -------------------------------------------------------------- csa.c --- */
+/* Siemens' CSA header, tag by tag, each with its items: texts. */
+
+typedef struct dcm_csa {
+    const uint8_t *p; /* the caller's, for as long as the walk */
+    uint64_t size, at;
+    int64_t first;    /* items of the first tag, -1: none read */
+    uint32_t tags, items; /* that are still to come */
+    int version;      /* 1 or 2 */
+} dcm_csa;
+
+/* Each returns 1, 0 behind the last, -1 where the bytes are damaged (after
+ * which nothing more comes). A tag's items not taken are passed over. */
+int dcm_csa_start(dcm_csa *c, const uint8_t *p, uint64_t n);
+int dcm_csa_tag(dcm_csa *c, dcm_span *name);
+int dcm_csa_item(dcm_csa *c, dcm_span *text);
+
 /* ------------------------------------------------------------ index.c --- */
 
 enum {
@@ -591,6 +611,61 @@ int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
                     dcm_error *err);
 void dcm_part10_free(dcm_part10 *p);
 
+/* ----------------------------------------------------------- frames.c --- */
+/* Encapsulated pixel data (PS3.5 A.4): where each frame is. */
+
+enum { DCM_FRAMES_EXTENDED = 1, DCM_FRAMES_BASIC, DCM_FRAMES_FRAGMENTS };
+
+typedef struct dcm_frames {
+    uint64_t *offsets;  /* after DCM_OK: count + 1 of them, ascending. Frame i is
+                           [offsets[i], offsets[i + 1]), item headers included */
+    uint64_t count;     /* can be less than asked for (DCM_I_FRAME_COUNT) */
+    uint64_t cap_offsets;
+    dcm_issue *issues;
+    uint64_t n_issues, cap_issues;
+    uint64_t need_offset, need_length; /* after DCM_NEED; looked at once only */
+    uint64_t need_ahead; /* so much behind them is wanted, too, when it is cheap */
+    uint64_t begin, end; /* of the value */
+    uint64_t base;       /* of the first fragment */
+    uint64_t frames, entries; /* told, and in the Basic Offset Table */
+    uint64_t *starts;    /* where fragments begin as codestreams do */
+    uint64_t n_starts, cap_starts, n_fragments;
+    uint64_t pos, seek;  /* the walk: the next header; or in search of one */
+    uint64_t at, length; /* the fragment whose end is not known yet */
+    uint64_t from, upto; /* the one before it */
+    uint64_t bytes_read;
+    uint32_t repairs;    /* fragments whose length lies */
+    uint32_t source_tag;
+    uint8_t source;      /* DCM_FRAMES_... */
+    uint8_t state, open, checked, shifted, recount, kind, next_kind, first_kind;
+} dcm_frames;
+
+/* Prepares for the value [begin, end) of so many frames (0: not told, which
+ * means 1), keeps memory. */
+void dcm_frames_start(dcm_frames *t, uint64_t begin, uint64_t end, uint64_t frames);
+/* Then, when there is one: the Extended Offset Table, and lengths or NULL. n
+ * and n_lengths are in bytes. */
+int dcm_frames_extended(dcm_frames *t, const uint8_t *offsets, uint64_t n,
+                        const uint8_t *lengths, uint64_t n_lengths);
+/* Or instead: nothing but fragments, and no table is believed. */
+void dcm_frames_fragments(dcm_frames *t, uint64_t begin, uint64_t end, uint64_t frames);
+/* DCM_OK, DCM_NEED (read need_length at need_offset, call again) or error. */
+int dcm_frames_run(dcm_frames *t, const dcm_bytes *b, dcm_error *err);
+/* Same, reading from f as needed. */
+int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *err);
+/* The n bytes of one frame without their item headers, at most n of them, to
+ * `out`, which may be p. Lengths that lie are repaired: *issue (code 0: none),
+ * its offset counted from p. */
+int dcm_frames_join(const uint8_t *p, uint64_t n, uint8_t *out, uint64_t *length,
+                    dcm_issue *issue, dcm_error *err);
+/* All of that for the pixel data `row` of an index: from b, or from f by way of
+ * `own` where b does not have it. A video is one stream, so one frame (PS3.5
+ * 8.2.5 to 8.2.8). */
+int dcm_frames_find(dcm_frames *t, const dcm_index *ix, const dcm_row *row,
+                    const char *transfer_syntax, uint64_t frames, const dcm_bytes *b,
+                    dcm_bytes *own, const dcm_file *f, dcm_error *err);
+void dcm_frames_free(dcm_frames *t);
+
 /* ------------------------------------------------------------ batch.c --- */
 /* Native frames of many files, read and converted into the slots of one block. */
 
@@ -695,6 +770,7 @@ typedef enum dcm_column_type {
 #define DCM_PATH_DEPTH 16    /* sequences around a value, at most */
 #define DCM_TEXT_LIMIT (16u << 20)  /* a longer text is null and an issue */
 #define DCM_BYTES_LIMIT (64u << 10) /* so are longer bytes */
+#define DCM_FRAMES_LIMIT (1u << 20) /* so are more frames */
 
 /* A list level, or (the last one) the values. Of lists, text and bytes entry i
  * is [ends[i], ends[i + 1]) of what lies below. */
@@ -737,7 +813,8 @@ typedef struct dcm_level {
 
 /* A request: read only, shared by threads, owned by the caller. Columns: 0 to
  * 3 are path, size, mtime_ns, transfer_syntax, then those of the wants, then,
- * with `pixels`, pixel_offset, pixel_length, frames. */
+ * with `pixels`, pixel_offset, pixel_length, frames, and, with 2, a list of the
+ * offsets of encapsulated frames. */
 typedef struct dcm_plan {
     const dcm_want *wants;
     const dcm_level *levels; /* 0: file meta information, 1: data set */
@@ -793,7 +870,8 @@ typedef struct dcm_reader_level {
 /* What one worker keeps from file to file. */
 typedef struct dcm_reader {
     dcm_file file;
-    dcm_bytes bytes, inflated;
+    dcm_bytes bytes, inflated, fragments;
+    dcm_frames frames;
     dcm_part10 part10;
     dcm_reader_level levels[DCM_PATH_DEPTH];
     dcm_span shown;           /* the path as its column gives it */
@@ -838,7 +916,8 @@ int dcm_columns_join(dcm_columns *c, const dcm_columns *from);
 void dcm_columns_free(dcm_columns *c);
 void dcm_reader_free(dcm_reader *r);
 
-/* The same for a column on its own; `at` is the layer. */
+/* The same for a column on its own; `at` is the layer. (Of frames: one list.) */
+int dcm_frames_put(const dcm_frames *t, dcm_column *c);
 int dcm_column_null(dcm_column *c, unsigned at, uint64_t count);
 int dcm_column_list(dcm_column *c, unsigned at);
 int dcm_column_text(dcm_column *c, const char *p, uint64_t n);

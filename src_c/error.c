@@ -42,6 +42,8 @@ static const code_row errors[DCM_E_LAST - DCM_E_MEMORY] = {
     E(FRAME_SHORT) = {"frame-short", "the file ends before the frame does"},
     E(FRAME_FIT) = {"frame-fit",
         "the frame's shape or type does not fit its slot"},
+    E(FRAMES) = {"frames",
+        "the frames cannot be told apart in the fragments of the pixel data"},
 };
 
 #define I(code) [DCM_I_##code - DCM_I_NO_PREAMBLE]
@@ -78,7 +80,7 @@ static const code_row issues[DCM_I_LAST - DCM_I_NO_PREAMBLE] = {
     I(ITEM_LENGTH) = {"item-length",
         "the item runs past the end of its sequence and was cut"},
     I(FRAGMENTS) = {"fragments",
-        "the fragments' lengths are wrong: the delimiter was searched for"},
+        "the fragments' lengths are wrong: item or delimiter was searched for"},
     I(PADDING) = {"padding",
         "zero bytes follow the last element and were ignored"},
     I(VALUE_LENGTH) = {"value-length",
@@ -92,6 +94,10 @@ static const code_row issues[DCM_I_LAST - DCM_I_NO_PREAMBLE] = {
         "a compressed frame lacks its end marker: it was decoded as far as it goes"},
     I(PIXEL_LENGTH) = {"pixel-length",
         "the pixel data is longer than its attributes say: the rest was ignored"},
+    I(OFFSET_TABLE) = {"offset-table",
+        "the table of frame offsets is missing or wrong: repaired or not used"},
+    I(FRAME_COUNT) = {"frame-count",
+        "there are more frames, or fewer, than the data set tells"},
     I(MORE) = {"more", "there were more issues than are kept"},
 };
 

@@ -185,6 +185,29 @@ def image(rows, columns, *, samples=1, allocated=16, stored=None, high=None, sig
                     for tag, vr, value in parts if value is not None)
 
 
+def csa2(tags, start=b"SV10\4\3\2\1"):
+    """A CSA2 header of {name: [text, ...]}."""
+    raw = start + struct.pack("<II", len(tags), 77)
+    for name, texts in tags.items():
+        raw += struct.pack("<64si4siii", name.encode(), len(texts), b"IS", 6, len(texts) + 1, 77)
+        for text in [*texts, ""]:
+            data = text.encode() + b"\0" * bool(text)
+            raw += struct.pack("<4i", len(data), len(data), 77, len(data)) + data + bytes(-len(data) % 4)
+    return raw
+
+
+def csa1(tags):
+    """A CSA1 header: lengths are longer by the items of the first tag."""
+    raw = struct.pack("<II", len(tags), 77)
+    more = len(next(iter(tags.values())))
+    for name, texts in tags.items():
+        raw += struct.pack("<64si4siii", name.encode(), len(texts), b"IS", 6, len(texts), 77)
+        for text in texts:
+            data = text.encode() + b"\0"
+            raw += struct.pack("<4i", len(data) + more, 0, 77, 0) + data + bytes(-len(data) % 4)
+    return raw
+
+
 class Builder:
     """One stream, written from its start to its end.
 

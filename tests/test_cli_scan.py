@@ -87,6 +87,10 @@ def test_output_and_counts(archive, tmp_path):
     stats = json.loads(out)
     assert (stats["files"], stats["errors"], stats["series"], stats["threads"]) == (9, 2, 4, 2)
     assert err.startswith("9 files, 4 series, 2 errors, ")
+    run("scan", archive, "-o", tmp_path / "f.parquet", "--tags", "Modality", "--frames")
+    table = pyarrow.parquet.read_table(tmp_path / "f.parquet")
+    assert table.column_names[-4:] == ["pixel_offset", "pixel_length", "frames", "frame_offsets"]
+    assert str(table.schema.field("frame_offsets").type).startswith("list<")
     out, err = run("scan", archive, "-o", tmp_path / "t.csv", "--tags", "Modality")
     assert out == "" and err.startswith("9 files, 2 errors, ")
 

@@ -15,7 +15,8 @@ import fuzz_python  # noqa: E402
 from seeds import SEEDS, seeds  # noqa: E402
 
 FLAGS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-TARGETS = {"part10": "files", "columns": "files", "value": "values", "rle": "rle"}
+TARGETS = {"part10": "files", "columns": "files", "value": "values", "rle": "rle",
+           "csa": "csa", "codestream": "codestreams", "frames": "frames"}
 
 
 def test_every_target_is_replayed():

@@ -28,12 +28,12 @@ SOURCES = sorted(
 GENERATED = {"dict_table.h", "_uid_table.py"}
 
 # large, or with threads behind it, so a function may import it when first asked
-LATE = {"_uid_table", "bulk"}
+LATE = {"_uid_table", "bulk", "volume"}
 
 # Each file uses only what stands before it.
 C_ORDER = [
     "error", "arena", "vr", "dict", "rle", "pixel", "codestream",
-    "file", "walk", "header", "value", "encode",
+    "file", "walk", "header", "value", "csa", "encode",
     "index",
     "part10", "frames", "batch", "columns",
 ]
@@ -41,13 +41,13 @@ PYTHON_ORDER = [
     "errors", "whole", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
-    "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
+    "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
     "sources", "codecs", "tables", "bulk",
     "frames", "pixels", "lut", "colour", "overlay",
     "writer", "json", "xml", "iod", "interop",
     "dataset",
     "reader",
-    "volume", "dicomdir", "recode", "deid",
+    "mosaic", "planes", "stacks", "volume", "dicomdir", "recode", "deid",
     "ml", "ext", "node",
     "__init__",
     "cli",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes each target under ASan and UBSan, one after the other.
 #
-#     tests/fuzz/run.sh [SECONDS [TARGET...]]      targets: part10 value columns rle python
+#     tests/fuzz/run.sh [SECONDS [TARGET...]]      targets: part10 value columns rle csa codestream frames python
 #
 # Needs clang with libFuzzer and, for the target `python`, a Python for which
 # fastdcm is built (PYTHON=..., .venv/bin/python unless given). What was learnt is kept in build/fuzz/TARGET and merged at the
@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}
 [ $# -gt 0 ] && shift
-targets=${*:-part10 value columns rle python}
+targets=${*:-part10 value columns rle csa codestream frames python}
 out=build/fuzz
 mkdir -p "$out/found"
 
@@ -24,7 +24,9 @@ for target in $targets; do
     fi
     case $target in
         value) seeds=values longest=256 ;;
-        rle) seeds=rle longest=4096 ;;
+        frames) seeds=frames longest=4096 ;;
+        rle | csa) seeds=$target longest=4096 ;;
+        codestream) seeds=codestreams longest=1024 ;;
         *) seeds=files longest=16384 ;;
     esac
     "${CC:-clang}" -std=c11 -g -O1 -DFUZZER -fsanitize=fuzzer,address,undefined \

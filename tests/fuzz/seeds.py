@@ -12,7 +12,7 @@ from pathlib import Path
 SEEDS = Path(__file__).parent / "seeds"
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from builder import (IMPLICIT, IMPLICIT_LE, Builder, element, file_meta, header, item,  # noqa: E402
+from builder import (IMPLICIT, IMPLICIT_LE, Builder, csa1, csa2, element, file_meta, header, item,  # noqa: E402
                      part10, preamble, raw_sequence, sequence)
 from damaged import SEQUENCE, good_files, nested  # noqa: E402
 from test_golden import STREAMS  # noqa: E402
@@ -67,6 +67,7 @@ FOUND = {
         SEQUENCE, item(raw_sequence(0x00089215, b"", undefined=True)[:8], undefined=True, closed=False)) +
         b"\xff" * 4),
     "first-component-empty": part10(element(0x00080008, "CS", b"\\\xe9")),
+    "pixel-representation-of-items": part10(sequence(0x00280103, [element(0x00280106, "US", 1)])),
 }
 
 VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"123456789012345678901234567890.5e-30",
@@ -104,6 +105,78 @@ RLE = {
     "no-header": struct.pack("<BBH", 1, 1, 1) + bytes(63),
 }
 
+TAGS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"],
+        "Empty": [], "LongText": ["x" * 70, "abc"], "Last": ["1"]}
+CSA = {"csa1": csa1(TAGS), "csa2": csa2(TAGS), "csa2-cut": csa2(TAGS)[:-30], "csa1-cut": csa1(TAGS)[:-7]}
+
+
+def segment(marker, *content):
+    """A marker segment of JPEG, JPEG-LS or JPEG 2000."""
+    raw = b"".join(content)
+    return b"\xff" + bytes([marker]) + struct.pack(">H", 2 + len(raw)) + raw
+
+
+def jpeg(sof, precision, components, *, between=b"", end=b"\x12\x34\xff\xd9", near=b"\0\0\0"):
+    parts = b"".join(bytes([i, 0x11, 0]) for i in range(components))
+    scan = b"".join(bytes([i, 0]) for i in range(components))
+    return (b"\xff\xd8" + between + segment(sof, struct.pack(">BHHB", precision, 7, 9, components), parts)
+            + segment(0xDA, bytes([components]), scan, near) + end)
+
+
+def j2k(components=1, *, ssiz=7, tile=64, levels=1, precincts=b"", layers=1, more=b"", size=(9, 7)):
+    siz = struct.pack(">H8IH", 0, *size, 0, 0, tile, tile, 0, 0, components)
+    cod = struct.pack(">BBHB", bool(precincts), 0, layers, 0) + bytes([levels, 4, 4, 0, 1]) + precincts
+    return (b"\xff\x4f" + segment(0x51, siz, bytes([ssiz, 1, 1]) * components) + segment(0x52, cod) + more
+            + segment(0x90, bytes(8)) + b"\xff\x93\x80\xff\xd9")
+
+
+def box(kind, content, length=None):
+    return struct.pack(">I", 8 + len(content) if length is None else length) + kind + content
+
+
+JP2 = box(b"jP  ", b"\r\n\x87\n")
+JXL = box(b"JXL ", b"\r\n\x87\n")
+SMALL_JXL = bytes.fromhex("ff0a8f412408040100d80a4b2831dd7ca3879ad991505050")
+CODESTREAMS = {
+    "jpeg": jpeg(0xC0, 8, 3, between=segment(0xE0, b"JFIF\0") + b"\xff\xff" + segment(0xDB, bytes(65))),
+    "jpeg-12": jpeg(0xC1, 12, 1), "jpeg-lossless": jpeg(0xC3, 16, 1, end=b"\0"),
+    "jpeg-two-frames": jpeg(0xC0, 8, 1, between=segment(0xC0, bytes(8))),
+    "jpegls": jpeg(0xF7, 8, 3, between=segment(0xF8, b"\1" + bytes(10))),
+    "jpegls-line": jpeg(0xF7, 16, 3, near=b"\0\1\0"),
+    "j2k": j2k(3), "j2k-signed": j2k(ssiz=0x8B), "j2k-precincts": j2k(precincts=b"\x00\x00"),
+    "j2k-many-tiles": j2k(tile=1, size=(255, 255)), "j2k-too-many-tiles": j2k(tile=1, size=(1 << 31, 1 << 31)),
+    "j2k-own-style": j2k(2, more=segment(0x53, bytes([1, 0, 1, 4, 4, 0, 0]))),
+    "j2k-ht": j2k(more=segment(0x50, bytes(6))), "j2k-levels": j2k(levels=40),
+    "jp2": JP2 + box(b"jp2h", bytes(30)) + box(b"jp2c", j2k(), 0),
+    "jp2-long-box": JP2 + struct.pack(">I4sQ", 1, b"jp2c", 16 + len(j2k())) + j2k(),
+    "jp2-empty-box": JP2 + box(b"free", b"", 0) + box(b"jp2c", j2k()),
+    "jxl": SMALL_JXL, "jxl-box": JXL + box(b"jxlc", SMALL_JXL),
+    "jxl-part": JXL + box(b"jxlp", bytes(4) + SMALL_JXL), "jxl-short": SMALL_JXL[:4],
+}
+
+
+def frames():
+    """Values of encapsulated pixel data, as fuzz_frames.c takes them."""
+    three = [b"\xff\xd8\xff\xe0" + bytes([i]) * (20 + 2 * i) for i in range(3)]
+    rle = [struct.pack("<2I", 1, 64) + bytes(60)] * 2
+    halves = [f[k:k + 12] for f in three for k in (0, 12)]
+    joined = b"".join(map(item, three))
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    basic, extended = (0, 32, 66), struct.pack("<6Q", 0, 32, 66, 24, 26, 28)
+    found = {
+        "none": (3, item(b"") + joined), "basic": (3, item(struct.pack("<3I", *basic)) + joined),
+        "extended": (3, item(b"") + joined, extended), "extended-offsets": (2, item(b"") + joined, extended),
+        "shifted": (3, item(struct.pack("<3I", *(o + 20 for o in basic))) + joined),
+        "lies": (3, item(struct.pack("<3I", 0, 40, 66)) + joined), "more": (2, item(b"") + joined),
+        "fewer": (5, item(b"") + joined), "one": (1, item(b"") + joined), "halves": (3, item(b"") + b"".join(map(item, halves))),
+        "no-table": (3, joined), "rle": (2, item(b"") + b"".join(map(item, rle))),
+        "long": (3, item(b"") + item(three[0], length=30) + joined), "short": (3, item(b"") + item(three[0], length=4) + joined),
+        "odd": (4, item(b"") + item(b"abc") + b"\0" + joined + end + b"tail"), "cut": (3, (item(b"") + joined)[:-5]),
+        "empty": (0, b""), "items": (2, item(b"") * 90),
+    }
+    return {name: bytes([told, len(table[0]) // 16 if table else 0]) + b"".join(table) + value
+            for name, (told, value, *table) in found.items()}
+
 
 def seeds():
     """Every seed: {folder/name: bytes}."""
@@ -113,6 +186,9 @@ def seeds():
               "files/nest": part10(nested(130, undefined=True)), "files/nest-defined": part10(nested(9))}
     found |= {f"files/found-{name}": raw for name, raw in FOUND.items()}
     found |= {f"rle/{name}": raw for name, raw in RLE.items()}
+    found |= {f"csa/{name}": raw for name, raw in CSA.items()}
+    found |= {f"codestreams/{name}": raw for name, raw in CODESTREAMS.items()}
+    found |= {f"frames/{name}": raw for name, raw in frames().items()}
     return found | {f"values/{i:02}": raw for i, raw in enumerate(VALUES)}
 
 

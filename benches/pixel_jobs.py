@@ -1,0 +1,174 @@
+"""Jobs of report.py about pixels: what stands between a codec and its user, and
+how fast stored values become what is looked at."""
+
+import os
+import time
+from pathlib import Path
+
+import builder
+import data
+import numpy as np
+from builder import element as el
+from contest import compete, must, show
+
+import fastdcm
+from fastdcm import _pixels
+
+FRAMES, ROWS, COLUMNS = 100, 512, 512
+WINDOW = (40, 400)
+MEGABYTES = 64
+
+# name: transfer syntax, bits, encoder and decoder of a frame by imagecodecs
+# with the arguments that this syntax needs, least gain of two threads
+SYNTAXES = {
+    "JPEG": ("1.2.840.10008.1.2.4.50", 8, "jpeg8_encode", {"level": 90}, "jpeg8_decode",
+             {"colorspace": "grayscale", "outcolorspace": "grayscale"}, 1.6),
+    "JPEG lossless": ("1.2.840.10008.1.2.4.70", 16, "jpeg8_encode",
+                      {"lossless": True, "bitspersample": 16}, "jpeg8_decode",
+                      {"colorspace": "grayscale", "outcolorspace": "grayscale"}, 1.6),
+    "JPEG-LS": ("1.2.840.10008.1.2.4.80", 16, "jpegls_encode", {}, "jpegls_decode", {}, 1.8),
+    "JPEG 2000": ("1.2.840.10008.1.2.4.90", 16, "jpeg2k_encode",
+                  {"reversible": True, "codecformat": "J2K"}, "jpeg2k_decode", {}, 1.8),
+    "HTJ2K": ("1.2.840.10008.1.2.4.201", 16, "htj2k_encode", {"reversible": True}, "htj2k_decode", {}, 1.8),
+    "RLE": ("1.2.840.10008.1.2.5", 16, None, {}, None, {}, 1.8),
+    "native": ("1.2.840.10008.1.2.1", 16, None, {}, None, {}, 1.8),
+}
+
+
+def picture(number, bits):
+    """A smooth object with noise, as a scanner makes it; unsigned."""
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    rng = np.random.default_rng(number)
+    cells = 2000 * np.exp(-((x - 256 - number) ** 2 + (y - 256) ** 2) / 45_000)
+    cells = (cells + 200 * np.sin(x / 9) + rng.normal(0, 12, cells.shape) + 400).clip(0, 4095)
+    return cells.astype("<u2") if bits == 16 else (cells / 16).astype("u1")
+
+
+def file_of(syntax, bits, encode):
+    """A file of FRAMES frames, ten different ones in turn."""
+    ten = [picture(number, bits) for number in range(10)]
+    codes = [encode(cells) for cells in ten]
+    codes = [code + b"\0" * (len(code) % 2) for code in codes] * (FRAMES // 10)
+    head = el(0x00080016, "UI", data.CT_STORAGE) + el(0x00080018, "UI", data.UID + ".1")
+    head += el(0x00280002, "US", 1) + el(0x00280004, "CS", "MONOCHROME2") + el(0x00280008, "IS", FRAMES)
+    head += el(0x00280010, "US", ROWS) + el(0x00280011, "US", COLUMNS) + el(0x00280100, "US", bits)
+    head += el(0x00280101, "US", min(bits, 12)) + el(0x00280102, "US", min(bits, 12) - 1)
+    head += el(0x00280103, "US", 0)
+    if encode == np.ndarray.tobytes:
+        head += builder.element(builder.PIXEL_DATA, "OW", b"".join(codes))
+    else:
+        ends = np.cumsum([0, *(len(code) + 8 for code in codes[:-1])]).astype("<u4")
+        head += builder.fragments(codes, table=ends.tobytes())
+    return builder.part10(head, transfer_syntax=syntax)
+
+
+def made(cache, name):
+    """(path, bits, codec or None) of one of SYNTAXES."""
+    import imagecodecs
+
+    syntax, bits, encoder, how, decoder, options, _ = SYNTAXES[name]
+    if name == "RLE":
+        from pydicom.pixels.encoders.native import _encode_frame
+
+        def encode(cells):
+            return rle(cells, _encode_frame)
+    elif name == "native":
+        encode = np.ndarray.tobytes
+    else:
+        def encode(cells):
+            return getattr(imagecodecs, encoder)(cells, **how)
+
+    path = data._make(cache, f"frames-{name.replace(' ', '-')}", lambda folder: (
+        folder / "frames.dcm").write_bytes(file_of(syntax, bits, encode)), lambda paths: None)[0]
+    if name == "native":
+        return path, bits, None
+    if name == "RLE":
+        def codec(code):
+            out = np.empty((ROWS, COLUMNS), "<u2")
+            _pixels.rle_decode(code, ROWS * COLUMNS, 1, 2, out)
+            return out
+    else:
+        def codec(code):
+            return getattr(imagecodecs, decoder)(code, **options)
+    return path, bits, codec
+
+
+def rle(cells, encode):
+    """The frame as pydicom encodes it."""
+    from types import SimpleNamespace
+
+    return bytes(encode(cells.tobytes(), SimpleNamespace(
+        bits_allocated=16, rows=ROWS, columns=COLUMNS, samples_per_pixel=1, byteorder="<")))
+
+
+def seconds(function):
+    begin = time.perf_counter()
+    function()
+    return (time.perf_counter() - begin) * 1e6 / FRAMES
+
+
+def codecs(report):
+    for name, row in SYNTAXES.items():
+        path, bits, codec = made(report.cache, name)
+        frames = fastdcm.dcmread(path).frames
+        for number in (0, 57):
+            expected = picture(number % 10, bits)
+            got = np.asarray(frames[number])
+            assert np.abs(got.astype(int) - expected).max() <= (8 if name == "JPEG" else 0), name
+        contenders = {}
+        if codec is not None:
+            table = frames.table.offsets if hasattr(frames, "table") else frames._table.offsets
+            spans = list(zip(table[:-1], table[1:]))
+            handle = os.open(path, os.O_RDONLY)
+
+            def alone(codec=codec, spans=spans, handle=handle):
+                for start, stop in spans:
+                    codec(os.pread(handle, stop - start - 8, start + 8))
+
+            def wrapped(frames=frames):
+                for frame in frames:
+                    pass
+
+            contenders |= {"the codec itself": lambda: seconds(alone), "ds.frames": lambda: seconds(wrapped)}
+        for n in (1, 2):
+            def whole(n=n):
+                fastdcm.dcmread(path).get_pixels(mmap=False, threads=n)
+
+            contenders[f"whole array, {n} threads"] = lambda whole=whole: seconds(whole)
+        times = compete(contenders, report.rounds)
+        show(f"{name}, {FRAMES} frames of {ROWS} x {COLUMNS}, a frame", times)
+        if codec is not None:
+            os.close(handle)
+            must("ds.frames / the codec itself", times["ds.frames"] / times["the codec itself"], 1.05)
+        gain = times["whole array, 1 threads"] / times["whole array, 2 threads"]
+        must("one thread / two threads", gain, row[-1], True)
+
+
+def windows(report):
+    """int16 to windowed uint8, input bytes a second beside memcpy."""
+    count = MEGABYTES << 19
+    source = np.random.default_rng(1).integers(-1000, 1000, count, "<i2")
+    copy, shown = np.empty_like(source), np.empty(count, "u1")
+    hu = np.empty(count, "f4")
+    center, width = WINDOW
+
+    def window():
+        _pixels.window(source, "<i2", center, width, shown)
+
+    window()
+    # PS3.3 C.11.2.1.2.1, in double
+    value = ((source[:1 << 20] - (center - 0.5)) / (width - 1) + 0.5) * 255
+    assert np.array_equal(shown[:1 << 20], np.floor(np.clip(value, 0, 255) + 0.5))
+
+    def timed(function):
+        return lambda: seconds(function) * FRAMES
+
+    times = compete({
+        "memcpy": timed(lambda: np.copyto(copy, source)),
+        "window to uint8": timed(window),
+        "rescale to float32": timed(lambda: _pixels.linear(source, "<i2", 1.0, -1024.0, hu)),
+        "the same by NumPy": timed(lambda: np.add(np.multiply(source, np.float32(1), out=hu),
+                                                   np.float32(-1024), out=hu)),
+    }, max(report.rounds, 7))
+    show(f"{MEGABYTES} MB of int16", times)
+    must("memcpy / window", times["memcpy"] / times["window to uint8"], 0.6, True)

@@ -3,11 +3,8 @@
 from fastdcm._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from fastdcm._elements import DataElement, ElementMap
 from fastdcm._flat import issues_of, iterall, read_meta
-from fastdcm.colour import to_rgb
 from fastdcm.frames import open_frames
-from fastdcm.lut import modality_pixels, windowed
-from fastdcm.overlay import overlay_array
-from fastdcm.pixels import pixel_array
+from fastdcm.pixels import modality_pixels, overlay_array, pixel_array, to_rgb, windowed
 from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
 from fastdcm import interop
 from fastdcm.writer import dcmwrite

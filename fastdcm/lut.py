@@ -12,7 +12,7 @@ import math
 from fastdcm import _pixels
 from fastdcm._elements import Sequence
 from fastdcm.errors import DicomError
-from fastdcm.pixels import pixel_array
+from fastdcm.frames import pixel_array
 
 
 def refuse(ds, text, code="lut"):

@@ -3,6 +3,7 @@
 from fastdcm._dictionary import (Tag, dictionary_VM, dictionary_VR, keyword_for_tag,
                                  tag_for_keyword)
 from fastdcm._elements import DataElement, Sequence
+from fastdcm._frames import join_fragments
 from fastdcm._values import PersonName
 from fastdcm.dataset import Dataset, from_pydicom
 from fastdcm.errors import DicomError, InvalidDicomError

@@ -1,0 +1,335 @@
+"""Which frames there are, where they lie and what their values mean.
+
+Columns, not objects: a million samples are some arrays that forked workers
+share and spawned ones receive as they are.
+"""
+
+import os
+
+import numpy as np
+
+from fastdcm._columns import path_bytes
+from fastdcm._pixels import FRAME
+from fastdcm.bulk import scan
+
+_SHARED, _FRAME = "SharedFunctionalGroupsSequence.", "PerFrameFunctionalGroupsSequence[*]."
+_VALUES, _VOI = "PixelValueTransformationSequence.", "FrameVOILUTSequence."
+_RESCALE = ("RescaleSlope", "RescaleIntercept")
+_WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
+_TABLE = "ModalityLUTSequence.LUTDescriptor"
+
+#: What a scan's table must have besides ``pixels=True``:
+#: ``scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
+COLUMNS = (
+    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "PresentationLUTShape", *_RESCALE, *_WINDOW, _TABLE,
+    *(group + _VALUES + name for group in (_SHARED, _FRAME) for name in _RESCALE),
+    *(group + _VOI + name for group in (_SHARED, _FRAME) for name in _WINDOW),
+)
+_FIXED = ("path", "size", "mtime_ns", "transfer_syntax", "error", "pixel_offset", "pixel_length", "frames")
+
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+_BIG = _NATIVE[2]
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+# What many samples have in common: all of a FRAME but where it is.
+_RECORD = np.dtype(FRAME)
+_PLACE = ("offset", "size", "mtime_ns", "start_bit")
+_LAYOUT = np.dtype([(name, kind) for name, kind in FRAME if name not in _PLACE]
+                   + [("native", "u1"), ("table", "u1"), ("windowed", "u1")])
+
+
+def _need_arrow():
+    try:
+        import pyarrow
+        import pyarrow.compute
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError("tables of scans need pyarrow: pip install 'fastdcm-dicom[table]'") from None
+    return pyarrow
+
+
+def open_table(source, labels):
+    """The pyarrow.Table that a source means, with the columns needed."""
+    pyarrow = _need_arrow()
+    wanted = [*_FIXED, *COLUMNS, *labels]
+    if isinstance(source, pyarrow.Table):
+        table = source
+    elif hasattr(source, "__arrow_c_stream__"):
+        table = pyarrow.table(source)
+    elif isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith((".parquet", ".arrow")):
+        path = os.fspath(source)
+        if path.lower().endswith(".parquet"):
+            names = pyarrow.parquet.read_schema(path).names
+            table = pyarrow.parquet.read_table(path, columns=[name for name in wanted if name in names])
+        else:
+            with pyarrow.memory_map(path) as file:
+                table = pyarrow.ipc.open_file(file).read_all()
+    else:
+        tags = [*COLUMNS, *(name for name in labels if name not in (*COLUMNS, *_FIXED))]
+        table = scan(source, tags, pixels=True).read_all()
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(missing)}: "
+                         "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True) makes one that has all")
+    return table.select(list(dict.fromkeys(wanted)))
+
+
+class _Rows:
+    """The columns of a table as arrays."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def arrow(self, name):
+        column = self.table.column(name).combine_chunks()
+        return column.chunk(0) if hasattr(column, "chunk") else column
+
+    def ints(self, name, null=0):
+        return self.arrow(name).cast("int64").fill_null(null).to_numpy(zero_copy_only=False)
+
+    def floats(self, name):
+        """float64, NaN for null; of a list the first value."""
+        return _floats(self.arrow(name))
+
+    def texts(self, name):
+        """(codes, texts): codes -1 for null."""
+        found = self.arrow(name).dictionary_encode()
+        return found.indices.fill_null(-1).to_numpy(zero_copy_only=False), found.dictionary.to_pylist()
+
+    def each(self, name, rows, frames):
+        """Column of lists, one value a frame: the value of each sample, NaN
+        where the list has none; for text its number in _FUNCTIONS."""
+        column = self.arrow(name)
+        if column.null_count == len(column):
+            return None
+        starts, lengths = _spans(column)
+        values = column.values
+        there = frames < lengths[rows]
+        at = (starts[rows] + frames)[there]
+        values = _functions(values) if "string" in str(values.type) else _floats(values)
+        found = np.full(len(rows), np.nan)
+        found[there] = values[at]
+        return found
+
+
+def _spans(column):
+    starts = column.offsets.to_numpy().astype(np.int64)
+    lengths = np.diff(starts)
+    lengths[column.is_null().to_numpy(zero_copy_only=False)] = 0
+    return starts[:-1], lengths
+
+
+def _floats(column):
+    if "list" not in str(column.type):
+        return column.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
+    starts, lengths = _spans(column)
+    found = np.full(len(column), np.nan)
+    found[lengths > 0] = _floats(column.values)[starts[lengths > 0]]
+    return found
+
+
+def _functions(column):
+    """Its place in _FUNCTIONS; NaN for none or another."""
+    encoded = column.dictionary_encode()
+    places = [_FUNCTIONS.index(text.strip()) if (text or "").strip() in _FUNCTIONS else np.nan
+              for text in encoded.dictionary.to_pylist()]
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return np.array([*places, np.nan])[codes]
+
+
+class Samples:
+    """Every frame of a table, or of files, that has pixels; in their order.
+
+    source : a scan's table (path of .parquet or .arrow, pyarrow.Table, a Scan,
+        anything with ``__arrow_c_stream__``) that has `COLUMNS` and was made
+        with ``pixels=True``; or what `fastdcm.scan` takes, which is then scanned.
+    labels : names of more columns to keep, for files: of elements to read.
+
+    left_out : {reason: count} of rows and frames that are no samples: codes of
+        errors, "no-pixels", "attributes" (Rows and the like cannot be) and
+        "short" (frames behind the end of their pixel data).
+    """
+
+    def __init__(self, source, labels=()):
+        import pyarrow.compute as pc
+
+        pyarrow = _need_arrow()
+        self.left_out = {}
+        table = open_table(source, labels)
+        rows = _Rows(table)
+        codes, errors = rows.texts("error")
+        self._leave_out({errors[i]: int((codes == i).sum()) for i in range(len(errors))})
+        pixels = rows.arrow("pixel_offset").is_valid().to_numpy(zero_copy_only=False)
+        self._leave_out({"no-pixels": int(((codes < 0) & ~pixels).sum())})
+        good = (codes < 0) & pixels
+        frames, native = self._frames_of(rows, good)
+        good &= frames > 0
+        kept = np.flatnonzero(good)
+        frames, native = frames[kept], native[kept]
+        if len(kept) < len(good):
+            rows = _Rows(table.take(pyarrow.array(kept)))
+        self._first = np.concatenate([[0], np.cumsum(frames)])  # sample of each file
+        self._read_places(rows, native)
+        self._read_layouts(rows, native)
+        paths = rows.arrow("path").cast(pyarrow.large_string())
+        _, offsets, data = paths.buffers()
+        self._path_ends = np.frombuffer(offsets, np.int64)[paths.offset:paths.offset + len(paths) + 1].copy()
+        self._paths = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+        self._paths = self._paths[self._path_ends[0]:self._path_ends[-1]].copy()
+        self._path_ends -= self._path_ends[0]
+        self._labels = {}
+        for name in labels:
+            column = rows.arrow(name)
+            if pyarrow.types.is_integer(column.type) and column.null_count == 0:
+                column = column.to_numpy()
+            elif pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
+                column = _floats(column)
+            elif pyarrow.types.is_boolean(column.type) and column.null_count == 0:
+                column = column.to_numpy(zero_copy_only=False)
+            elif pyarrow.types.is_string(column.type):
+                column = pc.cast(column, pyarrow.large_string())
+            self._labels[name] = column
+
+    def _leave_out(self, counts):
+        for reason, count in counts.items():
+            if count:
+                self.left_out[reason] = self.left_out.get(reason, 0) + count
+
+    def _frames_of(self, rows, good):
+        """(frames that can be read, whether native) of each row."""
+        lines, columns, samples = rows.ints("Rows"), rows.ints("Columns"), rows.ints("SamplesPerPixel", 1)
+        bits, frames, length = rows.ints("BitsAllocated"), rows.ints("frames"), rows.ints("pixel_length")
+        possible = ((lines > 0) & (lines < 1 << 16) & (columns > 0) & (columns < 1 << 16)
+                    & (samples > 0) & (samples < 1 << 16) & (bits >= 0) & (bits <= 64) & (frames > 0))
+        self._leave_out({"attributes": int((good & ~possible).sum())})
+        codes, syntaxes = rows.texts("transfer_syntax")
+        native = np.isin(codes, [i for i, uid in enumerate(syntaxes) if uid in _NATIVE])
+        big = np.isin(codes, [i for i, uid in enumerate(syntaxes) if uid == _BIG])
+        codes, photometrics = rows.texts("PhotometricInterpretation")
+        subsampled = np.isin(codes, [i for i, name in enumerate(photometrics) if "42" in name])
+        plain = np.isin(bits, [1, 8, 16, 32, 64]) & ~subsampled
+        with np.errstate(over="ignore"):  # a sample has at most 2**48 bits times 64
+            cells = lines * columns * samples
+        can = possible & native & plain & ((bits > 1) | (samples == 1)) & ~(big & (bits == 8))
+        # floating point pixels, whose elements a scan does not tell apart
+        can &= rows.arrow("BitsStored").is_valid().to_numpy(zero_copy_only=False)
+        there = np.where(cells > 0, np.minimum(length, 1 << 58) * 8 // np.maximum(cells * bits, 1), 0)
+        # encapsulated: a frame has a byte at least
+        there = np.minimum(frames, np.where(can, there, length))
+        there[~(good & possible)] = 0
+        lost = good & possible & (there < frames)
+        self._leave_out({"short": int((frames - there)[lost].sum())})
+        return there, can
+
+    def _read_places(self, rows, native):
+        self._offset = rows.ints("pixel_offset")
+        self._size = rows.ints("size")
+        self._mtime = rows.ints("mtime_ns")
+
+    def _read_layouts(self, rows, native):
+        """One entry of `layouts` for all samples that are alike."""
+        files = np.repeat(np.arange(len(self._first) - 1), np.diff(self._first))
+        frames = np.arange(len(files)) - self._first[files]
+        layout = np.zeros(len(files), _LAYOUT)
+        bits = rows.ints("BitsAllocated")
+        stored = rows.ints("BitsStored")
+        stored = np.where((stored < 1) | (stored > bits), 0, stored)
+        high = rows.ints("HighBit", -1)
+        high = np.where((high < stored - 1) | (high >= bits), stored - 1, high)
+        high = np.where(stored == 0, 0, high)
+        _, syntaxes = codes = rows.texts("transfer_syntax")
+        big = np.isin(codes[0], [i for i, uid in enumerate(syntaxes) if uid == _BIG])
+        inverted = np.zeros(len(bits), bool)
+        for name, value in (("PhotometricInterpretation", "MONOCHROME1"), ("PresentationLUTShape", "INVERSE")):
+            codes, texts = rows.texts(name)
+            inverted |= np.isin(codes, [i for i, text in enumerate(texts) if text.strip() == value])
+        for name, column in (
+            ("rows", rows.ints("Rows")), ("columns", rows.ints("Columns")),
+            ("samples", rows.ints("SamplesPerPixel", 1)), ("bits_allocated", bits), ("bits_stored", stored),
+            ("high_bit", high), ("representation", rows.ints("PixelRepresentation") == 1), ("big", big),
+            ("planar", rows.ints("PlanarConfiguration") == 1), ("invert", inverted), ("native", native),
+            ("table", rows.arrow(_TABLE).is_valid().to_numpy(zero_copy_only=False)),
+        ):
+            layout[name] = column[files]
+        layout["planar"] &= layout["samples"] > 1
+        slope, intercept = self._by_frame(rows, files, frames, _VALUES, _RESCALE)
+        none = np.isnan(slope) | (layout["table"] != 0)
+        layout["slope"], layout["intercept"] = np.where(none, 1.0, slope), np.where(none, 0.0, intercept)
+        center, width, function = self._by_frame(rows, files, frames, _VOI, _WINDOW)
+        there = ~np.isnan(center)
+        layout["windowed"] = there
+        layout["center"], layout["width"] = np.where(there, center, 0.0), np.where(there, width, 0.0)
+        layout["function"] = np.nan_to_num(function)
+        codes = np.zeros(len(layout), np.int64)
+        for name in _LAYOUT.names:  # few of them differ, as a rule
+            column = layout[name]
+            if len(column) and (column != column[0]).any():
+                values, places = np.unique(column, return_inverse=True)
+                codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
+        _, first, codes = np.unique(codes, return_index=True, return_inverse=True)
+        self.layouts, self._layout = layout[first], codes.astype(np.int32)
+
+    def _by_frame(self, rows, files, frames, macro, names):
+        """The columns of a transformation for each sample: of the data set
+        itself, else shared by all frames, else the frame's own (PS3.3
+        C.7.6.16.2); each where its first two are there."""
+
+        def of(name):
+            column = rows.arrow(name)
+            found = _functions(column) if name.endswith(names[2:] or ("-",)) else _floats(column)
+            return found[files]
+
+        found = [of(name) for name in names]
+        for group in (_SHARED, _FRAME):
+            missing = np.isnan(found[0]) | np.isnan(found[1])
+            if not missing.any():
+                break
+            for i, name in enumerate(names):
+                name = group + macro + name
+                more = of(name) if group == _SHARED else rows.each(name, files, frames)
+                found[i] = np.where(missing, np.nan if more is None else more, found[i])
+        missing = np.isnan(found[0]) | np.isnan(found[1])
+        return [np.where(missing, np.nan, column) for column in found]
+
+    def __len__(self):
+        return len(self._layout)
+
+    def files(self, indices):
+        """(number of the file, frame in it, from 0) of each sample."""
+        files = np.searchsorted(self._first, indices, "right") - 1
+        return files, indices - self._first[files]
+
+    def path(self, file):
+        """The path of a file, as bytes."""
+        begin, end = self._path_ends[file:file + 2]
+        return path_bytes(self._paths[begin:end].tobytes().decode())
+
+    def layout(self, indices):
+        """What the samples' values are: records of the fields of
+        ``_pixels.FRAME`` without the place, and ``native`` (frames lie one
+        after another in the file), ``table`` (a Modality LUT stands in place of
+        slope and intercept), ``windowed`` (the file tells a window)."""
+        return self.layouts[self._layout[indices]]
+
+    def records(self, indices):
+        """Records of ``_pixels.FRAME`` for native samples."""
+        files, frames = self.files(indices)
+        layout = self.layout(indices)
+        records = np.zeros(len(indices), _RECORD)
+        for name in _RECORD.names:
+            if name not in _PLACE:
+                records[name] = layout[name]
+        bit = frames * (layout["rows"].astype(np.int64) * layout["columns"] * layout["samples"]
+                        * layout["bits_allocated"])
+        records["offset"] = self._offset[files] + bit // 8
+        records["start_bit"] = bit % 8
+        records["size"], records["mtime_ns"] = self._size[files], self._mtime[files]
+        return records
+
+    def labels(self, indices):
+        """{name: values of the samples}: an array for numbers, else a list."""
+        files, _ = self.files(indices)
+        return {name: column[files] if isinstance(column, np.ndarray) else column.take(files).to_pylist()
+                for name, column in self._labels.items()}

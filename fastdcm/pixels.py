@@ -1,7 +1,5 @@
 """Pixel data as one NumPy array (PS3.5 8, PS3.3 C.7.6.3)."""
 
-from fastdcm.frames import NativeFrames
-
 
 def pixel_array(ds, mmap=None, native_endian=False, *, threads=None):
     """The stored values of pixel data in any transfer syntax.
@@ -24,10 +22,7 @@ def pixel_array(ds, mmap=None, native_endian=False, *, threads=None):
     what its attributes say, or needs a codec that is not there.
     """
     frames = ds.frames
-    if isinstance(frames, NativeFrames):
-        array = frames.load(0, len(frames), mmap, frames.threads(len(frames), threads))
-    else:
-        array = frames.read(range(len(frames)), threads)
+    array = frames.read(range(len(frames)), threads, mmap)
     if len(frames) == 1:
         array = array[0]
     if native_endian and not array.dtype.isnative:

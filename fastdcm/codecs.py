@@ -170,7 +170,8 @@ class FrameDecoder:
         # codec converts nothing.
         space = {1: "grayscale", 3: "rgb", 4: "cmyk"}.get(stream.components)
         if space is None:
-            raise DicomError(f"{stream.components} components", "codestream")
+            raise DicomError(f"JPEG of {stream.components} components: 1, 3 and 4 are decoded",
+                             "codestream")
         self._into(self._codecs.jpeg8_decode, data, out, stream, colorspace=space,
                    outcolorspace=space)
         if self.layout.signed or stream.precision > self.layout.bits_stored:

@@ -206,7 +206,7 @@ class Frames:
         for i in range(self._count):
             yield self._one(i)
 
-    def threads(self, count, threads):
+    def _workers(self, count, threads):
         if threads is None:
             size = count * self._layout.cells * self.dtype.itemsize
             return cores() if size >= THREADS_FROM else 1
@@ -287,26 +287,27 @@ class NativeFrames(Frames):
         return self._bytes(start, stop - start).tobytes()
 
     def _one(self, i):
-        return self.load(i, i + 1, None, 1)[0]
+        return self._load(i, i + 1, None, 1)[0]
 
-    def read(self, indices, threads=None):
-        """The frames of a range of indices, as one array."""
+    def read(self, indices, threads=None, mmap=None):
+        """The frames of a range of indices, as one array: neighbours with
+        mmap=True mapped, with False read, with None mapped from 1 MiB on."""
         if indices.step == 1:
-            return self.load(indices.start, max(indices.start, indices.stop), None,
-                             self.threads(len(indices), threads))
+            return self._load(indices.start, max(indices.start, indices.stop), mmap,
+                              self._workers(len(indices), threads))
         out = self._new(len(indices))
 
         def work(start, stop):
             for k in range(start, stop):
                 out[k] = self._one(indices[k])
 
-        spread(work, len(indices), self.threads(len(indices), threads))
+        spread(work, len(indices), self._workers(len(indices), threads))
         return out
 
-    def mappable(self):
+    def _mappable(self):
         return isinstance(self._source, File) and self._source.mappable
 
-    def load(self, start, stop, mmap, threads):
+    def _load(self, start, stop, mmap, threads):
         """Neighbouring frames: mapped, read, or unpacked by several threads."""
         import numpy as np
 
@@ -316,11 +317,12 @@ class NativeFrames(Frames):
             mmap = count * self._bits // 8 >= MAP_FROM
         shape = (count, layout.samples, layout.rows, layout.columns) if layout.planar else (
             count, *self.shape)
-        if mmap and self._plain and count and self.mappable():
+        if mmap and self._plain and count and self._mappable():
             size = self._bits // 8
             data = self._source.map(self._offset + start * size, count * size)
             array = np.frombuffer(data, self.dtype).reshape(shape)
-            spread(lambda a, b: layout.correct(array[a:b]), count, threads)
+            if layout.loose:
+                spread(lambda a, b: layout.correct(array[a:b]), count, threads)
         else:
             array = self._new(count).reshape(shape)
             spread(lambda a, b: self._fill(start + a, start + b, array[a:b]), count, threads)
@@ -376,10 +378,14 @@ class EncapsulatedFrames(Frames):
         """The codestream of one frame: its fragments joined."""
         return self._read(self._index(i))
 
+    def _check(self, i):
+        there = len(self._table)
+        if i >= there:
+            raise self._error(f"frames[{there}] is not there: the pixel data holds {there} frames "
+                              f"of {self._count}")
+
     def _read(self, i):
-        if i >= len(self._table):
-            raise self._error(f"frames[{i}] is not there: the pixel data holds {len(self._table)} "
-                              f"frames of {self._count}")
+        self._check(i)
         if self._threads_can_read:
             return self._table.read(i)
         with self._lock:
@@ -391,9 +397,12 @@ class EncapsulatedFrames(Frames):
             self._file.note_issue("codestream-end", self._table.span(i)[0], PIXEL_DATA)
         return array
 
-    def read(self, indices, threads=None):
-        """The frames of a range of indices, decoded into one array."""
+    def read(self, indices, threads=None, mmap=None):
+        """The frames of a range of indices, decoded into one array by
+        `threads` threads, None: one a core. There is nothing to map."""
         count = len(indices)
+        if count:
+            self._check(max(indices[0], indices[-1]))
         size = count * self._layout.cells
         if size > 1 << 26 and size > RATIO * 16 * self._length:
             raise self._error(f"{self._length} bytes for {size} samples are beyond every honest "
@@ -404,7 +413,7 @@ class EncapsulatedFrames(Frames):
             for k in range(start, stop):
                 self._one(indices[k], out[k])
 
-        spread(work, count, self.threads(count, threads))
+        spread(work, count, self._workers(count, threads))
         return out
 
 
@@ -440,9 +449,9 @@ class VideoFrames(Frames):
             raise self._error(f"the video ends after {self._next} frames, {self._count} are "
                               "announced")
 
-    def read(self, indices, threads=None):
+    def read(self, indices, threads=None, mmap=None):
         """The frames of a range of indices, decoded into one array. The codec
-        brings its own threads."""
+        brings its own threads, and there is nothing to map."""
         out = self._new(len(indices))
         for k in sorted(range(len(indices)), key=lambda k: indices[k]):
             self._one(indices[k], out[k])
@@ -470,10 +479,7 @@ def pixel_array(ds, mmap=None, native_endian=False, *, threads=None):
     what its attributes say, or needs a codec that is not there.
     """
     frames = ds.frames
-    if isinstance(frames, NativeFrames):
-        array = frames.load(0, len(frames), mmap, frames.threads(len(frames), threads))
-    else:
-        array = frames.read(range(len(frames)), threads)
+    array = frames.read(range(len(frames)), threads, mmap)
     if len(frames) == 1:
         array = array[0]
     if native_endian and not array.dtype.isnative:

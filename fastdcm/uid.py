@@ -37,6 +37,7 @@ class TransferSyntax(tuple):
 
 
 _HIERARCHICAL = "hierarchical JPEG was retired and no decoder reads it"
+_ARITHMETIC = "lossless JPEG with arithmetic coding was retired and no decoder reads it"
 _JPIP = "the pixels are on a JPIP server, (0028,7FE0) says where"
 _STREAM = "the pixels travel in a SMPTE ST 2110 stream beside the data set"
 _MESSAGE = "a message encoding, retired: it defines no pixel data"
@@ -58,7 +59,7 @@ _ROWS = (
     ("1.2.840.10008.1.2.4.55", "E", "jpeg"),  # process 10 and 12
     ("1.2.840.10008.1.2.4.56", "E", "jpeg"),  # process 11 and 13
     ("1.2.840.10008.1.2.4.57", "E", "jpeg"),  # JPEG Lossless (process 14)
-    ("1.2.840.10008.1.2.4.58", "E", "jpeg"),  # process 15
+    ("1.2.840.10008.1.2.4.58", "E", _ARITHMETIC),  # process 15
     ("1.2.840.10008.1.2.4.59", "E", _HIERARCHICAL),  # process 16 and 18
     ("1.2.840.10008.1.2.4.60", "E", _HIERARCHICAL),  # process 17 and 19
     ("1.2.840.10008.1.2.4.61", "E", _HIERARCHICAL),  # process 20 and 22

@@ -13,6 +13,8 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 BENCH := $(VENV)/.bench
 RELEASE := env -u FASTDCM_BUILD
+# What is tested: what tests need, or also all that they can run beside.
+EXTRA := $(if $(FASTDCM_REQUIRE_PEERS),peers,test)
 SOURCES := $(wildcard src_c/*.c src_c/*.h fastdcm/*.pyx fastdcm/*.pxd)
 FRAME := pyproject.toml setup.py
 
@@ -57,7 +59,7 @@ $(READY):
 # A change of the frame installs anew; a change of a source only compiles.
 $(BUILT): $(FRAME) $(SOURCES) | $(READY)
 	$(if $(filter $(FRAME),$?),\
-	$(RELEASE) $(PIP) install --no-build-isolation -e '.[test]',\
+	$(RELEASE) $(PIP) install --no-build-isolation -e '.[$(EXTRA)]',\
 	$(RELEASE) $(PY) setup.py --quiet build_ext --inplace)
 	@touch $@
 

@@ -72,6 +72,9 @@ def test_examples(path, samples):
         if language == "pycon":
             run_doctest(text, names, name(path), line)
         elif language == "python":
+            if "from torch" in text and importlib.util.find_spec("torch") is None:
+                assert os.environ.get("FASTDCM_REQUIRE_PEERS") != "1", "peer missing: torch"
+                continue  # too large for who tests on a machine of his own
             exec(compile("\n" * line + text, str(path), "exec"), names)
         elif language == "console":
             for command in re.findall(r"^\$ (.*)$", text, flags=re.M):
@@ -110,7 +113,7 @@ def test_differences_from_pydicom_are_told():
     told = " ".join((ROOT / "docs" / "from-pydicom.md").read_text(encoding="utf-8").split())
     missing = [reason for reason in DIFFERENCES if f"- {' '.join(reason.split())}." not in told]
     assert DIFFERENCES and not missing, missing
-    listed = told.split("there is no other:")[1].count("- ")
+    listed = told.split("there is no other:")[1].split(" ## ")[0].count("- ")
     assert listed == len(DIFFERENCES), "a reason that no longer holds"
 
 

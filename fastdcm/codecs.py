@@ -77,10 +77,10 @@ class FrameDecoder:
     def __init__(self, syntax, layout, filename=None):
         self.layout = layout
         self.filename = filename
-        self.name = UID(syntax).name
+        self.name = UID(syntax).name if syntax else "no transfer syntax"
         row = TRANSFER_SYNTAXES.get(syntax)
         if row is None:
-            raise self.error(f"no codec is known for transfer syntax {syntax!r}")
+            raise self.error("no codec is known for pixel data in fragments")
         if not row.pixels:
             raise self.error(row.refusal)
         self._decode = getattr(self, "_" + row.pixels.replace("-", "_"), None)

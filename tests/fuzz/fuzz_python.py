@@ -1,6 +1,6 @@
 """Damages files at random and reads them in every way: nothing but a
 DicomError may come of it. It is the fuzz target for what lies in Python:
-inflating, text in its character sets, values, str().
+inflating, text in its character sets, values, str(), pixels through all codecs.
 
     python tests/fuzz/fuzz_python.py [--seconds N] [--rounds N] [--seed N]
                                      [--crashes FOLDER] [FILE...]
@@ -88,6 +88,17 @@ def read(raw, rng):
             pass
 
 
+def pixels(raw, rng):
+    """All frames, or one, where there are pixels."""
+    try:
+        ds = dcmread(memoryview(raw))
+        if any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+            array = ds.pixel_array if rng.random() < 0.5 else ds.frames[rng.choice((0, -1))]
+            array.sum()
+    except DicomError:
+        pass
+
+
 def run(seeds, rng, until, crashes):
     """Reads damaged seeds until `until(rounds)`; how many were read."""
     rounds = 0
@@ -96,6 +107,7 @@ def run(seeds, rng, until, crashes):
         faulthandler.dump_traceback_later(HANGS, exit=True)
         try:
             read(made, rng)
+            pixels(made, rng)
         except BaseException:
             path = Path(crashes) / f"python-{hashlib.sha256(made).hexdigest()[:12]}"
             path.write_bytes(made)

@@ -10,6 +10,7 @@ big       one file: 256 native frames of 0.5 MB
 fg12000   two files: 12,000 functional groups, of defined and undefined length
 
 Whoever changes this file gets new sets: folders are named after its digest.
+Jobs with files of their own make them here, too.
 """
 
 import argparse
@@ -264,9 +265,10 @@ def noise(count, seed):
     return np.random.default_rng(seed).integers(-1000, 1000, count, dtype="<i2").tobytes()
 
 
-def _make(cache, name, write, check):
-    """The folder of one set: made by write(folder) unless it is there."""
-    digest = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+def make(cache, name, write, check, source=__file__):
+    """The paths of one set: made by write(folder) unless it is there. source: the
+    Python file that says what is written."""
+    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
     folder = Path(cache) / f"{name}-{digest}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -307,7 +309,7 @@ def ct(cache=CACHE, count=10_000):
                SOPInstanceUID=UID + ".100000.1000000")
         assert paths[0].stat().st_size == paths[-1].stat().st_size
 
-    return _make(cache, f"ct{count}", write, check)
+    return make(cache, f"ct{count}", write, check)
 
 
 def mr(cache=CACHE, count=60):
@@ -331,7 +333,7 @@ def mr(cache=CACHE, count=60):
         for path in paths[:2]:
             _check(path, MR_ELEMENTS, NumberOfFrames=GROUPS_MR, Rows=64)
 
-    return _make(cache, f"mr{count}", write, check)
+    return make(cache, f"mr{count}", write, check)
 
 
 def big(cache=CACHE):
@@ -351,7 +353,7 @@ def big(cache=CACHE):
     def check(paths):
         _check(paths[0], CT_ELEMENTS + 1, NumberOfFrames=FRAMES_BIG)
 
-    return _make(cache, "big", write, check)[0]
+    return make(cache, "big", write, check)[0]
 
 
 def fg12000(cache=CACHE):
@@ -371,7 +373,7 @@ def fg12000(cache=CACHE):
         for path in paths:
             _check(path, 14 * GROUPS_SEG + 56, NumberOfFrames=GROUPS_SEG)
 
-    return _make(cache, "fg12000", write, check)
+    return make(cache, "fg12000", write, check)
 
 
 def links(paths, count, cache=CACHE):
@@ -384,7 +386,7 @@ def links(paths, count, cache=CACHE):
                 inner.mkdir()
             os.link(paths[number % len(paths)], inner / f"{number:07d}.dcm")
 
-    first = _make(cache, f"links{count}of{len(paths)}", write, lambda made: None)[0]
+    first = make(cache, f"links{count}of{len(paths)}", write, lambda made: None)[0]
     return os.path.dirname(first)
 
 

@@ -3,16 +3,17 @@ how fast stored values become what is looked at."""
 
 import os
 import time
-from pathlib import Path
 
 import builder
 import data
 import numpy as np
 from builder import element as el
 from contest import compete, must, show
+from pydicom.pixels import get_encoder
 
 import fastdcm
 from fastdcm import _pixels
+from fastdcm._frames import frame_table
 
 FRAMES, ROWS, COLUMNS = 100, 512, 512
 WINDOW = (40, 400)
@@ -68,18 +69,19 @@ def made(cache, name):
 
     syntax, bits, encoder, how, decoder, options, _ = SYNTAXES[name]
     if name == "RLE":
-        from pydicom.pixels.encoders.native import _encode_frame
-
         def encode(cells):
-            return rle(cells, _encode_frame)
+            return get_encoder(syntax).encode(
+                cells, rows=ROWS, columns=COLUMNS, number_of_frames=1, samples_per_pixel=1,
+                bits_allocated=16, bits_stored=12, pixel_representation=0,
+                photometric_interpretation="MONOCHROME2", encoding_plugin="pydicom")
     elif name == "native":
         encode = np.ndarray.tobytes
     else:
         def encode(cells):
             return getattr(imagecodecs, encoder)(cells, **how)
 
-    path = data._make(cache, f"frames-{name.replace(' ', '-')}", lambda folder: (
-        folder / "frames.dcm").write_bytes(file_of(syntax, bits, encode)), lambda paths: None)[0]
+    path = data.make(cache, f"codec-{name.replace(' ', '_')}", lambda folder: (
+        folder / "frames.dcm").write_bytes(file_of(syntax, bits, encode)), lambda paths: None, __file__)[0]
     if name == "native":
         return path, bits, None
     if name == "RLE":
@@ -91,14 +93,6 @@ def made(cache, name):
         def codec(code):
             return getattr(imagecodecs, decoder)(code, **options)
     return path, bits, codec
-
-
-def rle(cells, encode):
-    """The frame as pydicom encodes it."""
-    from types import SimpleNamespace
-
-    return bytes(encode(cells.tobytes(), SimpleNamespace(
-        bits_allocated=16, rows=ROWS, columns=COLUMNS, samples_per_pixel=1, byteorder="<")))
 
 
 def seconds(function):
@@ -117,7 +111,8 @@ def codecs(report):
             assert np.abs(got.astype(int) - expected).max() <= (8 if name == "JPEG" else 0), name
         contenders = {}
         if codec is not None:
-            table = frames.table.offsets if hasattr(frames, "table") else frames._table.offsets
+            elem = fastdcm.dcmread(path)["PixelData"]
+            table = frame_table(frames._file, elem.file_tell, elem.value_length, FRAMES).offsets
             spans = list(zip(table[:-1], table[1:]))
             handle = os.open(path, os.O_RDONLY)
 

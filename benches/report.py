@@ -2,8 +2,8 @@
 
     python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
 
-Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory; all of
-them unless named. Contenders take turns, round by round, in one process, on
+Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory, codecs,
+windows, frames, loader; all of them unless named. Contenders take turns, round by round, in one process, on
 the same files in the same order; times are medians of the rounds. The floor is
 benches/floor.c. Results are compared before anything is timed.
 """
@@ -17,8 +17,11 @@ import tempfile
 import time
 
 import data
+import frame_jobs
+import loader_jobs
 import numpy as np
 import peers
+import pixel_jobs
 from contest import Floor, compete, must, show, timed
 
 import fastdcm
@@ -215,7 +218,8 @@ def main():
     jobs = {
         "tags": Report.tags, "elements": Report.elements, "pixels": Report.pixels,
         "threads": Report.threads, "cold": Report.cold, "mr": Report.mr, "groups": Report.groups,
-        "import": Report.imports, "memory": Report.memory,
+        "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
+        "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

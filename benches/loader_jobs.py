@@ -1,6 +1,5 @@
-"""The loader beside others, in one torch DataLoader after another.
-
-    python benches/ml_bench.py [--cache FOLDER] [--ct N] [--files N] [--rounds N] [--workers N]
+"""The loader beside others, in one torch DataLoader after another: a job of
+report.py.
 
 Native CT to float32 Hounsfield units, batches of 64 files, in the same number
 of workers. Contenders take turns; each must give the same values. "NumPy alone"
@@ -9,7 +8,6 @@ reads with np.fromfile and scales, sample by sample or into the batch's tensor; 
 fastest of these counts.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -19,14 +17,14 @@ import dicomsdl
 import numpy as np
 import pydicom
 import torch
-from report import compete, must, show
+from contest import compete, must, show
 from torch.utils.data import DataLoader, Dataset
 
 import fastdcm
 import fastdcm.ml
 from fastdcm.ml.shared import Parcel, Pool
 
-BATCH = 64
+BATCH, FILES, WORKERS = 64, 1024, 2
 
 
 class Pydicom(Dataset):
@@ -98,8 +96,9 @@ def whole(batch):
     return batch
 
 
-def run(files, rounds, workers, cache=data.CACHE, count=10_000):
-    paths = data.ct(cache, count)[:files]
+def loader(report):
+    files, workers = min(FILES, len(report.ct)), WORKERS
+    paths = report.ct[:files]
     with tempfile.TemporaryDirectory() as folder:
         table = str(Path(folder) / "table.parquet")
         fastdcm.scan(paths, fastdcm.ml.COLUMNS, pixels=True).write(table)
@@ -122,39 +121,25 @@ def run(files, rounds, workers, cache=data.CACHE, count=10_000):
     def images(batch):
         return batch["image"][:, 0] if isinstance(batch, dict) else batch
 
-    def load(loader, number):
+    def load(batches, number):
         begin = time.perf_counter()
         seen = 0
-        for batch in loader:
+        for batch in batches:
             seen += len(images(batch))
         assert seen == number
         return (time.perf_counter() - begin) / number * 1e6
 
-    first = {name: images(next(iter(loader))) for name, (loader, _) in loaders.items()}
+    first = {name: images(next(iter(batches))) for name, (batches, _) in loaders.items()}
     some = len(first["pydicom"])
     for name, batch in first.items():
         assert batch.dtype == torch.float32 and torch.equal(batch[:some], first["pydicom"]), name
-    for loader, number in loaders.values():
-        load(loader, number)  # workers are there, files are in the page cache
-    times = compete({name: lambda loader=loader, number=number: load(loader, number)
-                     for name, (loader, number) in loaders.items()}, rounds)
+    for batches, number in loaders.values():
+        load(batches, number)  # workers are there, files are in the page cache
+    times = compete({name: lambda batches=batches, number=number: load(batches, number)
+                     for name, (batches, number) in loaders.items()}, report.rounds)
     show(f"Native CT to float32 HU, DataLoader, batches of {BATCH}, {workers} workers, a file", times)
     must("pydicom / fastdcm.ml", times["pydicom"] / times["fastdcm.ml"], 8, True)
     must("dicomsdl / fastdcm.ml", times["dicomsdl"] / times["fastdcm.ml"], 3, True)
     alone = min(value for name, value in times.items() if name.startswith("NumPy"))
     must("fastdcm.ml / NumPy alone", times["fastdcm.ml"] / alone, 1.1)
 
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", default=data.CACHE)
-    parser.add_argument("--ct", type=int, default=10_000)
-    parser.add_argument("--files", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    run(options.files, options.rounds, options.workers, options.cache, options.ct)
-
-
-if __name__ == "__main__":
-    main()

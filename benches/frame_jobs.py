@@ -1,22 +1,17 @@
 """Raw frames of encapsulated files of 10,000 frames, with an offset table and
-without, of small fragments (0.2 KB) and large ones (8 KB).
-
-    python benches/frames_bench.py [ROUNDS]        a job of report.py, alone
+without, of small fragments (0.2 KB) and large ones (8 KB): a job of report.py.
 """
 
-import hashlib
 import os
 import shlex
-import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import data
-from report import compete, must, show
+from contest import compete, must, show
 
 import fastdcm
 from fastdcm._frames import FrameTable, frame_table, join_fragments
@@ -32,20 +27,18 @@ def frame(i, size):
 
 
 def files(cache):
-    """{(size, whether with a table): path}, made when they are not there."""
-    folder = Path(cache) / f"frames-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
-    paths = {(size, table): folder / f"{size}-{'table' if table else 'none'}.dcm"
-             for size in SIZES for table in (True, False)}
-    if not folder.is_dir():
-        part = folder.with_name(f"{folder.name}.{os.getpid()}")
-        part.mkdir(parents=True)
-        for (size, table), path in paths.items():
-            write(part / path.name, SIZES[size], table)
-        for stale in Path(cache).glob("frames-*"):
-            if stale != part:
-                shutil.rmtree(stale)
-        part.rename(folder)
-    return {key: str(path) for key, path in paths.items()}
+    """{(size, whether with a table): path}"""
+    keys = [(size, table) for size in SIZES for table in (True, False)]
+
+    def fill(folder):
+        for size, table in keys:
+            write(folder / name(size, table), SIZES[size], table)
+
+    def name(size, table):
+        return f"{size}-{'table' if table else 'none'}.dcm"
+
+    folder = Path(data.make(cache, "fragments", fill, lambda paths: None, __file__)[0]).parent
+    return {key: str(folder / name(*key)) for key in keys}
 
 
 def write(path, size, table):
@@ -139,9 +132,3 @@ def frames(report):
             must("no table / walk of its headers", times["no table: walk, read"] /
                  times["floor: a pread an item"], 1.2)
 
-
-if __name__ == "__main__":
-    class Alone:
-        cache, rounds = data.CACHE, int(sys.argv[1]) if len(sys.argv) > 1 else 9
-
-    frames(Alone)

@@ -360,11 +360,26 @@ int dcm_frames_run(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
 }
 
 int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *err) {
+    /* Mostly it is one header after another: they need no buffer to be kept in. */
+    uint8_t head[PEEK];
+    dcm_segment all = {0, 0, 0};
+    dcm_bytes one = {.data = head, .segments = &all, .n_segments = 1, .total = b->total, .borrowed = 1};
+    const dcm_bytes *from = b;
     int code;
-    while ((code = dcm_frames_run(t, b, err)) == DCM_NEED) {
-        code = dcm_file_fill(f, b, t->need_offset, t->need_length, t->need_ahead, 1, err);
+    while ((code = dcm_frames_run(t, from, err)) == DCM_NEED) {
+        if (t->need_length <= PEEK && !t->need_ahead && t->need_length <= b->total &&
+            t->need_offset <= b->total - t->need_length) {
+            code = dcm_file_read(f, t->need_offset, t->need_length, head, err);
+            all.offset = t->need_offset;
+            all.length = t->need_length;
+            t->bytes_read += all.length;
+            from = &one;
+        } else {
+            code = dcm_file_fill(f, b, t->need_offset, t->need_length, t->need_ahead, 1, err);
+            t->bytes_read += b->used;
+            from = b;
+        }
         if (code) return code;
-        t->bytes_read += b->used;
     }
     return code;
 }

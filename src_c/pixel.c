@@ -117,14 +117,47 @@ void dcm_cells_native(const dcm_cells *c, const uint8_t *src, uint64_t count, ui
     else native(c, src, count, out);
 }
 
+/* Cells in the machine's order whose value begins at bit 0: what differs from
+ * it is found without a store, and mostly there is nothing. */
+#define SETTLE(bits)                                                      \
+    do {                                                                  \
+        const uint##bits##_t mask = (uint##bits##_t)(UINT64_MAX >> (64 - c->bits_stored)); \
+        const uint##bits##_t sign = (uint##bits##_t)(                     \
+            c->kind == DCM_CELL_SIGNED ? (uint64_t)1 << (c->bits_stored - 1) : 0); \
+        uint##bits##_t differs = 0;                                       \
+        for (uint64_t i = 0; i < n; i++) {                                \
+            uint##bits##_t v;                                             \
+            memcpy(&v, p + i * sizeof v, sizeof v);                       \
+            differs |= v ^ (uint##bits##_t)(((v & mask) ^ sign) - sign);  \
+        }                                                                 \
+        for (uint64_t i = 0; differs && i < n; i++) {                     \
+            uint##bits##_t v;                                             \
+            memcpy(&v, p + i * sizeof v, sizeof v);                       \
+            v = (uint##bits##_t)(((v & mask) ^ sign) - sign);             \
+            memcpy(p + i * sizeof v, &v, sizeof v);                       \
+        }                                                                 \
+    } while (0)
+
+static void settle(const dcm_cells *c, uint8_t *p, uint64_t n) {
+    if (c->size == 1) SETTLE(8);
+    else if (c->size == 2) SETTLE(16);
+    else if (c->size == 4) SETTLE(32);
+    else SETTLE(64);
+}
+
+/* By blocks: pages of a mapping that need no change stay shared with the file's. */
 void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
     uint8_t room[BLOCK * 8];
+    if (is_native(c)) return;
     while (count) {
         const uint64_t n = count < BLOCK ? count : BLOCK, bytes = n * c->size;
-        native(c, p, n, room);
-        if (is_turned(c)) dcm_swap_units(room, bytes, c->size);
-        /* pages of a mapping that need no change stay shared with the file's */
-        if (memcmp(p, room, (size_t)bytes) != 0) memcpy(p, room, (size_t)bytes);
+        if (!is_turned(c) && c->bits_stored == c->high_bit + 1) {
+            settle(c, p, n);
+        } else {
+            native(c, p, n, room);
+            if (is_turned(c)) dcm_swap_units(room, bytes, c->size);
+            if (memcmp(p, room, (size_t)bytes) != 0) memcpy(p, room, (size_t)bytes);
+        }
         p += bytes;
         count -= n;
     }

@@ -579,7 +579,8 @@ cdef File independent(File f, Index index):
             for i in range(f.bytes.n_segments):
                 s = &f.bytes.segments[i]
                 check(dcm_bytes_room(&new.bytes, s.length, &room), &err, f, "")
-                memcpy(room, f.bytes.data + s.at, s.length)
+                if s.length:
+                    memcpy(room, f.bytes.data + s.at, s.length)
                 check(dcm_bytes_commit(&new.bytes, s.offset, s.length, 0), &err, f, "")
     new.notes = f.notes
     new.live = {}
@@ -662,7 +663,8 @@ def thaw(cls, state, attributes, source):
         dcm_bytes_reset(&f.bytes, place[5])
         for offset, data in stream:
             check(dcm_bytes_room(&f.bytes, len(data), &room), &err, f, "")
-            memcpy(room, PyBytes_AS_STRING(data), len(data))
+            if data:  # an empty stream has no room
+                memcpy(room, PyBytes_AS_STRING(data), len(data))
             check(dcm_bytes_commit(&f.bytes, offset, len(data), 0), &err, f, "")
         index = Index.__new__(Index)
         index.file = f

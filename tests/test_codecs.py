@@ -327,6 +327,12 @@ def test_unknown_transfer_syntax():
     assert "1.2.3.4" in refused(b"\0" * 64, "1.2.3.4", "pixels")
 
 
+def test_no_transfer_syntax(put):
+    ds = fastdcm.dcmread(put(image(8, 8) + fragments([b"\0" * 64]), transfer_syntax=None))
+    with pytest.raises(fastdcm.DicomError, match="no transfer syntax: no codec"):
+        ds.frames
+
+
 @pytest.mark.parametrize("changes, said", [
     ({"bits_allocated": 3}, "BitsAllocated is 3"), ({"bits_stored": 9}, "BitsStored is 9"),
     ({"bits_stored": 0}, "BitsStored is 0"), ({"rows": 1 << 40, "columns": 1 << 40}, "beyond"),

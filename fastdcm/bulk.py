@@ -11,6 +11,7 @@ from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
 from fastdcm._columns import Worker, chunk_of
 from fastdcm._dictionary import tag_for_keyword
 from fastdcm.sources import open_source
+from fastdcm.threads import cores
 
 #: The columns of a scan that names none: what tells patients, studies, series
 #: and images apart, and what a first look at an archive asks for.
@@ -187,8 +188,7 @@ class _Pool:
 
     def __init__(self, plan, feed, threads):
         self.plan, self.feed = plan, feed
-        self.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (
-            os.cpu_count() or 1)
+        self.cores = cores()
         self.growing = threads is None
         self.lock = Lock()
         self.done_one = Condition(self.lock)

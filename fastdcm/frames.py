@@ -1,6 +1,5 @@
 """The frames of pixel data, each by itself (PS3.5 8 and A.4, PS3.3 C.7.6.3)."""
 
-import os
 import threading
 
 from fastdcm._core import File
@@ -8,6 +7,7 @@ from fastdcm._frames import frame_table
 from fastdcm._pixels import expand_422, swap, unpack_12, unpack_bits
 from fastdcm.codecs import RATIO, FrameDecoder, Layout, Video
 from fastdcm.errors import DicomError
+from fastdcm.threads import cores, spread
 from fastdcm.uid import TRANSFER_SYNTAXES
 
 # Below this a read into a new array is faster than a mapping with its page
@@ -19,46 +19,6 @@ THREADS_FROM = 1 << 20
 
 PIXEL_DATA, FLOAT, DOUBLE = 0x7FE00010, 0x7FE00008, 0x7FE00009
 _OFFSETS, _LENGTHS = 0x7FE00001, 0x7FE00002
-
-
-def cores():
-    """How many threads can run at once."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def spread(work, count, threads):
-    """Calls ``work(start, stop)`` for pieces of ``range(count)`` in `threads`
-    threads, this one among them. Raises the first error, in order of pieces."""
-    if count == 0:
-        return None
-    if threads < 2 or count < 2:
-        return work(0, count)
-    size = max(1, count // (threads * 8))
-    pieces = iter(range(0, count, size))
-    lock = threading.Lock()
-    errors = []
-
-    def run():
-        while not errors:
-            with lock:
-                start = next(pieces, None)
-            if start is None:
-                return
-            try:
-                work(start, min(start + size, count))
-            except BaseException as error:  # KeyboardInterrupt ends the others, too
-                errors.append((start, error))
-
-    others = [threading.Thread(target=run) for _ in range(min(threads, count) - 1)]
-    for thread in others:
-        thread.start()
-    run()
-    for thread in others:
-        thread.join()
-    if errors:
-        raise min(errors, key=lambda found: found[0])[1]
 
 
 # ---- the attributes, gathered once

@@ -2,17 +2,16 @@
 
 import io
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from fastdcm._pixels import FRAME, read_frames
 from fastdcm.bulk import parse_tag
 from fastdcm.errors import DicomError
-from fastdcm.frames import cores
 from fastdcm.planes import planes_of, read_sources
 from fastdcm.sources import path_bytes
 from fastdcm.stacks import Finding, drop_copies, partition, runs_of, separate, stack_of
+from fastdcm.threads import cores, spread
 from fastdcm.uid import UID
 from fastdcm.whole import write_whole
 
@@ -281,18 +280,12 @@ def read_pixels(planes, rescale, threads):
         alone = planes[places[0]].tile is not None
         work += [(_read_source, piece) for piece in _pieces(places, 1 if alone else 4 * threads)]
     work += [(_read_native, places) for places in _pieces(native, 4 * threads)]
-    if threads == 1 or len(work) < 2:
-        for read, places in work:
+
+    def run(start, stop):
+        for read, places in work[start:stop]:
             read(array, planes, places, rescale)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(read, array, planes, places, rescale) for read, places in work]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+
+    spread(run, len(work), threads)
     return array
 
 

@@ -3,9 +3,11 @@
 import csv
 import functools
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import builder
@@ -82,6 +84,16 @@ def c_program(tmp_path_factory):
         return compile_once(str(source), tuple(flags), cc)
 
     return build
+
+
+@pytest.fixture
+def quiet():
+    """What pydicom says of damaged files is not asked for."""
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

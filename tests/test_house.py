@@ -38,7 +38,7 @@ C_ORDER = [
     "part10", "frames", "batch", "columns",
 ]
 PYTHON_ORDER = [
-    "errors", "whole", "charset", "_uid_table", "uid",
+    "errors", "threads", "whole", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",

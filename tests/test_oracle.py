@@ -4,15 +4,15 @@ DIFFERENCES lists, with its reason, each file whose reading differs; any other
 difference fails. docs/from-pydicom.md is that list for people.
 """
 
-import logging
 import math
-import warnings
 from pathlib import Path
 
 import pydicom
 import pytest
 
 import fastdcm
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 # Reason: the names of files and what may differ in them.
 DIFFERENCES = {
@@ -112,15 +112,6 @@ def check(path):
         assert not found, f"{path}: {found[:5]}"
     assert [(e.tag, e.VR, e.keyword, e.name) for e in mine.iterall()] == [
         (e.tag, e.VR, e.keyword, e.name) for e in mine._iterall()]
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    logging.disable(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.disable(logging.NOTSET)
 
 
 def test_pydicom_files(pydicom_files):

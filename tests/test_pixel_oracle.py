@@ -9,9 +9,7 @@ Whatever differs, or only one of the two reads, is listed below by its reason.
 """
 
 import importlib.util
-import logging
 import os
-import warnings
 
 import numpy as np
 import pydicom
@@ -19,6 +17,8 @@ import pytest
 from pydicom.pixels import get_decoder
 
 import fastdcm
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 LOSSY = 1
 LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
@@ -101,15 +101,6 @@ def theirs(path):
         except Exception:
             continue
     return None, syntax
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quiet():
-    logging.disable(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="module")

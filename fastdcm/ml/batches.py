@@ -6,12 +6,12 @@ import numpy as np
 
 from fastdcm._pixels import linear, read_frames, window
 from fastdcm.errors import DicomError
-from fastdcm.frames import spread
 from fastdcm.lut import apply_modality_lut
+from fastdcm.ml.samples import FUNCTIONS
 from fastdcm.reader import dcmread
+from fastdcm.threads import spread
 
 _PIECE = 8  # native frames to a call
-_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
 def _named(error, path, frame):
@@ -128,7 +128,7 @@ def place(values, record, slot, convert, fit=False, pad=0.0):
     else:
         done = np.empty(values.shape, np.uint8)
         window(values, values.dtype.str, float(record["center"]), float(record["width"]), done,
-               function=_FUNCTIONS[record["function"]], slope=slope, intercept=intercept,
+               function=FUNCTIONS[record["function"]], slope=slope, intercept=intercept,
                invert=bool(record["invert"]))
         target[...] = done
 

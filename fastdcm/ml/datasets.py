@@ -5,9 +5,9 @@ import os
 import numpy as np
 
 from fastdcm.errors import DicomError
-from fastdcm.frames import cores
 from fastdcm.ml.batches import centre, read_batch
 from fastdcm.ml.samples import Samples
+from fastdcm.threads import cores
 
 try:
     import torch

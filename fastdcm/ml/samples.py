@@ -31,7 +31,7 @@ _FIXED = ("path", "size", "mtime_ns", "transfer_syntax", "error", "pixel_offset"
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _BIG = _NATIVE[2]
-_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 # What many samples have in common: all of a FRAME but where it is.
 _RECORD = np.dtype(FRAME)
@@ -100,7 +100,7 @@ class _Rows:
 
     def each(self, name, rows, frames):
         """Column of lists, one value a frame: the value of each sample, NaN
-        where the list has none; for text its number in _FUNCTIONS."""
+        where the list has none; for text its number in FUNCTIONS."""
         column = self.arrow(name)
         if column.null_count == len(column):
             return None
@@ -131,9 +131,9 @@ def _floats(column):
 
 
 def _functions(column):
-    """Its place in _FUNCTIONS; NaN for none or another."""
+    """Its place in FUNCTIONS; NaN for none or another."""
     encoded = column.dictionary_encode()
-    places = [_FUNCTIONS.index(text.strip()) if (text or "").strip() in _FUNCTIONS else np.nan
+    places = [FUNCTIONS.index(text.strip()) if (text or "").strip() in FUNCTIONS else np.nan
               for text in encoded.dictionary.to_pylist()]
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return np.array([*places, np.nan])[codes]
@@ -171,7 +171,7 @@ class Samples:
         if len(kept) < len(good):
             rows = _Rows(table.take(pyarrow.array(kept)))
         self._first = np.concatenate([[0], np.cumsum(frames)])  # sample of each file
-        self._read_places(rows, native)
+        self._read_places(rows)
         self._read_layouts(rows, native)
         paths = rows.arrow("path").cast(pyarrow.large_string())
         _, offsets, data = paths.buffers()
@@ -223,7 +223,7 @@ class Samples:
         self._leave_out({"short": int((frames - there)[lost].sum())})
         return there, can
 
-    def _read_places(self, rows, native):
+    def _read_places(self, rows):
         self._offset = rows.ints("pixel_offset")
         self._size = rows.ints("size")
         self._mtime = rows.ints("mtime_ns")

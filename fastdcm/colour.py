@@ -3,7 +3,8 @@ C.7.6.3.1.2), and any image to RGB.
 """
 
 from fastdcm import _pixels
-from fastdcm.lut import Table, descriptor, refuse, stored_frames, windowed, words
+from fastdcm.lookup import Table, descriptor, refuse, words
+from fastdcm.lut import stored_frames, windowed
 
 # ------------------------------------------------------------------ palettes ---
 
@@ -173,7 +174,7 @@ def to_rgb(ds, frames=None, *, center=None, width=None, index=0):
 
     ds : Dataset. frames : None for all, an int for one, a slice for some.
     center, width, index : the window of a greyscale image, as for
-    `fastdcm.lut.windowed`.
+    `fastdcm.pixels.windowed`.
 
     Greyscale goes through its window and is grey; PALETTE COLOR through its
     palette, an alpha channel is left out; YBR_FULL and YBR_FULL_422 are

@@ -270,11 +270,11 @@ class Dataset(ElementMap):
         return pixel_array(self, mmap, native_endian, threads=threads)
 
     def modality_pixels(self, frames=None, out=None):
-        """Hounsfield units and their like as float32: `fastdcm.lut.modality_pixels`."""
+        """Hounsfield units and their like as float32: `fastdcm.pixels.modality_pixels`."""
         return modality_pixels(self, frames, out)
 
     def windowed(self, frames=None, *, center=None, width=None, function=None, index=0, out=None):
-        """Greyscale for the eye as uint8: `fastdcm.lut.windowed`."""
+        """Greyscale for the eye as uint8: `fastdcm.pixels.windowed`."""
         return windowed(self, frames, center=center, width=width, function=function,
                         index=index, out=out)
 

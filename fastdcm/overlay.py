@@ -1,7 +1,7 @@
 """Overlays: planes of one bit over an image (PS3.3 C.9.2, C.9.3)."""
 
 from fastdcm._pixels import unpack_bits
-from fastdcm.lut import refuse
+from fastdcm.lookup import refuse
 
 _GROUPS = range(0x6000, 0x6100)
 

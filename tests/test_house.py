@@ -43,7 +43,7 @@ PYTHON_ORDER = [
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
     "sources", "codecs", "tables", "bulk",
-    "frames", "lut", "colour", "overlay", "pixels",
+    "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",
     "dataset",
     "reader",

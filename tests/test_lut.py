@@ -10,7 +10,7 @@ import pytest
 from pictures import image, lut_item
 
 import fastdcm
-from fastdcm import lut
+from fastdcm import lookup, lut
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.pixels import processing as theirs  # noqa: E402
@@ -196,7 +196,7 @@ def test_first_value_written_as_us_is_meant_as_ss(both):
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 def test_tables_take_every_number(dtype):
     """Also where the distance to the first value does not fit the type."""
-    table = lut.Table(np.array([10, 11, 12], np.uint8), -1, 8)
+    table = lookup.Table(np.array([10, 11, 12], np.uint8), -1, 8)
     ends = [0, 1, 100]
     if dtype[0] == "f":
         ends += [-5.5, 1e30, -1e30, np.nan, 0.9]
@@ -205,7 +205,7 @@ def test_tables_take_every_number(dtype):
         ends += [np.iinfo(dtype).min, np.iinfo(dtype).max]
         expected = [11, 12, 12, 11 if dtype[0] == "u" else 10, 12]
     assert table.look_up(np.array(ends, dtype)).tolist() == expected
-    above = lut.Table(np.array([10, 11], np.uint8), 60000, 8)
+    above = lookup.Table(np.array([10, 11], np.uint8), 60000, 8)
     assert above.look_up(np.array([0, 1], dtype)).tolist() == [10, 10]
 
 

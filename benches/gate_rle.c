@@ -15,10 +15,11 @@ __attribute__((noinline)) int gate(const uint8_t *words, const uint8_t *colour, 
 
 int gate(const uint8_t *words, const uint8_t *colour, uint64_t n, uint8_t *out, int rounds)
 {
+    const dcm_cells word = {2, DCM_CELL_SIGNED, 0, 12, 11}, byte = {1, DCM_CELL_UNSIGNED, 0, 8, 7};
     int done = 0;
     while (rounds--) {
-        done += dcm_rle_decode(words, n, CELLS, 1, 2, 0, out, NULL) == DCM_OK;
-        done += dcm_rle_decode(colour, n, CELLS, 3, 1, 0, out, NULL) == DCM_OK;
+        done += dcm_rle_decode(&word, words, n, CELLS, 1, 0, out, NULL) == DCM_OK;
+        done += dcm_rle_decode(&byte, colour, n, CELLS, 3, 0, out, NULL) == DCM_OK;
     }
     return done;
 }

@@ -95,12 +95,13 @@ def palette(src: _Buffer, fmt: str, red: _Buffer, green: _Buffer, blue: _Buffer,
     """PALETTE COLOR to interleaved R G B (PS3.3 C.7.6.3.1.5), as `lut` does.
     itemsize: 1 or 2 bytes an entry; the three tables are of one length."""
 
-def rle_decode(src: _Buffer, cells: int, samples: int, bytes_allocated: int, out: _Buffer,
-               planar: bool = False) -> None:
+def rle_decode(src: _Buffer, fmt: str, cells: int, samples: int, out: _Buffer, planar: bool = False, *,
+               bits_stored: int = 0, high_bit: int = -1) -> None:
     """One whole frame of RLE Lossless (PS3.5 G), fragments joined, to little
-    endian cells: pixels of `samples` samples, or, with planar, planes.
+    endian cells: pixels of `samples` samples, or, with planar, planes; unused
+    bits gone, the sign extended.
 
-    cells: rows times columns. out: cells * samples * bytes_allocated bytes.
+    cells: rows times columns. out: cells * samples * itemsize bytes.
     Raises DicomError: "rle-header" (too short, or offsets that lie), "rle-count"
     (segments are not samples times bytes), "rle-segment" (a segment gives too
     few bytes), each with the offset in src. What is too much is ignored. A packet

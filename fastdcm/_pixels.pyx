@@ -247,14 +247,18 @@ def palette(src, str fmt not None, red, green, blue, int64_t first, out, unsigne
         dcm_palette(&c, a.p, count, r.p, g.p, bl.p, entries, first, itemsize, b.p)
 
 
-def rle_decode(src, uint64_t cells, unsigned samples, unsigned bytes_allocated, out, bint planar=False):
-    """One whole frame of RLE Lossless (PS3.5 G)."""
+def rle_decode(src, str fmt not None, uint64_t cells, unsigned samples, out, bint planar=False, *,
+               int bits_stored=0, int high_bit=-1):
+    """One whole frame of RLE Lossless (PS3.5 G), to little endian cells."""
     cdef _Held a = held(src), b = written(out)
+    cdef dcm_cells c = cells_of(fmt, bits_stored, high_bit)
     cdef dcm_error err
     cdef int code
-    need(b, int(cells) * samples * bytes_allocated, "out")
+    if c.size > 1 and c.big:
+        raise ValueError(f"{fmt!r} is not little endian")
+    need(b, int(cells) * samples * c.size, "out")
     with nogil:
-        code = dcm_rle_decode(a.p, a.n, cells, samples, bytes_allocated, planar, b.p, &err)
+        code = dcm_rle_decode(&c, a.p, a.n, cells, samples, planar, b.p, &err)
     check(code, &err, None, "")
 
 

@@ -222,11 +222,11 @@ class FrameDecoder:
         pixels = layout.rows * layout.columns
         if layout.bits_allocated == 1:
             packed = bytearray((pixels + 7) // 8 * layout.samples)
-            rle_decode(data, (pixels + 7) // 8, layout.samples, 1, packed)
+            rle_decode(data, "|u1", (pixels + 7) // 8, layout.samples, packed)
             unpack_bits(packed, 0, layout.cells, out)
         else:
-            rle_decode(data, pixels, layout.samples, out.dtype.itemsize, out)
-            layout.correct(out)
+            rle_decode(data, out.dtype.str, pixels, layout.samples, out,
+                       bits_stored=layout.bits_stored, high_bit=layout.high_bit)
         return True
 
     def _native(self, data, out):

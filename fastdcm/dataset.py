@@ -265,9 +265,9 @@ class Dataset(ElementMap):
         """The stored values of the pixel data; see `get_pixels`."""
         return pixel_array(self)
 
-    def get_pixels(self, mmap=None, native_endian=False, *, threads=None):
+    def get_pixels(self, mmap=None, native_endian=False, *, threads=None, out=None):
         """As `fastdcm.pixels.pixel_array`."""
-        return pixel_array(self, mmap, native_endian, threads=threads)
+        return pixel_array(self, mmap, native_endian, threads=threads, out=out)
 
     def modality_pixels(self, frames=None, out=None):
         """Hounsfield units and their like as float32: `fastdcm.pixels.modality_pixels`."""

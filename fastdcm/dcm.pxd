@@ -107,10 +107,6 @@ cdef extern from "dcm.h" nogil:
     int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
                          dcm_dict_row *out)
 
-    int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells,
-                       unsigned samples, unsigned bytes, int planar,
-                       uint8_t *out, dcm_error *err)
-
     enum:
         DCM_CELL_UNSIGNED
         DCM_CELL_SIGNED
@@ -125,6 +121,9 @@ cdef extern from "dcm.h" nogil:
     void dcm_unpack_12(const uint8_t *src, uint64_t count, void *out)
     void dcm_swap_units(uint8_t *p, uint64_t n, int unit)
     void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count)
+    int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n,
+                       uint64_t cells, unsigned samples, int planar,
+                       uint8_t *out, dcm_error *err)
     void dcm_interleave(const uint8_t *src, uint64_t cells, unsigned samples,
                         unsigned size, uint8_t *out)
     void dcm_expand_422(const uint8_t *src, uint64_t cells, uint8_t *out)

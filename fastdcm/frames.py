@@ -111,6 +111,19 @@ def open_frames(ds, known=None):
         raise DicomError(error.text, error.code, error.offset, error.path, ds.filename) from error
 
 
+def room(out, shape, dtype):
+    """`out` when it can take such a result, a new array when it is None."""
+    import numpy as np
+
+    if out is None:
+        return np.empty(shape, dtype)
+    if (out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous
+            or not out.flags.writeable):
+        raise ValueError(f"out is to be writeable, C-contiguous, of shape {shape} and "
+                         f"{np.dtype(dtype)}, not {out.shape} and {out.dtype}")
+    return out
+
+
 def _file_of(source):
     return source if isinstance(source, File) else File(memoryview(source))
 
@@ -172,11 +185,12 @@ class Frames:
             return cores() if size >= THREADS_FROM else 1
         return threads
 
-    def _new(self, count):
-        import numpy as np
-
+    def _room(self, count, out=None):
+        shape = (count, *self.shape)
+        if out is not None:
+            return room(out, shape, self.dtype)
         try:
-            return np.empty((count, *self.shape), self.dtype)
+            return room(None, shape, self.dtype)
         except (MemoryError, ValueError) as error:
             raise self._error(f"there is no memory for {count} frames of "
                               f"{self._layout.cells} samples", "memory") from error
@@ -247,15 +261,16 @@ class NativeFrames(Frames):
         return self._bytes(start, stop - start).tobytes()
 
     def _one(self, i):
-        return self._load(i, i + 1, None, 1)[0]
+        return self._load(i, i + 1, None, 1, None)[0]
 
-    def read(self, indices, threads=None, mmap=None):
+    def read(self, indices, threads=None, mmap=None, out=None):
         """The frames of a range of indices, as one array: neighbours with
-        mmap=True mapped, with False read, with None mapped from 1 MiB on."""
-        if indices.step == 1:
+        mmap=True mapped, with False read, with None mapped from 1 MiB on. out:
+        an array of the result's shape and type to read into."""
+        if indices.step == 1 and (out is None or not self._layout.planar):
             return self._load(indices.start, max(indices.start, indices.stop), mmap,
-                              self._workers(len(indices), threads))
-        out = self._new(len(indices))
+                              self._workers(len(indices), threads), out)
+        out = self._room(len(indices), out)
 
         def work(start, stop):
             for k in range(start, stop):
@@ -267,7 +282,7 @@ class NativeFrames(Frames):
     def _mappable(self):
         return isinstance(self._source, File) and self._source.mappable
 
-    def _load(self, start, stop, mmap, threads):
+    def _load(self, start, stop, mmap, threads, out):
         """Neighbouring frames: mapped, read, or unpacked by several threads."""
         import numpy as np
 
@@ -277,14 +292,14 @@ class NativeFrames(Frames):
             mmap = count * self._bits // 8 >= MAP_FROM
         shape = (count, layout.samples, layout.rows, layout.columns) if layout.planar else (
             count, *self.shape)
-        if mmap and self._plain and count and self._mappable():
+        if mmap and out is None and self._plain and count and self._mappable():
             size = self._bits // 8
             data = self._source.map(self._offset + start * size, count * size)
             array = np.frombuffer(data, self.dtype).reshape(shape)
             if layout.loose:
                 spread(lambda a, b: layout.correct(array[a:b]), count, threads)
         else:
-            array = self._new(count).reshape(shape)
+            array = self._room(count, out).reshape(shape)
             spread(lambda a, b: self._fill(start + a, start + b, array[a:b]), count, threads)
         return array.transpose(0, 2, 3, 1) if layout.planar else array
 
@@ -357,9 +372,9 @@ class EncapsulatedFrames(Frames):
             self._file.note_issue("codestream-end", self._table.span(i)[0], PIXEL_DATA)
         return array
 
-    def read(self, indices, threads=None, mmap=None):
-        """The frames of a range of indices, decoded into one array by
-        `threads` threads, None: one a core. There is nothing to map."""
+    def read(self, indices, threads=None, mmap=None, out=None):
+        """The frames of a range of indices, decoded into one array, `out` or a
+        new one, by `threads` threads, None: one a core. There is nothing to map."""
         count = len(indices)
         if count:
             self._check(max(indices[0], indices[-1]))
@@ -367,7 +382,7 @@ class EncapsulatedFrames(Frames):
         if size > 1 << 26 and size > RATIO * 16 * self._length:
             raise self._error(f"{self._length} bytes for {size} samples are beyond every honest "
                               "ratio")
-        out = self._new(count)
+        out = self._room(count, out)
 
         def work(start, stop):
             for k in range(start, stop):
@@ -409,16 +424,16 @@ class VideoFrames(Frames):
             raise self._error(f"the video ends after {self._next} frames, {self._count} are "
                               "announced")
 
-    def read(self, indices, threads=None, mmap=None):
-        """The frames of a range of indices, decoded into one array. The codec
-        brings its own threads, and there is nothing to map."""
-        out = self._new(len(indices))
+    def read(self, indices, threads=None, mmap=None, out=None):
+        """The frames of a range of indices, decoded into one array, `out` or a
+        new one. The codec brings its own threads, and there is nothing to map."""
+        out = self._room(len(indices), out)
         for k in sorted(range(len(indices)), key=lambda k: indices[k]):
             self._one(indices[k], out[k])
         return out
 
 
-def pixel_array(ds, mmap=None, native_endian=False, *, threads=None):
+def pixel_array(ds, mmap=None, native_endian=False, *, threads=None, out=None):
     """The stored values of pixel data in any transfer syntax.
 
     ds : Dataset.
@@ -430,6 +445,8 @@ def pixel_array(ds, mmap=None, native_endian=False, *, threads=None):
     native_endian : turn big endian values into the machine's order (a copy).
     threads : how many threads decode or read frames; None: as many as there
         are cores, one for less than 1 MiB.
+    out : an array to write into, C-contiguous, of the result's shape and type:
+        memory that is there already costs no page faults.
 
     Returns an array of shape ([frames,] rows, columns[, samples]), writeable,
     in the byte order of the file. Values are those of PS3.3 C.7.6.3 as stored:
@@ -439,9 +456,15 @@ def pixel_array(ds, mmap=None, native_endian=False, *, threads=None):
     what its attributes say, or needs a codec that is not there.
     """
     frames = ds.frames
-    array = frames.read(range(len(frames)), threads, mmap)
-    if len(frames) == 1:
-        array = array[0]
-    if native_endian and not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array
+    count, own = len(frames), frames.dtype
+    wanted = own.newbyteorder("=") if native_endian else own
+    into = None
+    if out is not None:
+        room(out, frames.shape if count == 1 else (count, *frames.shape), wanted)
+        into = out.view(own).reshape(count, *frames.shape)
+    array = frames.read(range(count), threads, mmap, into)
+    if wanted != own:
+        array = array.byteswap(out is not None).view(wanted)
+    if out is not None:
+        return out
+    return array[0] if count == 1 else array

@@ -11,7 +11,7 @@ import math
 
 from fastdcm import _pixels
 from fastdcm._elements import Sequence
-from fastdcm.frames import pixel_array
+from fastdcm.frames import pixel_array, room
 from fastdcm.lookup import Table, is_signed, refuse, table_of
 
 # ------------------------------------------------------------ where it stands ---
@@ -372,17 +372,6 @@ def _parts(ds, arrays, numbers, *macros):
                [_level(ds, macro, number) for macro in macros])
 
 
-def _target(out, shape, dtype):
-    import numpy as np
-
-    if out is None:
-        return np.empty(shape, dtype)
-    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
-        raise ValueError(f"out is to be C-contiguous, of shape {shape} and {np.dtype(dtype)}, "
-                         f"not {out.shape} and {out.dtype}")
-    return out
-
-
 def modality_pixels(ds, frames=None, out=None):
     """Values of the modality as float32, Hounsfield units for one (PS3.3 C.11.1).
 
@@ -396,7 +385,7 @@ def modality_pixels(ds, frames=None, out=None):
     import numpy as np
 
     stored, numbers = _grey(ds, frames)
-    out = _target(out, stored.shape, "float32")
+    out = room(out, stored.shape, "float32")
     for (source, target), (level,) in _parts(ds, (stored, out), numbers, _MODALITY):
         found = _modality(ds, level)
         if isinstance(found, Table):
@@ -428,7 +417,7 @@ def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0
     if (center is None) != (width is None):
         raise ValueError("a window has both a center and a width")
     stored, numbers = _grey(ds, frames)
-    out = _target(out, stored.shape, "uint8")
+    out = room(out, stored.shape, "uint8")
     invert = is_inverted(ds)
     for (source, target), (modality, voi) in _parts(ds, (stored, out), numbers, _MODALITY, _VOI):
         found = _modality(ds, modality)

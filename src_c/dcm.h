@@ -212,14 +212,6 @@ void dcm_dict_at(uint32_t i, dcm_dict_row *out);
 int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
                      dcm_dict_row *out);
 
-/* -------------------------------------------------------------- rle.c --- */
-
-/* One whole frame of RLE Lossless (PS3.5 G): n bytes at p, to little endian
- * cells of `bytes` bytes at out, which has room for cells * samples of them:
- * pixel by pixel, or planar: plane by plane. DCM_OK or DCM_E_RLE_...; the error's
- * offset counts from p. */
-int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells, unsigned samples,
-                   unsigned bytes, int planar, uint8_t *out, dcm_error *err);
 
 /* ------------------------------------------------------------ pixel.c --- */
 /* Kernels over the cells of native pixel data. src and out do not overlap, and
@@ -308,6 +300,15 @@ void dcm_lut(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8
 void dcm_palette(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *red,
                  const uint8_t *green, const uint8_t *blue, uint64_t n_entries, int64_t first,
                  unsigned size, uint8_t *out);
+
+/* -------------------------------------------------------------- rle.c --- */
+
+/* One whole frame of RLE Lossless (PS3.5 G): n bytes at p, to little endian
+ * cells c at out, which has room for cells * samples of them: pixel by pixel, or
+ * planar: plane by plane. Unused bits are gone, the sign is extended. DCM_OK or
+ * DCM_E_RLE_...; the error's offset counts from p. */
+int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n, uint64_t cells,
+                   unsigned samples, int planar, uint8_t *out, dcm_error *err);
 
 /* ------------------------------------------------------- codestream.c --- */
 

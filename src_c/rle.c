@@ -63,10 +63,17 @@ static int unpack(segment *s, uint8_t *out, uint64_t wanted) {
     return whole || at >= wanted;
 }
 
+/* The bits of a value's highest byte that count, and its sign. */
+typedef struct top {
+    uint8_t mask, sign;
+} top;
+
+static uint8_t settled(uint8_t byte, top t) { return (uint8_t)(((byte & t.mask) ^ t.sign) - t.sign); }
+
 /* `group` blocks to cells of as many bytes, each block to the byte that
- * place[i] tells. */
+ * place[i] tells; of two bytes (mostly grey) the second is settled. */
 static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, unsigned group,
-                uint64_t n, uint8_t *restrict out) {
+                uint64_t n, top t, uint8_t *restrict out) {
     const uint8_t *restrict a = blocks[place[0]];
     if (group == 1) {
         memcpy(out, a, (size_t)n);
@@ -74,7 +81,7 @@ static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, 
         const uint8_t *restrict b = blocks[place[1]];
         for (uint64_t i = 0; i < n; i++) {
             out[2 * i] = a[i];
-            out[2 * i + 1] = b[i];
+            out[2 * i + 1] = settled(b[i], t);
         }
     } else if (group == 3) {
         const uint8_t *restrict b = blocks[place[1]], *restrict c = blocks[place[2]];
@@ -91,14 +98,14 @@ static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, 
     }
 }
 
-int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells, unsigned samples,
-                   unsigned bytes, int planar, uint8_t *out, dcm_error *err) {
-    const unsigned count = samples * bytes;
+int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n, uint64_t cells,
+                   unsigned samples, int planar, uint8_t *out, dcm_error *err) {
+    const unsigned bytes = c->size, count = samples * bytes;
+    const unsigned loose = c->bits_stored ? 8 * bytes - c->bits_stored : 0;
     segment s[SEGMENTS];
     uint8_t blocks[SEGMENTS][BLOCK + PACKET + WIDE], place[SEGMENTS];
     if (n < 64) return dcm_fail(err, DCM_E_RLE_HEADER, n, 0);
-    if (!samples || !bytes || samples > SEGMENTS || bytes > SEGMENTS || dcm_u32(p, 0) != count ||
-        count > SEGMENTS)
+    if (!samples || samples > SEGMENTS || count > SEGMENTS || dcm_u32(p, 0) != count)
         return dcm_fail(err, DCM_E_RLE_COUNT, 0, 0);
     for (unsigned i = 0; i < count; i++) {
         uint32_t begin = dcm_u32(p + 4 + 4 * i, 0);
@@ -109,6 +116,12 @@ int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells, unsigned sample
     }
     /* Those whose bytes lie side by side in the destination are one group. */
     const unsigned group = planar ? bytes : count;
+    top t = {0xFF, 0};
+    const int by_byte = group == 2 && bytes == 2 && loose < 8 && c->high_bit == c->bits_stored - 1;
+    if (loose && by_byte) {
+        t.mask = (uint8_t)(0xFF >> loose);
+        t.sign = (uint8_t)(c->kind == DCM_CELL_SIGNED ? 0x80 >> loose : 0);
+    }
     for (unsigned first = 0; first < count; first += group) {
         segment *const g = s + first;
         for (unsigned k = 0; k < group; k++) /* the lowest byte is last in file */
@@ -118,7 +131,8 @@ int dcm_rle_decode(const uint8_t *p, uint64_t n, uint64_t cells, unsigned sample
             for (unsigned k = 0; k < group; k++)
                 if (!unpack(g + k, blocks[k], take))
                     return dcm_fail(err, DCM_E_RLE_SEGMENT, (uint64_t)(g[k].p - p), 0);
-            lay(blocks, place, group, take, out);
+            lay(blocks, place, group, take, t, out);
+            if (loose && !by_byte) dcm_cells_normalize(c, out, take * group / bytes);
             out += take * group;
             done += take;
             for (unsigned k = 0; k < group && done < cells; k++) {

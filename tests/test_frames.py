@@ -89,6 +89,19 @@ def test_threads(kind, stack, put, threads):
     assert np.array_equal(ds.frames.read(range(6, -1, -2), threads), stack[6::-2])
 
 
+@pytest.mark.parametrize("kind", ["native", "memory", "fragments", "table", "object"])
+def test_an_array_that_is_there(kind, stack, put):
+    ds = open_stack(kind, stack, put)
+    out = np.zeros_like(stack)
+    assert ds.get_pixels(True, out=out) is out and np.array_equal(out, stack)
+    assert ds.frames.read(range(6, -1, -2), out=out[:4]).base is out and np.array_equal(out[:4], stack[6::-2])
+    locked = out.copy()
+    locked.flags.writeable = False
+    for other in (out[:6], out.astype("i4"), np.zeros(stack.shape[::-1], stack.dtype).T, locked):
+        with pytest.raises(ValueError, match="out is to be writeable, C-contiguous, of shape"):
+            ds.get_pixels(out=other)
+
+
 def test_many_threads_share_frames(stack, put):
     for kind in ("native", "fragments", "object"):
         frames = open_stack(kind, stack, put).frames
@@ -174,6 +187,8 @@ def test_big_endian_cells(put, stack, syntax):
     assert np.array_equal(ds.frames[2], wanted[2])
     native_order = ds.get_pixels(native_endian=True)
     assert native_order.dtype == np.dtype("=i2") and np.array_equal(native_order, wanted)
+    out = np.zeros(wanted.shape, "=i2")
+    assert ds.get_pixels(native_endian=True, out=out) is out and np.array_equal(out, wanted)
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -184,6 +199,8 @@ def test_planes(put, mapped):
                              + element(0x7FE00010, "OB", raw)))
     given = ds.get_pixels(mmap=mapped)
     assert given.shape == (4, 9, 8, 3) and np.array_equal(given, stack)
+    out = np.zeros_like(stack)
+    assert ds.get_pixels(mmap=mapped, out=out) is out and np.array_equal(out, stack)
     assert np.array_equal(ds.frames[2], stack[2])
     assert np.array_equal(ds.frames[::2], stack[::2])
 

@@ -32,7 +32,7 @@ LATE = {"_uid_table", "bulk", "volume"}
 
 # Each file uses only what stands before it.
 C_ORDER = [
-    "error", "arena", "vr", "dict", "rle", "pixel", "codestream",
+    "error", "arena", "vr", "dict", "pixel", "rle", "codestream",
     "file", "walk", "header", "value", "csa", "encode",
     "index",
     "part10", "frames", "batch", "columns",

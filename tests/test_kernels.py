@@ -343,7 +343,8 @@ CALLS = {
     "palette": [(SHORT, "u1", SHORT, SHORT, SHORT[1:], 0, bytearray(27), 1),
                 (SHORT, "u1", SHORT, SHORT, SHORT, 0, bytearray(30), 1),
                 (SHORT, "u1", SHORT, SHORT, SHORT, 0, bytearray(24), 4)],
-    "rle_decode": [(bytes(64), 9, 1, 2, bytearray(17)), (bytes(64), 2**62, 3, 4, bytearray(17))],
+    "rle_decode": [(bytes(64), "<u2", 9, 1, bytearray(17)), (bytes(64), "<u4", 2**62, 3, bytearray(17)),
+                   (bytes(64), ">u2", 2, 1, bytearray(4)), (bytes(64), "u3", 2, 1, bytearray(6))],
 }
 
 
@@ -407,11 +408,30 @@ def test_rle(shape, cells, seed, tail):
     segments = [packbits(rng, pixels[:, s, b].tobytes()) for s in range(samples) for b in reversed(range(size))]
     frame = rle_frame(segments, tail=b"\x80" * tail)
     out, whole = room("u1", cells, samples, size)
-    _pixels.rle_decode(frame, cells, samples, size, out)
+    _pixels.rle_decode(frame, f"<u{size}", cells, samples, out)
     assert (out == pixels).all() and untouched(whole)
     out, whole = room("u1", samples, cells, size)
-    _pixels.rle_decode(frame, cells, samples, size, out, planar=True)
+    _pixels.rle_decode(frame, f"<u{size}", cells, samples, out, planar=True)
     assert (out == pixels.transpose(1, 0, 2)).all() and untouched(whole)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from([1, 2, 4, 8]), st.sampled_from([1, 3]), st.sampled_from("ui"), st.booleans(),
+       st.integers(0, 4200), st.data())
+def test_rle_leaves_no_unused_bits(size, samples, kind, planar, cells, data):
+    if size * samples > 15:
+        samples = 1
+    high_bit = data.draw(st.integers(0, 8 * size - 1))
+    bits = data.draw(st.integers(1, high_bit + 1))
+    rng = np.random.default_rng(cells)
+    pixels = rng.integers(0, 256, (cells, samples, size), np.uint8)
+    segments = [packbits(rng, pixels[:, s, b].tobytes()) for s in range(samples) for b in reversed(range(size))]
+    wanted = (pixels.transpose(1, 0, 2) if planar else pixels).copy()
+    _pixels.normalize(wanted, f"<{kind}{size}", bits, high_bit)
+    out, whole = room("u1", *wanted.shape)
+    _pixels.rle_decode(rle_frame(segments), f"<{kind}{size}", cells, samples, out, planar,
+                       bits_stored=bits, high_bit=high_bit)
+    assert (out == wanted).all() and untouched(whole)
 
 
 def rle_files(paths):
@@ -436,7 +456,7 @@ def check_rle_files(paths):
     count = 0
     for path, frame, rows, columns, samples, bits in rle_files(paths):
         out = bytearray(rows * columns * samples * bits // 8)
-        _pixels.rle_decode(frame, rows * columns, samples, bits // 8, out, planar=True)
+        _pixels.rle_decode(frame, f"<u{bits // 8}", rows * columns, samples, out, planar=True)
         assert out == _rle_decode_frame(frame, rows, columns, samples, bits), path
         count += 1
     return count
@@ -470,12 +490,12 @@ def test_damaged_rle(frame, code, offset):
     """Four cells of two bytes are asked for."""
     out, whole = room("u1", 8)
     with pytest.raises(DicomError) as caught:
-        _pixels.rle_decode(frame, 4, 1, 2, out)
+        _pixels.rle_decode(frame, "<u2", 4, 1, out)
     assert (caught.value.code, caught.value.offset) == (code, offset) and untouched(whole)
 
 
 def test_what_rle_may_have_too_much():
     """Bytes behind, a packet that gives more, segments that do not begin at 64."""
     out = bytearray(8)
-    _pixels.rle_decode(rle_frame([b"\x99\x81\x01\x99", b"\x7fabcd"], tail=b"xyz", offsets=[65, 68]), 4, 1, 2, out)
+    _pixels.rle_decode(rle_frame([b"\x99\x81\x01\x99", b"\x7fabcd"], tail=b"xyz", offsets=[65, 68]), "<u2", 4, 1, out)
     assert out == b"a\x01b\x01c\x01d\x01"

@@ -1,15 +1,16 @@
 /* fuzz_rle.c: any bytes as a frame of RLE Lossless, and as pixels to encode.
  *
- * The first four bytes say what is asked for (samples, bytes, cells); the rest is
- * the frame. A decoder that takes one byte at a time must agree, on the result and on
- * the error; what lies behind the frame has no say; planes and pixels hold the
+ * The first seven bytes say what is asked for (samples, the cell, how many); the
+ * rest is the frame. A decoder that takes one byte and one cell at a time must
+ * agree, on the result and on the error; what lies behind the frame has no say; planes and pixels hold the
  * same; nothing beyond the destination or the frame is touched (ASan). The
  * rest is also pixels: encoded in packets of odd kinds they come back. */
 #include "replay.h"
 #include "dcm_endian.h"
 
 typedef struct request {
-    unsigned samples, bytes;
+    unsigned samples;
+    dcm_cells cell;
     uint64_t cells;
 } request;
 
@@ -33,8 +34,23 @@ static int slow_segment(const uint8_t *p, const uint8_t *end, uint64_t cells, ui
     return 1;
 }
 
+/* The bits of one value in a cell, and its sign. */
+static void slow_cell(const dcm_cells *c, uint8_t *p) {
+    const unsigned low = c->high_bit + 1u - c->bits_stored;
+    if (!c->bits_stored) return;
+    for (unsigned i = 0; i < 8 * c->size; i++) {
+        unsigned from = low + (i < c->bits_stored ? i : c->bits_stored - 1u);
+        int bit = (i < c->bits_stored || c->kind == DCM_CELL_SIGNED) && p[from / 8] >> from % 8 & 1;
+        p[i / 8] = (uint8_t)((p[i / 8] & ~(1 << i % 8)) | bit << i % 8);
+    }
+}
+
+static void slow_cells(const request *r, uint8_t *p) {
+    for (uint64_t i = 0; i < r->cells * r->samples; i++) slow_cell(&r->cell, p + i * r->cell.size);
+}
+
 static int slow(const uint8_t *p, uint64_t n, const request *r, uint8_t *out) {
-    unsigned count = r->samples * r->bytes;
+    const unsigned bytes = r->cell.size, count = r->samples * bytes;
     if (n < 64) return DCM_E_RLE_HEADER;
     if (!count || count > 15 || dcm_u32(p, 0) != count) return DCM_E_RLE_COUNT;
     for (unsigned i = 0; i < count; i++) {
@@ -43,10 +59,11 @@ static int slow(const uint8_t *p, uint64_t n, const request *r, uint8_t *out) {
     }
     for (unsigned i = 0; i < count; i++) {
         uint64_t end = i + 1 < count ? dcm_u32(p + 8 + 4 * i, 0) : n;
-        unsigned place = i / r->bytes * r->bytes + r->bytes - 1 - i % r->bytes;
+        unsigned place = i / bytes * bytes + bytes - 1 - i % bytes;
         if (!slow_segment(p + dcm_u32(p + 4 + 4 * i, 0), p + end, r->cells, count, out + place))
             return DCM_E_RLE_SEGMENT;
     }
+    slow_cells(r, out);
     return DCM_OK;
 }
 
@@ -59,13 +76,14 @@ static uint8_t *block(uint64_t size) {
 
 static int decode(const uint8_t *p, uint64_t n, const request *r, int planar, uint8_t *out) {
     dcm_error err = {0};
-    int code = dcm_rle_decode(p, n, r->cells, r->samples, r->bytes, planar, out, &err);
+    int code = dcm_rle_decode(&r->cell, p, n, r->cells, r->samples, planar, out, &err);
     CHECK(code == err.code && err.offset <= n);
     return code;
 }
 
 static void as_frame(const uint8_t *data, size_t size, const request *r) {
-    const uint64_t total = r->cells * r->samples * r->bytes;
+    const unsigned bytes = r->cell.size;
+    const uint64_t total = r->cells * r->samples * bytes;
     uint8_t *pixels = block(total), *planes = block(total), *wanted = block(total);
     uint8_t *longer = block(size + 40);
     int code = decode(data, size, r, 0, pixels);
@@ -75,8 +93,8 @@ static void as_frame(const uint8_t *data, size_t size, const request *r) {
         CHECK(!total || !memcmp(pixels, wanted, total));
         for (uint64_t i = 0; i < r->cells; i++)
             for (unsigned s = 0; s < r->samples; s++)
-                CHECK(!memcmp(pixels + (i * r->samples + s) * r->bytes,
-                              planes + (s * r->cells + i) * r->bytes, r->bytes));
+                CHECK(!memcmp(pixels + (i * r->samples + s) * bytes,
+                              planes + (s * r->cells + i) * bytes, bytes));
         if (size) memcpy(longer, data, size);
         CHECK(decode(longer, size + 40, r, 0, planes) == DCM_OK);
         CHECK(!total || !memcmp(planes, wanted, total));
@@ -111,19 +129,21 @@ static uint64_t encode(const uint8_t *p, uint64_t n, uint64_t stride, uint8_t *o
 
 static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
     request r = *asked;
-    const unsigned count = r.samples * r.bytes;
+    const unsigned bytes = r.cell.size, count = r.samples * bytes;
     if (!count || count > 15 || size < count) return;
     r.cells = size / count;
     uint8_t *frame = block(64 + 3 * size), *back = block(r.cells * count);
+    uint8_t *wanted = block(r.cells * count);
     uint64_t at = 64;
     memset(frame, 0, 64);
     frame[0] = (uint8_t)count;
     for (unsigned i = 0; i < count; i++) {
         for (int k = 0; k < 4; k++) frame[4 + 4 * i + (unsigned)k] = (uint8_t)(at >> 8 * k);
-        at += encode(data + i / r.bytes * r.bytes + r.bytes - 1 - i % r.bytes, r.cells, count,
-                     frame + at);
+        at += encode(data + i / bytes * bytes + bytes - 1 - i % bytes, r.cells, count, frame + at);
     }
-    CHECK(decode(frame, at, &r, 0, back) == DCM_OK && !memcmp(back, data, r.cells * count));
+    memcpy(wanted, data, r.cells * count);
+    slow_cells(&r, wanted);
+    CHECK(decode(frame, at, &r, 0, back) == DCM_OK && !memcmp(back, wanted, r.cells * count));
     /* no packet here goes beyond what is needed: without its last byte it fails */
     uint8_t *cut = block(at - 1);
     memcpy(cut, frame, at - 1);
@@ -131,12 +151,14 @@ static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
     free(cut);
     free(frame);
     free(back);
+    free(wanted);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (size < 4) return 0;
-    const request r = {data[0] % 17, data[1] % 17, dcm_u16(data + 2, 0) % 9000u};
-    as_frame(data + 4, size - 4, &r);
-    as_pixels(data + 4, size - 4, &r);
+    if (size < 7) return 0;
+    const request r = {data[0] % 17, {data[1] % 17, data[2] & 1, 0, data[3], data[4]}, dcm_u16(data + 5, 0) % 9000u};
+    if (!dcm_cells_valid(&r.cell)) return 0;
+    as_frame(data + 7, size - 7, &r);
+    as_pixels(data + 7, size - 7, &r);
     return 0;
 }

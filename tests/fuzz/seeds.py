@@ -77,17 +77,19 @@ VALUES = [b"", b"7", b" -12 ", b"+1.5e-3", b"1e400", b"1234567890123456789012345
           b"\0\0\xc0\x7f", b"\0\0\0\0\0\0\xf8\x7f", b"\x80\0\0\0\0\0\0\0", NAME]
 
 
-def rle(samples, size, cells, *segments, count=None, offsets=None, tail=b""):
+def rle(samples, size, cells, *segments, count=None, offsets=None, tail=b"", bits=0, high_bit=0, signed=0):
     """What fuzz_rle.c takes: what is asked for, then a frame (PS3.5 G)."""
     at = [64 + sum(map(len, segments[:i])) for i in range(len(segments))] if offsets is None else offsets
     head = struct.pack("<16I", len(segments) if count is None else count, *at, *[0] * (15 - len(at)))
-    return struct.pack("<BBH", samples, size, cells) + head + b"".join(segments) + tail
+    return struct.pack("<5BH", samples, size, signed, bits, high_bit, cells) + head + b"".join(segments) + tail
 
 
 LITERALS = b"\x7f" + bytes(range(128))
 RLE = {
     "one": rle(1, 1, 300, LITERALS + b"\x81\x05" + LITERALS),
     "words": rle(1, 2, 5000, b"\x81\x00" * 40, LITERALS * 40, tail=b"\0"),
+    "twelve-bits": rle(1, 2, 2500, b"\x03\x07\x08\xf7\xf8" * 625, LITERALS * 20, bits=12, high_bit=11, signed=1),
+    "bits-within": rle(3, 2, 4, *[b"\xfd" + bytes([i]) for i in range(6)], bits=5, high_bit=9),
     "colour": rle(3, 1, 130, LITERALS + b"\x01ab", b"\xff\x07" * 65, b"\x80" * 5 + b"\x81\x02" * 2),
     "colour-words": rle(3, 2, 4, *[b"\xfd" + bytes([i]) for i in range(6)]),
     "fifteen": rle(15, 1, 3, *[b"\x02abc"] * 15),
@@ -102,7 +104,7 @@ RLE = {
     "too-many": rle(1, 1, 4, b"\xfd\x01", count=16),
     "wrong-count": rle(1, 1, 4, b"\xfd\x01", b"\xfd\x01"),
     "no-samples": rle(0, 0, 0, count=0, offsets=[]),
-    "no-header": struct.pack("<BBH", 1, 1, 1) + bytes(63),
+    "no-header": struct.pack("<5BH", 1, 1, 0, 0, 0, 1) + bytes(63),
 }
 
 TAGS = {"EchoLinePosition": ["64"], "NumberOfImagesInMosaic": ["5"], "SliceNormalVector": ["0.0", "0.0", "-1.0"],

@@ -274,6 +274,7 @@ cdef class Batch:
     (``pyarrow.record_batch(batch)``, ``polars.DataFrame(batch)``)."""
     def __init__(self, Plan plan not None):
         self.plan = plan
+        self.told = {}
         enough(dcm_columns_init(&self.c, &plan.plan))
 
     def __dealloc__(self):
@@ -311,9 +312,14 @@ cdef class Batch:
         """Appends another's rows. False when they do not fit: the batch is
         full."""
         cdef int code
+        cdef uint64_t before = self.c.rows
         with nogil:
             code = dcm_columns_join(&self.c, &other.c)
-        return enough(code) != DCM_E_TOO_LARGE
+        if enough(code) == DCM_E_TOO_LARGE:
+            return False
+        for row, text in other.told.items():
+            self.told[before + row] = text
+        return True
 
     def seal(self):
         """Makes the columns ready for readers; nothing can be joined after."""
@@ -343,7 +349,7 @@ cdef class Batch:
                 enough(dcm_column_null(&c[j], 0, e.row - row))
             put_text(&c[0], dcm_code_name(e.error.code))
             enough(dcm_column_int(&c[1], <int64_t>e.error.offset))
-            put_text(&c[2], detail(&e.error))
+            put_text(&c[2], detail(&e.error, self.told.get(e.row)))
             row = e.row + 1
         for j in range(3):
             enough(dcm_column_null(&c[j], 0, self.c.rows - row))
@@ -372,8 +378,9 @@ cdef class Batch:
             raise IndexError("no such error")
         e = &self.c.errors[i].error
         path = self.value(&self.c.columns[0], 0, self.c.errors[i].row)
-        return error_for(dcm_code_name(e.code).decode(), dcm_code_text(e.code).decode(),
-                         e.offset, format_tag(e.tag) if e.tag else "", path, e.sys)
+        text = self.told.get(self.c.errors[i].row) or dcm_code_text(e.code).decode()
+        return error_for(dcm_code_name(e.code).decode(), text, e.offset,
+                         format_tag(e.tag) if e.tag else "", path, e.sys)
 
     def column(self, name):
         """A column's values as a list of Python objects, None for null."""
@@ -438,9 +445,9 @@ cdef int put_text(dcm_column *c, bytes text) except -1:
     return enough(dcm_column_text(c, text, len(text)))
 
 
-cdef bytes detail(const dcm_error *e):
-    text = dcm_code_text(e.code).decode()
-    if e.sys:
+cdef bytes detail(const dcm_error *e, str told):
+    text = told or dcm_code_text(e.code).decode()
+    if e.sys and not told:
         text += f": {os.strerror(e.sys)}"
     if e.tag:
         text += f", at {format_tag(e.tag)}"

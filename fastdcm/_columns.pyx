@@ -18,7 +18,7 @@ import sys
 from binascii import unhexlify
 
 from fastdcm import charset
-from fastdcm.errors import DicomError
+from fastdcm.errors import DicomError, error_for
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -73,6 +73,7 @@ cdef class Chunk:
     cdef uint64_t *ends
     cdef uint64_t count, cap_ends
     cdef Chunk shown    # as the column gives them, where that differs
+    cdef dcm_part *parts    # where members of an archive are, or NULL
     cdef list errors    # (position, code, errno) of folders that failed
 
     def __cinit__(self):
@@ -81,6 +82,7 @@ cdef class Chunk:
     def __dealloc__(self):
         dcm_free(self.data)
         dcm_free(self.ends)
+        dcm_free(self.parts)
 
     def __len__(self):
         return self.count
@@ -151,6 +153,74 @@ def chunk_of(paths):
     return chunk
 
 
+def parts_of(bytes archive not None, list members not None):
+    """A Chunk of members that stand in an archive as they are: tuples (name as
+    bytes, offset, length)."""
+    cdef Chunk chunk = Chunk(), names = Chunk()
+    cdef bytes name
+    cdef uint64_t i
+    chunk.parts = <dcm_part *>dcm_alloc(max(len(members), 1) * sizeof(dcm_part))
+    if chunk.parts == NULL:
+        raise MemoryError
+    for i, (member, offset, length) in enumerate(members):
+        name = member_path(archive, member)
+        enough(chunk.add(PyBytes_AS_STRING(archive), len(archive)))
+        enough(names.add(PyBytes_AS_STRING(name), len(name)))
+        chunk.parts[i].base = offset
+        chunk.parts[i].length = length
+    names.settle()
+    chunk.shown = names if names.shown is None else names.shown
+    return chunk
+
+
+def member_path(bytes archive not None, bytes member not None):
+    """The path of a member of an archive: ``a.zip!/IM0001``."""
+    return archive + b"!/" + member
+
+
+@cython.final
+cdef class Streams:
+    """Streams for a Worker: objects with
+
+    - ``path``: bytes, as `path_text` takes them;
+    - ``open(first)``: sets ``size`` and ``mtime_ns`` (ints); `first` bytes are
+      asked for next;
+    - ``read(offset, length)``: exactly these bytes;
+    - ``close()``.
+
+    A DicomError or OSError that they raise becomes a row in error.
+    """
+    cdef readonly list streams
+
+    def __init__(self, list streams not None):
+        self.streams = streams
+
+    def __len__(self):
+        return len(self.streams)
+
+
+class Seekable:
+    """A stream, which is open, as a file object."""
+
+    def __init__(self, stream):
+        self.stream, self.at = stream, 0
+        self.name = path_text(stream.path)
+
+    def seek(self, offset, whence=0):
+        self.at = offset + (self.stream.size if whence == 2 else self.at if whence else 0)
+        return self.at
+
+    def tell(self):
+        return self.at
+
+    def read(self, size=-1):
+        left = max(self.stream.size - self.at, 0)
+        size = left if size is None or size < 0 else min(size, left)
+        data = self.stream.read(self.at, size)
+        self.at += size
+        return data
+
+
 @cython.final
 cdef class Walk:
     """The files under a folder, in byte order of their paths."""
@@ -191,12 +261,23 @@ cdef class Walk:
 
 # ----------------------------------------------------------------- worker ---
 
+# What is asked for of a stream in one row. A header that does not stand in it
+# is none that anybody could want.
+cdef uint64_t HEADER_MOST = 256 << 20
+
+
 @cython.final
 cdef class Worker:
-    """Turns Chunks into Batches. One thread at a time."""
+    """Turns Chunks and Streams into Batches. One thread at a time."""
     cdef dcm_reader reader
     cdef Plan plan
     cdef list kept     # what Python lent to the row at hand
+    cdef dcm_given given        # of a stream: what is in memory of it
+    cdef dcm_range *ranges
+    cdef uint64_t cap_ranges
+    cdef object stream          # the one at hand, or None
+    cdef const dcm_part *part   # of the file at hand, or NULL
+    cdef uint64_t fetched       # of it
 
     def __init__(self, Plan plan not None):
         self.plan = plan
@@ -204,6 +285,7 @@ cdef class Worker:
 
     def __dealloc__(self):
         dcm_reader_free(&self.reader)
+        dcm_free(self.ranges)
 
     @property
     def bytes_read(self):
@@ -213,19 +295,94 @@ cdef class Worker:
     def failed(self):
         return self.reader.failed
 
-    def run(self, Chunk chunk not None, bint random=False, uint64_t limit=256 << 20):
-        """The rows of a chunk, as a list of Batches: one, or more when columns
-        get larger than `limit` bytes.
+    def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
+        """The rows of a Chunk or of Streams, as a list of Batches: one, or more
+        when columns get larger than `limit` bytes.
 
         random : tell the system not to read ahead.
         """
+        self.reader.random = random
+        if isinstance(chunk, Streams):
+            return self.run_streams(chunk, limit)
+        return self.run_files(chunk, limit)
+
+    cdef list run_streams(self, Streams chunk, uint64_t limit):
+        cdef Batch batch = Batch(self.plan)
+        batches = [batch]
+        for stream in chunk.streams:
+            if dcm_columns_fill(&batch.c) > limit:
+                batch = Batch(self.plan)
+                batches.append(batch)
+            self.run_stream(batch, stream)
+        return batches
+
+    cdef int run_stream(self, Batch batch, stream) except -1:
+        cdef bytes shown = path_text(stream.path).encode()
+        cdef dcm_span span
+        cdef dcm_error err
+        cdef uint64_t before = self.reader.bytes_read, size, row = batch.c.rows
+        cdef int64_t mtime_ns
+        cdef int code = DCM_OK
+        span.p = PyBytes_AS_STRING(shown)
+        span.n = len(shown)
+        self.given.count = self.fetched = 0
+        self.stream = stream
+        try:
+            stream.open(max(self.reader.part10.first_read, 8192))
+            size, mtime_ns = stream.size, stream.mtime_ns
+            with nogil:
+                code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
+                                          size, mtime_ns)
+            while code == DCM_NEED:
+                if self.reader.state == DCM_READER_BYTES:
+                    self.fetch(stream, size)
+                code = self.help(batch)
+        except (DicomError, OSError) as error:
+            fail_as(&err, error)
+            if code == DCM_NEED:
+                code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
+            else:
+                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, span, &err)
+            if batch.c.rows > row:
+                if isinstance(error, DicomError):
+                    batch.told[row] = error.text
+                elif not error.errno:
+                    batch.told[row] = str(error)
+        finally:
+            self.stream = None
+            self.kept.clear()
+            stream.close()
+        self.reader.bytes_read = before + self.fetched
+        return enough(code)
+
+    cdef int fetch(self, stream, uint64_t size) except -1:
+        """Brings into memory what the row at hand waits for. After the first
+        time as much as there is already, so that few times are enough."""
+        cdef uint64_t offset = self.given.need_offset, length = self.given.need_length
+        cdef const char *p
+        length = min(max(length, self.fetched), size - offset)
+        if self.fetched + length > HEADER_MOST:
+            raise error_for("stream", f"its header does not stand in {HEADER_MOST >> 20} MiB of it", offset)
+        cdef bytes data = bytes(stream.read(offset, length))
+        if <uint64_t>len(data) != length:
+            raise error_for("changed", "it ended before its size was reached", offset + len(data))
+        self.kept.append(data)
+        enough(dcm_grow(<void **>&self.ranges, &self.cap_ranges, self.given.count + 1, sizeof(dcm_range)))
+        self.ranges[self.given.count].offset = offset
+        self.ranges[self.given.count].length = length
+        self.ranges[self.given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
+        self.given.ranges = self.ranges
+        self.given.count += 1
+        self.fetched += length
+        return 0
+
+    cdef list run_files(self, Chunk chunk, uint64_t limit):
         cdef Batch batch
         cdef const dcm_plan *plan = &self.plan.plan
         cdef Chunk shown = chunk.shown if chunk.shown is not None else chunk
         cdef uint64_t i = 0, stop
         cdef int code = DCM_OK
         batches = []
-        self.reader.random = random
         errors = list(chunk.errors)
         while i < chunk.count:
             batch = Batch(self.plan)
@@ -240,13 +397,15 @@ cdef class Worker:
                     continue
                 with nogil:
                     while i < stop:
-                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i))
+                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i),
+                                                &chunk.parts[i] if chunk.parts != NULL else NULL)
                         if code != DCM_OK:
                             break
                         i += 1
                         if i % 16 == 0 and dcm_columns_fill(&batch.c) > limit:
                             break
                 while code == DCM_NEED:
+                    self.part = NULL if chunk.parts == NULL else &chunk.parts[i]
                     code = self.help(batch)
                     if code == DCM_OK:
                         i += 1
@@ -271,7 +430,7 @@ cdef class Worker:
         if self.reader.state == DCM_READER_INFLATE:
             if not self.inflate(&err):
                 failed = &err
-        else:
+        elif self.reader.state == DCM_READER_TEXT:
             for i in range(self.reader.n_asks):
                 if not self.reader.asks[i].done:
                     self.answer(&self.reader.asks[i])
@@ -281,12 +440,19 @@ cdef class Worker:
             self.kept.clear()
         return code
 
+    cdef File file_at_hand(self):
+        if self.stream is not None:
+            return File(Seekable(self.stream))
+        if self.part != NULL:
+            return File(<bytes>self.reader.path, (self.part.base, self.part.length))
+        return File(<bytes>self.reader.path)
+
     cdef bint inflate(self, dcm_error *err) except -1:
         cdef File inner
         cdef dcm_bytes *inflated = &self.reader.inflated
         dcm_bytes_free(inflated)
         try:
-            outer = File(<bytes>self.reader.path)
+            outer = self.file_at_hand()
             inner = (<Index>open_part10(outer, self.plan.levels[1].stop, False)).file
         except DicomError as error:
             fail_as(err, error)
@@ -326,8 +492,12 @@ cdef class Worker:
 
 
 cdef int fail_as(dcm_error *err, error) except -1:
-    """The dcm_error that a DicomError was made from."""
-    cdef int code, found = DCM_E_CHANGED
+    """The dcm_error that tells of a DicomError or an OSError."""
+    cdef int code, found = DCM_E_READ
+    if not isinstance(error, DicomError):
+        dcm_fail(err, found, 0, 0)
+        err.sys = error.errno or 0
+        return 0
     name = error.code.encode()
     for code in range(DCM_E_MEMORY, DCM_E_LAST):
         if dcm_code_name(code) == name:

@@ -35,7 +35,7 @@ C_ORDER = [
     "error", "arena", "vr", "dict", "pixel", "rle", "codestream",
     "file", "walk", "header", "value", "csa", "encode",
     "index",
-    "part10", "frames", "batch", "columns",
+    "part10", "frames", "batch", "column", "columns",
 ]
 PYTHON_ORDER = [
     "errors", "threads", "whole", "charset", "_uid_table", "uid",

@@ -137,6 +137,7 @@ cdef class Plan:
     cdef dcm_level *levels
     cdef dcm_column *types
     cdef bytes text            # creators
+    cdef readonly tuple hashes # the names of the columns of hashes
     cdef readonly list fields  # (name, format, lists) of every column
     cdef uint32_t n_wants, n_levels
 
@@ -146,16 +147,20 @@ cdef class Plan:
 cdef enum:
     N_FIXED = 4
     N_ERRORS = 4
+    N_HASHES = 2
 
 
 cdef class Batch:
     cdef dcm_columns c
     cdef dcm_column errors[N_ERRORS]
+    cdef dcm_column hashes[N_HASHES]
+    cdef list digests          # of each row, a tuple of str or None
     cdef readonly Plan plan
     cdef bint sealed
     cdef dict told             # of rows in error: more than their code tells
 
     cdef int put_errors(self) except -1
+    cdef int put_hashes(self) except -1
     cdef dcm_column *column_at(self, int i) noexcept
     cdef list values(self, int column)
     cdef object value(self, const dcm_column *c, unsigned at, uint64_t i)

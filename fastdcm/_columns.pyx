@@ -19,6 +19,7 @@ from binascii import unhexlify
 
 from fastdcm import charset
 from fastdcm.errors import DicomError, error_for
+from fastdcm.hashes import hash_of
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -337,23 +338,27 @@ cdef class Worker:
                 if self.reader.state == DCM_READER_BYTES:
                     self.fetch(stream, size)
                 code = self.help(batch)
+            enough(code)
+            self.add_hashes(batch, True)
         except (DicomError, OSError) as error:
             fail_as(&err, error)
             if code == DCM_NEED:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
             else:
                 code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, span, &err)
+            enough(code)
             if batch.c.rows > row:
                 if isinstance(error, DicomError):
                     batch.told[row] = error.text
                 elif not error.errno:
                     batch.told[row] = str(error)
+            self.add_hashes(batch, False)
         finally:
             self.stream = None
             self.kept.clear()
             stream.close()
         self.reader.bytes_read = before + self.fetched
-        return enough(code)
+        return 0
 
     cdef int fetch(self, stream, uint64_t size) except -1:
         """Brings into memory what the row at hand waits for. After the first
@@ -382,6 +387,8 @@ cdef class Worker:
         cdef Chunk shown = chunk.shown if chunk.shown is not None else chunk
         cdef uint64_t i = 0, stop
         cdef int code = DCM_OK
+        cdef bint hashing = len(self.plan.hashes) > 0
+        self.part = NULL
         batches = []
         errors = list(chunk.errors)
         while i < chunk.count:
@@ -393,8 +400,11 @@ cdef class Worker:
                 if i == stop:
                     _, code, sys_error = errors.pop(0)
                     self.fail_folder(batch, shown.at(i), code, sys_error)
+                    self.add_hashes(batch, False)
                     i += 1
                     continue
+                if hashing:  # each file while it is in the cache
+                    stop = i + 1
                 with nogil:
                     while i < stop:
                         code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i),
@@ -404,16 +414,46 @@ cdef class Worker:
                         i += 1
                         if i % 16 == 0 and dcm_columns_fill(&batch.c) > limit:
                             break
+                if chunk.parts != NULL:
+                    self.part = &chunk.parts[i if code == DCM_NEED else i - 1]
                 while code == DCM_NEED:
-                    self.part = NULL if chunk.parts == NULL else &chunk.parts[i]
                     code = self.help(batch)
                     if code == DCM_OK:
                         i += 1
                 if code != DCM_OK:
                     raise MemoryError
+                if hashing:
+                    self.add_hashes(batch, True)
                 if dcm_columns_fill(&batch.c) > limit:
                     break
         return batches
+
+    cdef int add_hashes(self, Batch batch, bint readable) except -1:
+        """Those of the row just written, if one was."""
+        if self.plan.hashes and <uint64_t>len(batch.digests) < batch.c.rows:
+            batch.digests.append(self.hashes(batch) if readable else (None,) * len(self.plan.hashes))
+        return 0
+
+    cdef tuple hashes(self, Batch batch):
+        cdef File f
+        try:
+            f = self.file_at_hand()
+            if self.stream is None:
+                f.open()
+        except DicomError:
+            return (None,) * len(self.plan.hashes)
+        return tuple([hash_of(f, *self.span(batch, name, f.size)) for name in self.plan.hashes])
+
+    cdef tuple span(self, Batch batch, str name, uint64_t size):
+        """(offset, length) of what is hashed in the file of the last row."""
+        cdef dcm_column *c = &batch.c.columns[
+            batch.c.n_columns - (4 if self.plan.plan.pixels == 2 else 3)]
+        cdef uint64_t row = batch.c.rows - 1
+        if name == "file_hash":
+            return 0, size
+        if self.reader.part10.deflated or not c.layers[0].valid[row]:
+            return 0, None  # none of its bytes are pixel data
+        return (<int64_t *>c.data)[row], (<int64_t *>c[1].data)[row]
 
     cdef int fail_folder(self, Batch batch, dcm_span shown, int code, int sys_error) except -1:
         cdef dcm_error err

@@ -10,6 +10,7 @@ from fastdcm import tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
 from fastdcm._columns import Worker, chunk_of
 from fastdcm._dictionary import tag_for_keyword
+from fastdcm.hashes import xxh3
 from fastdcm.sources import open_source
 from fastdcm.threads import cores
 
@@ -26,6 +27,9 @@ DEFAULT_TAGS = (
     "NumberOfFrames", "PixelSpacing", "SliceThickness", "ImagePositionPatient",
     "ImageOrientationPatient",
 )
+
+#: What can be hashed, and the column it is in.
+HASHES = {"file": "file_hash", "pixels": "pixel_hash"}
 
 #: Files to a batch: about 1 kB of table each.
 BATCH = 4096
@@ -115,14 +119,22 @@ def parse_tag(tag):
     return tag, path
 
 
-def make_plan(tags=None, pixels=False, skip_errors=False):
+def make_plan(tags=None, pixels=False, skip_errors=False, hash=()):
     """The Plan of a request. Raises ValueError for a tag that cannot be one."""
+    hashes = (hash,) if isinstance(hash, str) else tuple(hash)
+    if not set(hashes) <= {"file", "pixels"}:
+        raise ValueError(f"hash is 'file', 'pixels' or both, not {hash!r}")
+    if hashes:
+        xxh3()  # or its hint, before the first file
+    if "pixels" in hashes:
+        pixels = pixels or True
     if isinstance(tags, str):
         raise TypeError("tags is a list of elements, not one str")
     if pixels not in (False, True, "frames"):
         raise ValueError(f"pixels is False, True or 'frames', not {pixels!r}")
     columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
-    plan = Plan(columns, 2 if pixels == "frames" else pixels, skip_errors)
+    plan = Plan(columns, 2 if pixels == "frames" else pixels, skip_errors,
+                tuple(HASHES[what] for what in ("file", "pixels") if what in hashes))
     seen = set()
     for name in plan.names:
         if name in seen:
@@ -453,7 +465,7 @@ class Scan:
         return self.stats
 
 
-def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_error="row"):
+def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=BATCH, on_error="row"):
     """Reads the headers of many files into a table, one row a file.
 
     Parameters
@@ -477,6 +489,12 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
         where they hold together, else the headers of all fragments are read.
         Null for native pixels, where frames have one size, and, with an issue,
         where frames cannot be told apart or are more than 2**20.
+    hash : "file", "pixels" or both
+        Adds ``file_hash``, of all bytes of the file, and ``pixel_hash``, of those
+        that pixel_offset and pixel_length tell (which it adds, too): XXH3 of 128
+        bits in hexadecimal, to find what is the same. Null for what cannot be
+        read, and of pixels where there are none, or in a deflated data set. Files
+        are read whole in the same pass.
     threads : int or None
         None: as many as there are cores, more while that makes it faster.
     batch_size : int
@@ -499,5 +517,5 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
         raise ValueError("threads is 1 or more, or None")
     if not 0 < batch_size <= 1 << 20:
         raise ValueError("batch_size is between 1 and 1048576")
-    plan = make_plan(tags, pixels, on_error == "skip")
+    plan = make_plan(tags, pixels, on_error == "skip", hash)
     return Scan(open_source(source), plan, threads, batch_size, on_error)

@@ -41,7 +41,7 @@ PYTHON_ORDER = [
     "errors", "threads", "whole", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
-    "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
+    "_csa", "_writer", "_arrow", "hashes", "_columns", "_frames", "_pixels", "_codestream",
     "sources", "codecs", "tables", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",

@@ -159,12 +159,22 @@ static int sys_error(void) {
     }
 }
 
-int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
-    f->handle = -1;
+static wchar_t *widen(const char *path) {
     int n = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
     wchar_t *wide = n > 0 ? dcm_alloc((size_t)n * sizeof *wide) : NULL;
+    if (wide) MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, n);
+    return wide;
+}
+
+static int64_t nanoseconds(FILETIME t) { /* counted from 1601 */
+    uint64_t ticks = (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
+    return ((int64_t)ticks - 116444736000000000) * 100;
+}
+
+int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
+    f->handle = -1;
+    wchar_t *wide = widen(path);
     if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
-    MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, n);
     HANDLE h = CreateFileW(wide, GENERIC_READ,
                            FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                            NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
@@ -186,15 +196,35 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
     f->device = info.dwVolumeSerialNumber;
     f->inode = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
-    uint64_t ticks = (uint64_t)info.ftLastWriteTime.dwHighDateTime << 32 |
-                     info.ftLastWriteTime.dwLowDateTime;
-    f->mtime_ns = ((int64_t)ticks - 116444736000000000) * 100; /* from 1601 */
+    f->mtime_ns = nanoseconds(info.ftLastWriteTime);
     return DCM_OK;
 }
 
 void dcm_file_close(dcm_file *f) {
     if (f->handle != -1) CloseHandle((HANDLE)f->handle);
     f->handle = -1;
+}
+
+int dcm_file_stat(const char *path, int64_t *size, int64_t *mtime_ns) {
+    WIN32_FILE_ATTRIBUTE_DATA data;
+    BY_HANDLE_FILE_INFORMATION info;
+    wchar_t *wide = widen(path);
+    int found = wide && GetFileAttributesExW(wide, GetFileExInfoStandard, &data);
+    if (found && data.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) { /* a link */
+        HANDLE h = CreateFileW(wide, 0,
+                               FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                               NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+        found = h != INVALID_HANDLE_VALUE && GetFileInformationByHandle(h, &info);
+        if (h != INVALID_HANDLE_VALUE) CloseHandle(h);
+        data.nFileSizeHigh = info.nFileSizeHigh;
+        data.nFileSizeLow = info.nFileSizeLow;
+        data.ftLastWriteTime = info.ftLastWriteTime;
+    }
+    dcm_free(wide);
+    if (!found) return 0;
+    *size = (int64_t)((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
+    *mtime_ns = nanoseconds(data.ftLastWriteTime);
+    return 1;
 }
 
 /* At most `length` bytes; *got of 0 is the end. 0 or errno. */
@@ -240,6 +270,15 @@ void dcm_file_unmap(dcm_map *map) {
 
 #else /* POSIX */
 
+static int64_t nanoseconds(const struct stat *st) {
+#ifdef __APPLE__
+    const struct timespec *t = &st->st_mtimespec;
+#else
+    const struct timespec *t = &st->st_mtim;
+#endif
+    return (int64_t)((uint64_t)t->tv_sec * 1000000000 + (uint64_t)t->tv_nsec);
+}
+
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
     int fd; /* O_NONBLOCK: a FIFO without a writer must not block us */
@@ -261,11 +300,7 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     }
     f->handle = fd;
     f->size = (uint64_t)st.st_size;
-#ifdef __APPLE__
-    f->mtime_ns = (int64_t)st.st_mtimespec.tv_sec * 1000000000 + st.st_mtimespec.tv_nsec;
-#else
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-#endif
+    f->mtime_ns = nanoseconds(&st);
     f->device = (uint64_t)st.st_dev;
     f->inode = (uint64_t)st.st_ino;
     return DCM_OK;
@@ -274,6 +309,14 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
 void dcm_file_close(dcm_file *f) {
     if (f->handle >= 0) close((int)f->handle);
     f->handle = -1;
+}
+
+int dcm_file_stat(const char *path, int64_t *size, int64_t *mtime_ns) {
+    struct stat st;
+    if (stat(path, &st)) return 0;
+    *size = (int64_t)st.st_size;
+    *mtime_ns = nanoseconds(&st);
+    return 1;
 }
 
 static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,

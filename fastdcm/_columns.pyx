@@ -289,6 +289,49 @@ def compare(Chunk old not None, uint64_t i, Chunk new not None, uint64_t j):
     return marks[begin:i], marks_new[begin_new:j]
 
 
+cdef bint is_of(dcm_span row, dcm_span path) noexcept nogil:
+    """Whether a row is of the file, or of a member of the archive, at a path."""
+    return (row.n >= path.n and memcmp(row.p, path.p, path.n) == 0
+            and (row.n == path.n or row.n > path.n + 1 and memcmp(row.p + path.n, b"!/", 2) == 0))
+
+
+cdef bint is_same(dcm_span a, dcm_span b) noexcept nogil:
+    return a.n == b.n and memcmp(a.p, b.p, a.n) == 0
+
+
+def owners(Chunk files not None, uint64_t i, const int32_t[::1] offsets not None,
+           const uint8_t[::1] data not None):
+    """Which files rows are of. Rows are in the order of the files; a file has
+    none, one, or, an archive, many: `path!/member`.
+
+    i : the file from which on to look.
+    offsets, data : the column ``path`` of the rows, as Arrow has it.
+
+    Returns the positions of the rows' files, as the bytes of uint32, up to the
+    first row whose file is not there.
+    """
+    cdef uint64_t row, rows = len(offsets) - 1
+    cdef dcm_span text
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, rows * sizeof(uint32_t))
+    cdef uint32_t *out = <uint32_t *>PyBytes_AS_STRING(found)
+    for row in range(rows):
+        if not 0 <= offsets[row] <= offsets[row + 1] <= len(data):
+            raise ValueError("the offsets of a column lead out of it")
+        text.p = <const char *>&data[0] + offsets[row]
+        text.n = offsets[row + 1] - offsets[row]
+        if text.n > 4 and memcmp(text.p, b"file:", 5) == 0:
+            name = path_bytes((<bytes>text.p[:text.n]).decode())
+            text.p, text.n = PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
+        # A folder `a.zip!` may lie beside an archive `a.zip`.
+        while i < files.count and (not is_of(text, files.at(i)) or i + 1 < files.count
+                                   and is_same(text, files.at(i + 1))):
+            i += 1
+        if i == files.count:
+            return found[:row * sizeof(uint32_t)]
+        out[row] = i
+    return found
+
+
 @cython.final
 cdef class Walk:
     """The files under a folder, in byte order of their paths."""

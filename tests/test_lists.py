@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastdcm._columns import (ALONE, CHANGED, SAME, Walk, Worker, chunk_of, chunk_of_columns,
-                              compare)
+                              compare, owners, path_text)
 from fastdcm.bulk import make_plan
 
 POSIX = os.name != "nt"
@@ -230,3 +230,47 @@ def test_any_two_trees(tmp_path_factory, before, after, loops, few, many):
         assert [path for path, _ in way] == [path for path, _ in mine]
         for (_, mark), (key, row) in zip(way, mine.items()):
             assert mark == (ALONE if key not in other else SAME if other[key] == row else CHANGED)
+
+
+# ------------------------------------------------------------ rows of files ---
+
+
+def whose(files, texts, i=0):
+    """The positions of the files of rows, up to the first that has none."""
+    from array import array
+
+    texts, offsets = [text.encode() for text in texts], array("i", [0])
+    for text in texts:
+        offsets.append(offsets[-1] + len(text))
+    return list(memoryview(owners(chunk_of(files), i, offsets, b"".join(texts) or b"-")).cast("I"))
+
+
+def test_rows_of_files():
+    assert whose(["a", "b", "c"], ["a", "b", "c"]) == [0, 1, 2]
+    assert whose(["a", "b", "c"], ["a", "c"]) == [0, 2]  # b has none
+    assert whose(["a", "b", "c"], ["b", "d", "c"]) == [1]
+    assert whose(["a", "b", "c"], ["b"], 1) == [1]
+    assert whose(["a", "b", "c"], ["a"], 1) == whose([], ["a"]) == whose(["a"], []) == []
+
+
+def test_rows_of_archives():
+    files = ["a", "b.zip", "b.zip!x", "c.zip", "d"]
+    rows = ["a", "b.zip!/1", "b.zip!/1", "b.zip!/x/y", "b.zip!x", "c.zip", "d"]
+    assert whose(files, rows) == [0, 1, 1, 1, 2, 3, 4]
+    assert whose(["b.zip", "b.zip!/x"], ["b.zip!/m", "b.zip!/x"]) == [0, 1]  # a folder `b.zip!`
+    assert whose(["b.zip"], ["b.zip!"]) == whose(["b.zip"], ["b.zipx"]) == []
+
+
+@pytest.mark.skipif(not POSIX, reason="names are UTF-8 on Windows")
+def test_rows_of_names_that_are_not_utf8():
+    files = [b"/a.zip", b"/caf\xe9", b"/caf\xe9.zip", b"file:x"]
+    rows = [path_text(name) for name in (b"/a.zip!/1", b"/a.zip!/\xff", b"/caf\xe9",
+                                         b"/caf\xe9.zip!/1", b"/caf\xe9.zip!/\xe9", b"file:x")]
+    assert whose(files, rows) == [0, 0, 1, 2, 2, 3]
+
+
+def test_rows_that_lead_out_of_their_column():
+    from array import array
+
+    with pytest.raises(ValueError):
+        owners(chunk_of(["a"]), 0, array("i", [0, 2]), b"a")

@@ -121,10 +121,10 @@ cdef class Chunk:
                 _Lent.of(self, self.list.errnos, n * sizeof(int32_t)))
 
     def select(self, const uint8_t[::1] wanted not None):
-        """A Chunk of the paths whose byte in `wanted` is not 0, without sizes
-        and times; None when there is none."""
+        """A Chunk of the paths whose byte in `wanted` is not 0, with their
+        sizes and times where these are known; None when there is none."""
         cdef Chunk chosen = Chunk()
-        cdef uint64_t i
+        cdef uint64_t i, j = 0
         cdef dcm_span s
         if len(wanted) != self.count:
             raise ValueError("one byte for each path")
@@ -138,6 +138,13 @@ cdef class Chunk:
         if chosen.count == 0:
             return None
         chosen.settle()
+        if self.list.sizes != NULL:
+            chosen.make_list()
+            for i in range(self.count):
+                if wanted[i]:
+                    chosen.list.sizes[j] = self.list.sizes[i]
+                    chosen.list.mtimes_ns[j] = self.list.mtimes_ns[i]
+                    j += 1
         return chosen
 
     cdef int make_list(self) except -1:

@@ -17,11 +17,13 @@
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
+#define SEPARATOR '\\'
 #else
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#define SEPARATOR '/'
 #endif
 
 /* ----------------------------------------------------- bytes in memory --- */
@@ -205,11 +207,24 @@ void dcm_file_close(dcm_file *f) {
     f->handle = -1;
 }
 
-int dcm_file_stat(const char *path, int64_t *size, int64_t *mtime_ns) {
+typedef int folder_handle;
+#define NO_FOLDER 0
+
+static folder_handle open_folder(const char *path) {
+    (void)path;
+    return NO_FOLDER;
+}
+
+static void close_folder(folder_handle folder) { (void)folder; }
+
+static void look(folder_handle folder, const char *path, uint64_t prefix,
+                 int64_t *size, int64_t *mtime_ns) {
     WIN32_FILE_ATTRIBUTE_DATA data;
     BY_HANDLE_FILE_INFORMATION info;
     wchar_t *wide = widen(path);
     int found = wide && GetFileAttributesExW(wide, GetFileExInfoStandard, &data);
+    (void)folder;
+    (void)prefix;
     if (found && data.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) { /* a link */
         HANDLE h = CreateFileW(wide, 0,
                                FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
@@ -221,10 +236,9 @@ int dcm_file_stat(const char *path, int64_t *size, int64_t *mtime_ns) {
         data.ftLastWriteTime = info.ftLastWriteTime;
     }
     dcm_free(wide);
-    if (!found) return 0;
+    if (!found) return;
     *size = (int64_t)((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
     *mtime_ns = nanoseconds(data.ftLastWriteTime);
-    return 1;
 }
 
 /* At most `length` bytes; *got of 0 is the end. 0 or errno. */
@@ -311,12 +325,29 @@ void dcm_file_close(dcm_file *f) {
     f->handle = -1;
 }
 
-int dcm_file_stat(const char *path, int64_t *size, int64_t *mtime_ns) {
+/* The way to a folder that is open need not be found anew for each file. */
+#ifdef O_PATH
+#define FOLDER (O_PATH | O_DIRECTORY | O_CLOEXEC)
+#else
+#define FOLDER (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+#endif
+typedef int folder_handle;
+#define NO_FOLDER (-1)
+
+static folder_handle open_folder(const char *path) {
+    return *path ? open(path, FOLDER) : NO_FOLDER;
+}
+
+static void close_folder(folder_handle folder) {
+    if (folder >= 0) close(folder);
+}
+
+static void look(folder_handle folder, const char *path, uint64_t prefix,
+                 int64_t *size, int64_t *mtime_ns) {
     struct stat st;
-    if (stat(path, &st)) return 0;
+    if (folder < 0 ? stat(path, &st) : fstatat(folder, path + prefix, &st, 0)) return;
     *size = (int64_t)st.st_size;
     *mtime_ns = nanoseconds(&st);
-    return 1;
 }
 
 static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
@@ -355,6 +386,38 @@ void dcm_file_unmap(dcm_map *map) {
 }
 
 #endif
+
+static uint64_t folder_length(const char *path, uint64_t n) {
+    while (n && path[n - 1] != '/' && path[n - 1] != SEPARATOR) n--;
+    return n;
+}
+
+int dcm_list_stat(const dcm_list *l) {
+    char *path = NULL;
+    uint64_t capacity = 0, begin = 0, prefix = 0;
+    folder_handle folder = NO_FOLDER;
+    int code = DCM_OK;
+    for (uint64_t i = 0; i < l->count; begin = l->ends[i++]) {
+        const char *p = l->paths + begin;
+        const uint64_t n = l->ends[i] - begin, length = folder_length(p, n);
+        l->sizes[i] = l->mtimes_ns[i] = -1;
+        if (l->errnos[i] || memchr(p, 0, (size_t)n)) continue;
+        if ((code = dcm_grow((void **)&path, &capacity, n + 1, 1))) break;
+        if (length != prefix || memcmp(path, p, (size_t)length)) {
+            close_folder(folder);
+            memcpy(path, p, (size_t)length);
+            path[length] = 0;
+            folder = open_folder(path);
+            prefix = length;
+        }
+        memcpy(path + prefix, p + prefix, (size_t)(n - prefix));
+        path[n] = 0;
+        look(folder, path, prefix, l->sizes + i, l->mtimes_ns + i);
+    }
+    close_folder(folder);
+    dcm_free(path);
+    return code;
+}
 
 int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
                   void *into, dcm_error *err) {

@@ -280,25 +280,6 @@ void dcm_walk_free(dcm_walk *w) {
 
 static uint64_t begin_of(const dcm_list *l, uint64_t i) { return i ? l->ends[i - 1] : 0; }
 
-int dcm_list_stat(const dcm_list *l) {
-    char *path = NULL;
-    uint64_t capacity = 0;
-    for (uint64_t i = 0; i < l->count; i++) {
-        uint64_t begin = begin_of(l, i), n = l->ends[i] - begin;
-        l->sizes[i] = l->mtimes_ns[i] = -1;
-        if (l->errnos[i]) continue;
-        if (dcm_grow((void **)&path, &capacity, n + 1, 1)) {
-            dcm_free(path);
-            return DCM_E_MEMORY;
-        }
-        memcpy(path, l->paths + begin, (size_t)n);
-        path[n] = 0;
-        if (strlen(path) == n) dcm_file_stat(path, l->sizes + i, l->mtimes_ns + i);
-    }
-    dcm_free(path);
-    return DCM_OK;
-}
-
 /* Which path the walk comes to first. A folder's went on with a separator when
  * it was sorted. */
 static int order(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {

@@ -42,7 +42,7 @@ PYTHON_ORDER = [
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
-    "sources", "codecs", "tables", "bulk",
+    "listing", "sources", "codecs", "tables", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",
     "dataset",
@@ -58,8 +58,8 @@ ALONE = {
     ("arena",): "malloc calloc realloc free strdup strndup aligned_alloc posix_memalign",
     ("file",): "open open64 fopen fopen64 pread pread64 read close mmap mmap64 munmap "
                "posix_fadvise posix_fadvise64",
-    ("walk",): "opendir fdopendir readdir readdir64 closedir fstatat fstatat64 scandir",
-    ("file", "walk"): "openat openat64 fstat fstat64 stat stat64 lstat lstat64",
+    ("walk",): "opendir fdopendir readdir readdir64 closedir scandir",
+    ("file", "walk"): "openat openat64 fstat fstat64 fstatat fstatat64 stat stat64 lstat lstat64",
     ("value",): "strtod",
     (): "printf fprintf vfprintf snprintf sprintf puts fputs fwrite perror exit abort _exit "
         "setlocale strtol strtoul atoi atof getenv pthread_create",

@@ -113,6 +113,7 @@ def test_errors_of_folders_survive(tmp_path):
     assert told[0]["error"] == ["empty", "walk", "empty", "empty"]
     chosen = again.select(bytes([0, 1, 0, 1]))
     assert Worker(plan).run(chosen)[0].column("error") == ["walk", "empty"]
+    assert rows(chosen) == [found[1], found[3]]
     assert again.select(bytes(4)) is None
 
 

@@ -461,7 +461,7 @@ class Scan:
         in use (``index-in-use``), was made with other parameters
         (``index-differs``) or is damaged (``index-damaged``).
         """
-        path = os.fspath(path)
+        path = os.fsdecode(path)
         if ingest.is_name(path):
             return ingest.Ingest(self, path).run()
         tables.write(self, path)

@@ -24,7 +24,7 @@ from fastdcm.errors import DicomError
 from fastdcm.manifest import INNER, Manifest, Summed, damaged, inner_path, part_name
 from fastdcm.tables import write_parquet
 from fastdcm.threads import cores
-from fastdcm.whole import write_whole
+from fastdcm.whole import sync_folder, write_whole
 
 # A part ends with the entry of the list that brings it to as many rows. When
 # the scan is stopped, the part at hand is what must be read again.
@@ -108,6 +108,8 @@ class Ingest:
             if os.path.isdir(self.folder) and os.listdir(self.folder):
                 raise ValueError(f"{self.folder}: the folder is not empty, and no index")
             os.makedirs(os.path.join(self.folder, INNER), exist_ok=True)
+            sync_folder(self.folder)
+            sync_folder(os.path.dirname(os.path.abspath(self.folder)))
 
     def _open(self):
         """The manifest to go on with."""
@@ -260,13 +262,16 @@ def _working_folder():
 def _difference(there, asked):
     """What is there, and what is not, for people."""
     if isinstance(there, list) and isinstance(asked, list):
-        there, asked = ([_text(value) for value in values] for values in (there, asked))
         more, less = ([x for x in a if x not in b] for a, b in ((there, asked), (asked, there)))
-        if not more and not less:
-            return "in another order"
-        return " and ".join([f"with {', '.join(more)}"] * bool(more)
-                            + [f"without {', '.join(less)}"] * bool(less))
+        if more or less:
+            return " and ".join([f"with {_few(more)}"] * bool(more) + [f"without {_few(less)}"] * bool(less))
+        return "in another order"
     return f"{_text(there)}, not {_text(asked)}"
+
+
+def _few(values):
+    texts = [_text(value) for value in values]
+    return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
 
 
 def _text(value):

@@ -34,8 +34,15 @@ def write_whole(path, fill, *, overwrite=True, durable=True, drafts=None):
         except OSError:
             pass
         raise
-    if durable and os.name != "nt":
-        handle = os.open(folder or os.curdir, os.O_RDONLY)
+    if durable:
+        sync_folder(folder)
+
+
+def sync_folder(path):
+    """Synchronises the names in a folder to the disk, where that is a thing
+    to do."""
+    if os.name != "nt":
+        handle = os.open(path or os.curdir, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

@@ -93,6 +93,12 @@ cdef class Chunk:
     def __len__(self):
         return self.count
 
+    def __getitem__(self, uint64_t i):
+        """A path, as bytes."""
+        if i >= self.count:
+            raise IndexError("there is no such path")
+        return self.at(i).p[:self.at(i).n]
+
     def paths(self):
         """The paths, as bytes."""
         return [self.at(i).p[:self.at(i).n] for i in range(self.count)]
@@ -120,12 +126,15 @@ cdef class Chunk:
                 _Lent.of(self, self.list.mtimes_ns, n * sizeof(int64_t)),
                 _Lent.of(self, self.list.errnos, n * sizeof(int32_t)))
 
+    def mentions(self, bytes word not None):
+        """False when none of the paths has these bytes in it."""
+        return word in self.data[:self.used]
+
     def select(self, const uint8_t[::1] wanted not None):
-        """A Chunk of the paths whose byte in `wanted` is not 0, with their
-        sizes and times where these are known; None when there is none."""
+        """A Chunk of the paths whose byte in `wanted` is not 0, without sizes
+        and times; None when there is none."""
         cdef Chunk chosen = Chunk()
-        cdef uint64_t i, j = 0
-        cdef dcm_span s
+        cdef uint64_t i
         if len(wanted) != self.count:
             raise ValueError("one byte for each path")
         errors = {position: (code, sys_error) for position, code, sys_error in self.errors}
@@ -133,19 +142,22 @@ cdef class Chunk:
             if wanted[i]:
                 if i in errors:
                     chosen.errors.append((chosen.count, *errors[i]))
-                s = self.at(i)
-                enough(chosen.add(s.p, s.n))
-        if chosen.count == 0:
-            return None
+                chosen.take(self.at(i))
         chosen.settle()
-        if self.list.sizes != NULL:
-            chosen.make_list()
-            for i in range(self.count):
-                if wanted[i]:
-                    chosen.list.sizes[j] = self.list.sizes[i]
-                    chosen.list.mtimes_ns[j] = self.list.mtimes_ns[i]
-                    j += 1
-        return chosen
+        return chosen if chosen.count else None
+
+    def part(self, uint64_t start, uint64_t stop):
+        """A Chunk of the paths from `start` to `stop`, without sizes and times."""
+        cdef Chunk part = Chunk()
+        cdef uint64_t i
+        if not start <= stop <= self.count:
+            raise IndexError("there are no such paths")
+        for i in range(start, stop):
+            part.take(self.at(i))
+        part.errors = [(position - start, code, sys_error)
+                       for position, code, sys_error in self.errors if start <= position < stop]
+        part.settle()
+        return part
 
     cdef int make_list(self) except -1:
         """Room for what `stat` finds, and the errors of folders in it."""
@@ -173,6 +185,9 @@ cdef class Chunk:
             self.ends[self.count] = self.used
             self.count += 1
         return code
+
+    cdef int take(self, dcm_span s) except -1:
+        return enough(self.add(s.p, s.n))
 
     cdef dcm_span at(self, uint64_t i) noexcept nogil:
         cdef dcm_span s
@@ -227,6 +242,9 @@ def chunk_of(paths):
     cdef const char *p
     cdef Py_ssize_t n
     for path in paths:
+        if type(path) is bytes:
+            enough(chunk.add(PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path)))
+            continue
         if type(path) is not str:
             path = os.fspath(path)  # TypeError for what is no path
         if type(path) is str and UTF8_PATHS:

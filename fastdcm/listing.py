@@ -38,35 +38,16 @@ def _done(looked, chunk):
     return chunk
 
 
-class Own:
-    """The files of an index, which may lie within what is listed."""
+def is_relative(chunk):
+    """Whether one of its paths, which have sizes and times, is relative."""
+    import numpy as np
 
-    def __init__(self, index, inner):
-        """inner : the name of the folder in it that is not for readers."""
-        self.folders = [os.stat(index), os.stat(os.path.join(index, inner))]
-        self.inner = os.fsencode(inner)
-        self.known = {}
-
-    def left_out(self, chunk):
-        """The chunk without them; None when nothing is left."""
-        data = bytes(chunk.columns()[0])
-        if b"part-" not in data and self.inner not in data:
-            return chunk
-        return chunk.select(bytes(not self._has(path) for path in chunk.paths()))
-
-    def _has(self, path):
-        folder, name = os.path.split(path)
-        if not name.startswith(b"part-") and self.inner not in path:
-            return False
-        if folder not in self.known:
-            self.known.clear()  # files of one folder come one after another
-            try:
-                found = os.stat(folder or b".")
-            except (OSError, ValueError):
-                self.known[folder] = False
-            else:
-                self.known[folder] = any(os.path.samestat(found, own) for own in self.folders)
-        return self.known[folder]
+    if os.name == "nt":
+        return not all(map(os.path.isabs, chunk.paths()))
+    data, offsets, *_ = chunk.columns()
+    begins = np.frombuffer(offsets, np.int64)
+    paths = np.frombuffer(data, np.uint8)
+    return bool((begins[1:] == begins[:-1]).any() or (paths[begins[:-1]] != ord("/")).any())
 
 
 # ------------------------------------------------------------ on the disk ---
@@ -77,7 +58,7 @@ def written(chunks, out):
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema([("path", pyarrow.large_binary()), ("size", pyarrow.int64()),
+    schema = pyarrow.schema([("path", pyarrow.binary()), ("size", pyarrow.int64()),
                              ("mtime_ns", pyarrow.int64()), ("error", pyarrow.int32())])
     with parquet.ParquetWriter(out, schema, compression="zstd", use_dictionary=False) as writer:
         block, entries = [], 0
@@ -96,9 +77,10 @@ def _batch(chunk, schema):
     import numpy as np
     import pyarrow
 
-    data, offsets, *facts = map(pyarrow.py_buffer, chunk.columns())
-    path = pyarrow.Array.from_buffers(schema.field("path").type, len(chunk), [None, offsets, data])
-    size, time, error = (np.frombuffer(fact, kind) for fact, kind in zip(facts, ("q", "q", "i")))
+    data, *others = chunk.columns()
+    offsets, size, time, error = map(np.frombuffer, others, "qqqi")
+    path = pyarrow.Array.from_buffers(schema.field("path").type, len(chunk), [
+        None, pyarrow.py_buffer(offsets.astype(np.int32)), pyarrow.py_buffer(data)])
     columns = [path, pyarrow.array(size, mask=size < 0), pyarrow.array(time, mask=size < 0),
                pyarrow.array(error, mask=error == 0)]
     return pyarrow.record_batch(columns, schema)
@@ -137,8 +119,8 @@ def _chunk(table):
     path, size, time, error = (column.combine_chunks() for column in table.columns)
     if isinstance(path, pyarrow.ChunkedArray):
         path = path.chunk(0)
-    offsets = np.frombuffer(path.buffers()[1], np.int64, len(path) + 1, 8 * path.offset)
+    _, offsets, data = path.buffers()
+    offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
     facts = (column.fill_null(null).to_numpy() for column, null in
              ((size, -1), (time, -1), (error, 0)))
-    data = path.buffers()[2]
     return chunk_of_columns(np.frombuffer(data, np.uint8) if data else b"", offsets, *facts)

@@ -113,7 +113,9 @@ def test_errors_of_folders_survive(tmp_path):
     assert told[0]["error"] == ["empty", "walk", "empty", "empty"]
     chosen = again.select(bytes([0, 1, 0, 1]))
     assert Worker(plan).run(chosen)[0].column("error") == ["walk", "empty"]
-    assert rows(chosen) == [found[1], found[3]]
+    assert chosen.paths() == [found[1][0], found[3][0]]
+    assert Worker(plan).run(again.part(1, 3))[0].column("error") == ["walk", "empty"]
+    assert again.part(1, 3).paths() == [again[1], again[2]]
     assert again.select(bytes(4)) is None
 
 

@@ -24,6 +24,24 @@ cdef extern from "dcm.h" nogil:
     int dcm_walk_next(dcm_walk *w, dcm_error *err)
     void dcm_walk_free(dcm_walk *w)
 
+    ctypedef struct dcm_list:
+        const char *paths
+        const uint64_t *ends
+        uint64_t count
+        int64_t *sizes
+        int64_t *mtimes_ns
+        int32_t *errnos
+
+    int dcm_list_stat(const dcm_list *l)
+
+    enum:
+        DCM_SAME
+        DCM_CHANGED
+        DCM_ALONE
+
+    void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a,
+                          const dcm_list *b, uint64_t *j, uint8_t *marks_b)
+
     enum:
         DCM_COLUMN_TEXT
         DCM_COLUMN_BYTES
@@ -129,6 +147,7 @@ cdef extern from "dcm.h" nogil:
 
 
 cdef int enough(int code) except -1
+cdef void *allocate(size_t size) except NULL
 
 
 cdef class Plan:

@@ -5,7 +5,8 @@ for what C does not do: inflating, and text in a rarer character set.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memcmp, memcpy
 from fastdcm.dcm cimport *
@@ -71,37 +72,125 @@ cdef class Chunk:
     """Paths for a Worker, one after another in one buffer."""
     cdef uint8_t *data
     cdef uint64_t used, capacity
+    cdef uint64_t *offsets  # 0 and the ends
     cdef uint64_t *ends
-    cdef uint64_t count, cap_ends
+    cdef uint64_t count, cap_offsets
+    cdef dcm_list list      # what `stat` found
     cdef Chunk shown    # as the column gives them, where that differs
     cdef dcm_part *parts    # where members of an archive are, or NULL
     cdef list errors    # (position, code, errno) of folders that failed
 
     def __cinit__(self):
         self.errors = []
+        enough(dcm_grow(<void **>&self.offsets, &self.cap_offsets, 1, sizeof(uint64_t)))
+        self.offsets[0] = 0
 
     def __dealloc__(self):
         dcm_free(self.data)
-        dcm_free(self.ends)
         dcm_free(self.parts)
+        dcm_free(self.offsets)
+        dcm_free(self.list.sizes)
+        dcm_free(self.list.mtimes_ns)
+        dcm_free(self.list.errnos)
 
     def __len__(self):
         return self.count
+
+    def __getitem__(self, uint64_t i):
+        """A path, as bytes."""
+        if i >= self.count:
+            raise IndexError("there is no such path")
+        return self.at(i).p[:self.at(i).n]
 
     def paths(self):
         """The paths, as bytes."""
         return [self.at(i).p[:self.at(i).n] for i in range(self.count)]
 
+    def stat(self):
+        """Finds out the size and time of each path: -1 and -1 where nothing is
+        and for a folder that could not be listed. Links are followed."""
+        cdef int code
+        self.make_list()
+        with nogil:
+            code = dcm_list_stat(&self.list)
+        enough(code)
+
+    def columns(self):
+        """What `stat` found, as buffers in the layout of Arrow: (the paths'
+        bytes one after another, n + 1 offsets into them as int64, n sizes and
+        n times in nanoseconds as int64, n errnos of folders that could not be
+        listed as int32, 0 for files)."""
+        if self.list.sizes == NULL:
+            raise ValueError("the sizes and times are not known")
+        cdef uint64_t n = self.count
+        return (_Lent.of(self, self.data, self.used),
+                _Lent.of(self, self.offsets, (n + 1) * sizeof(uint64_t)),
+                _Lent.of(self, self.list.sizes, n * sizeof(int64_t)),
+                _Lent.of(self, self.list.mtimes_ns, n * sizeof(int64_t)),
+                _Lent.of(self, self.list.errnos, n * sizeof(int32_t)))
+
+    def mentions(self, bytes word not None):
+        """False when none of the paths has these bytes in it."""
+        return word in self.data[:self.used]
+
+    def select(self, const uint8_t[::1] wanted not None):
+        """A Chunk of the paths whose byte in `wanted` is not 0, without sizes
+        and times; None when there is none."""
+        cdef Chunk chosen = Chunk()
+        cdef uint64_t i
+        if len(wanted) != self.count:
+            raise ValueError("one byte for each path")
+        errors = {position: (code, sys_error) for position, code, sys_error in self.errors}
+        for i in range(self.count):
+            if wanted[i]:
+                if i in errors:
+                    chosen.errors.append((chosen.count, *errors[i]))
+                chosen.take(self.at(i))
+        chosen.settle()
+        return chosen if chosen.count else None
+
+    def part(self, uint64_t start, uint64_t stop):
+        """A Chunk of the paths from `start` to `stop`, without sizes and times."""
+        cdef Chunk part = Chunk()
+        cdef uint64_t i
+        if not start <= stop <= self.count:
+            raise IndexError("there are no such paths")
+        for i in range(start, stop):
+            part.take(self.at(i))
+        part.errors = [(position - start, code, sys_error)
+                       for position, code, sys_error in self.errors if start <= position < stop]
+        part.settle()
+        return part
+
+    cdef int make_list(self) except -1:
+        """Room for what `stat` finds, and the errors of folders in it."""
+        cdef dcm_list *l = &self.list
+        if l.sizes == NULL:
+            l.paths = <const char *>self.data
+            l.ends = self.ends
+            l.count = self.count
+            l.mtimes_ns = <int64_t *>allocate(self.count * sizeof(int64_t))
+            l.errnos = <int32_t *>allocate(self.count * sizeof(int32_t))
+            l.sizes = <int64_t *>allocate(self.count * sizeof(int64_t))
+            for position, _, sys_error in self.errors:
+                l.errnos[<uint64_t>position] = sys_error
+        return 0
+
     cdef int add(self, const char *p, uint64_t n) noexcept nogil:
         cdef int code = dcm_grow(<void **>&self.data, &self.capacity, self.used + n, 1)
         if code == DCM_OK:
-            code = dcm_grow(<void **>&self.ends, &self.cap_ends, self.count + 1, sizeof(uint64_t))
+            code = dcm_grow(<void **>&self.offsets, &self.cap_offsets, self.count + 2,
+                            sizeof(uint64_t))
         if code == DCM_OK:
+            self.ends = self.offsets + 1
             memcpy(self.data + self.used, p, n)
             self.used += n
             self.ends[self.count] = self.used
             self.count += 1
         return code
+
+    cdef int take(self, dcm_span s) except -1:
+        return enough(self.add(s.p, s.n))
 
     cdef dcm_span at(self, uint64_t i) noexcept nogil:
         cdef dcm_span s
@@ -133,12 +222,32 @@ cdef class Chunk:
         return 0
 
 
+@cython.final
+cdef class _Lent:
+    """Memory of a Chunk, for those who take buffers."""
+    cdef object owner
+    cdef void *at
+    cdef uint64_t size
+
+    @staticmethod
+    cdef _Lent of(object owner, void *at, uint64_t size):
+        cdef _Lent lent = _Lent.__new__(_Lent)
+        lent.owner, lent.at, lent.size = owner, at, size
+        return lent
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.at, <Py_ssize_t>self.size, 1, flags)
+
+
 def chunk_of(paths):
     """A Chunk of paths: a sequence of str, bytes or os.PathLike."""
     cdef Chunk chunk = Chunk()
     cdef const char *p
     cdef Py_ssize_t n
     for path in paths:
+        if type(path) is bytes:
+            enough(chunk.add(PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path)))
+            continue
         if type(path) is not str:
             path = os.fspath(path)  # TypeError for what is no path
         if type(path) is str and UTF8_PATHS:
@@ -220,6 +329,103 @@ class Seekable:
         data = self.stream.read(self.at, size)
         self.at += size
         return data
+
+
+def chunk_of_columns(const uint8_t[::1] data not None, const int64_t[::1] offsets not None,
+                     const int64_t[::1] sizes not None, const int64_t[::1] mtimes_ns not None,
+                     const int32_t[::1] errnos not None):
+    """The Chunk whose `columns` these are, or a part of them: the first offset
+    need not be 0. ValueError when they do not fit together."""
+    cdef Chunk chunk = Chunk()
+    cdef uint64_t i, first, last, count = len(sizes)
+    if not len(offsets) == count + 1 == len(mtimes_ns) + 1 == len(errnos) + 1:
+        raise ValueError("the columns of a list differ in length")
+    first, last = offsets[0], offsets[count]
+    for i in range(count):
+        if not <uint64_t>offsets[i] <= <uint64_t>offsets[i + 1] <= <uint64_t>len(data):
+            raise ValueError("the offsets of a list lead out of it")
+    enough(dcm_grow(<void **>&chunk.data, &chunk.capacity, last - first, 1))
+    enough(dcm_grow(<void **>&chunk.offsets, &chunk.cap_offsets, count + 1, sizeof(uint64_t)))
+    if count:
+        memcpy(chunk.data, &data[0] + first, last - first)
+    chunk.ends = chunk.offsets + 1
+    for i in range(count):
+        chunk.ends[i] = offsets[i + 1] - first
+        if errnos[i]:
+            chunk.errors.append((i, DCM_E_WALK, errnos[i]))
+    chunk.used, chunk.count = last - first, count
+    chunk.make_list()
+    if count:
+        memcpy(chunk.list.sizes, &sizes[0], count * sizeof(int64_t))
+        memcpy(chunk.list.mtimes_ns, &mtimes_ns[0], count * sizeof(int64_t))
+    chunk.settle()
+    return chunk
+
+
+SAME, CHANGED, ALONE = DCM_SAME, DCM_CHANGED, DCM_ALONE
+
+
+def compare(Chunk old not None, uint64_t i, Chunk new not None, uint64_t j):
+    """Goes over two lists of files, both in the order of a walk and with their
+    sizes and times, from the i-th and j-th path on until one of them ends.
+
+    Returns a byte for each path that was gone over, those of `old` and those
+    of `new`: SAME, CHANGED (of another size, time or error) or ALONE (the
+    other list has no such path).
+    """
+    cdef uint64_t begin = i, begin_new = j
+    if old.list.sizes == NULL or new.list.sizes == NULL or i > old.count or j > new.count:
+        raise ValueError("the sizes and times are not known")
+    cdef bytes marks = PyBytes_FromStringAndSize(NULL, old.count)
+    cdef bytes marks_new = PyBytes_FromStringAndSize(NULL, new.count)
+    cdef uint8_t *a = <uint8_t *>PyBytes_AS_STRING(marks)
+    cdef uint8_t *b = <uint8_t *>PyBytes_AS_STRING(marks_new)
+    with nogil:
+        dcm_list_compare(&old.list, &i, a, &new.list, &j, b)
+    return marks[begin:i], marks_new[begin_new:j]
+
+
+cdef bint is_of(dcm_span row, dcm_span path) noexcept nogil:
+    """Whether a row is of the file, or of a member of the archive, at a path."""
+    return (row.n >= path.n and memcmp(row.p, path.p, path.n) == 0
+            and (row.n == path.n or row.n > path.n + 1 and memcmp(row.p + path.n, b"!/", 2) == 0))
+
+
+cdef bint is_same(dcm_span a, dcm_span b) noexcept nogil:
+    return a.n == b.n and memcmp(a.p, b.p, a.n) == 0
+
+
+def owners(Chunk files not None, uint64_t i, const int32_t[::1] offsets not None,
+           const uint8_t[::1] data not None):
+    """Which files rows are of. Rows are in the order of the files; a file has
+    none, one, or, an archive, many: `path!/member`.
+
+    i : the file from which on to look.
+    offsets, data : the column ``path`` of the rows, as Arrow has it.
+
+    Returns the positions of the rows' files, as the bytes of uint32, up to the
+    first row whose file is not there.
+    """
+    cdef uint64_t row, rows = len(offsets) - 1
+    cdef dcm_span text
+    cdef bytes found = PyBytes_FromStringAndSize(NULL, rows * sizeof(uint32_t))
+    cdef uint32_t *out = <uint32_t *>PyBytes_AS_STRING(found)
+    for row in range(rows):
+        if not 0 <= offsets[row] <= offsets[row + 1] <= len(data):
+            raise ValueError("the offsets of a column lead out of it")
+        text.p = <const char *>&data[0] + offsets[row]
+        text.n = offsets[row + 1] - offsets[row]
+        if text.n > 4 and memcmp(text.p, b"file:", 5) == 0:
+            name = path_bytes((<bytes>text.p[:text.n]).decode())
+            text.p, text.n = PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)
+        # A folder `a.zip!` may lie beside an archive `a.zip`.
+        while i < files.count and (not is_of(text, files.at(i)) or i + 1 < files.count
+                                   and is_same(text, files.at(i + 1))):
+            i += 1
+        if i == files.count:
+            return found[:row * sizeof(uint32_t)]
+        out[row] = i
+    return found
 
 
 @cython.final

@@ -426,6 +426,20 @@ int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
                   void *into, dcm_error *err);
 /* Tells the system that reads will be few and scattered. */
 void dcm_file_random(const dcm_file *f);
+
+/* Files by their paths, and what is known of them. */
+typedef struct dcm_list {
+    const char *paths;    /* one after another; the i-th ends before ends[i] */
+    const uint64_t *ends;
+    uint64_t count;
+    int64_t *sizes, *mtimes_ns; /* -1 where nothing is, and of folders */
+    int32_t *errnos;      /* of folders that could not be listed; 0: a file */
+} dcm_list;
+
+/* Fills in sizes and times; errnos are the caller's. Links are followed, no
+ * file is opened. Fails for lack of memory alone. */
+int dcm_list_stat(const dcm_list *l);
+
 /* Reads so that `length` bytes at `offset` are in b, and `ahead` more when
  * they are cheap. */
 int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset,
@@ -774,6 +788,14 @@ int dcm_walk_start(dcm_walk *w, const char *root, int recursive,
  * or (sys = ELOOP) that holds itself; the walk goes on with the next call. */
 int dcm_walk_next(dcm_walk *w, dcm_error *err);
 void dcm_walk_free(dcm_walk *w);
+
+enum { DCM_SAME, DCM_CHANGED, DCM_ALONE };
+
+/* Goes over two lists, both in the order of a walk, from *i and *j on until one
+ * ends, and marks what each path met: the same file or error, one of that path
+ * that changed, or none. */
+void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a,
+                      const dcm_list *b, uint64_t *j, uint8_t *marks_b);
 
 /* ---------------------------------------------------------- columns.c --- */
 /* Files to rows of columns, laid out as Arrow wants its buffers but for the

@@ -17,11 +17,13 @@
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
+#define SEPARATOR '\\'
 #else
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#define SEPARATOR '/'
 #endif
 
 /* ----------------------------------------------------- bytes in memory --- */
@@ -159,14 +161,24 @@ static int sys_error(void) {
     }
 }
 
+static wchar_t *widen(const char *path) {
+    int n = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
+    wchar_t *wide = n > 0 ? dcm_alloc((size_t)n * sizeof *wide) : NULL;
+    if (wide) MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, n);
+    return wide;
+}
+
+static int64_t nanoseconds(FILETIME t) { /* counted from 1601 */
+    uint64_t ticks = (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
+    return ((int64_t)ticks - 116444736000000000) * 100;
+}
+
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
     f->given = NULL;
     f->base = 0;
-    int n = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
-    wchar_t *wide = n > 0 ? dcm_alloc((size_t)n * sizeof *wide) : NULL;
+    wchar_t *wide = widen(path);
     if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
-    MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, n);
     HANDLE h = CreateFileW(wide, GENERIC_READ,
                            FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                            NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
@@ -188,15 +200,47 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
     f->device = info.dwVolumeSerialNumber;
     f->inode = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
-    uint64_t ticks = (uint64_t)info.ftLastWriteTime.dwHighDateTime << 32 |
-                     info.ftLastWriteTime.dwLowDateTime;
-    f->mtime_ns = ((int64_t)ticks - 116444736000000000) * 100; /* from 1601 */
+    f->mtime_ns = nanoseconds(info.ftLastWriteTime);
     return DCM_OK;
 }
 
 void dcm_file_close(dcm_file *f) {
     if (f->handle != -1) CloseHandle((HANDLE)f->handle);
     f->handle = -1;
+}
+
+typedef int folder_handle;
+#define NO_FOLDER 0
+
+static folder_handle open_folder(const char *path) {
+    (void)path;
+    return NO_FOLDER;
+}
+
+static void close_folder(folder_handle folder) { (void)folder; }
+
+static void look(folder_handle folder, const char *path, uint64_t prefix,
+                 int64_t *size, int64_t *mtime_ns) {
+    WIN32_FILE_ATTRIBUTE_DATA data;
+    BY_HANDLE_FILE_INFORMATION info;
+    wchar_t *wide = widen(path);
+    int found = wide && GetFileAttributesExW(wide, GetFileExInfoStandard, &data);
+    (void)folder;
+    (void)prefix;
+    if (found && data.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) { /* a link */
+        HANDLE h = CreateFileW(wide, 0,
+                               FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                               NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+        found = h != INVALID_HANDLE_VALUE && GetFileInformationByHandle(h, &info);
+        if (h != INVALID_HANDLE_VALUE) CloseHandle(h);
+        data.nFileSizeHigh = info.nFileSizeHigh;
+        data.nFileSizeLow = info.nFileSizeLow;
+        data.ftLastWriteTime = info.ftLastWriteTime;
+    }
+    dcm_free(wide);
+    if (!found) return;
+    *size = (int64_t)((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
+    *mtime_ns = nanoseconds(data.ftLastWriteTime);
 }
 
 /* At most `length` bytes; *got of 0 is the end. 0 or errno. */
@@ -242,6 +286,15 @@ void dcm_file_unmap(dcm_map *map) {
 
 #else /* POSIX */
 
+static int64_t nanoseconds(const struct stat *st) {
+#ifdef __APPLE__
+    const struct timespec *t = &st->st_mtimespec;
+#else
+    const struct timespec *t = &st->st_mtim;
+#endif
+    return (int64_t)((uint64_t)t->tv_sec * 1000000000 + (uint64_t)t->tv_nsec);
+}
+
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
     f->given = NULL;
@@ -265,11 +318,7 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     }
     f->handle = fd;
     f->size = (uint64_t)st.st_size;
-#ifdef __APPLE__
-    f->mtime_ns = (int64_t)st.st_mtimespec.tv_sec * 1000000000 + st.st_mtimespec.tv_nsec;
-#else
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-#endif
+    f->mtime_ns = nanoseconds(&st);
     f->device = (uint64_t)st.st_dev;
     f->inode = (uint64_t)st.st_ino;
     return DCM_OK;
@@ -278,6 +327,31 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
 void dcm_file_close(dcm_file *f) {
     if (f->handle >= 0) close((int)f->handle);
     f->handle = -1;
+}
+
+/* The way to a folder that is open need not be found anew for each file. */
+#ifdef O_PATH
+#define FOLDER (O_PATH | O_DIRECTORY | O_CLOEXEC)
+#else
+#define FOLDER (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+#endif
+typedef int folder_handle;
+#define NO_FOLDER (-1)
+
+static folder_handle open_folder(const char *path) {
+    return *path ? open(path, FOLDER) : NO_FOLDER;
+}
+
+static void close_folder(folder_handle folder) {
+    if (folder >= 0) close(folder);
+}
+
+static void look(folder_handle folder, const char *path, uint64_t prefix,
+                 int64_t *size, int64_t *mtime_ns) {
+    struct stat st;
+    if (folder < 0 ? stat(path, &st) : fstatat(folder, path + prefix, &st, 0)) return;
+    *size = (int64_t)st.st_size;
+    *mtime_ns = nanoseconds(&st);
 }
 
 static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
@@ -346,6 +420,38 @@ static int read_given(dcm_given *g, uint64_t offset, uint64_t length, uint8_t *i
         length -= n;
     }
     return DCM_OK;
+}
+
+static uint64_t folder_length(const char *path, uint64_t n) {
+    while (n && path[n - 1] != '/' && path[n - 1] != SEPARATOR) n--;
+    return n;
+}
+
+int dcm_list_stat(const dcm_list *l) {
+    char *path = NULL;
+    uint64_t capacity = 0, begin = 0, prefix = 0;
+    folder_handle folder = NO_FOLDER;
+    int code = DCM_OK;
+    for (uint64_t i = 0; i < l->count; begin = l->ends[i++]) {
+        const char *p = l->paths + begin;
+        const uint64_t n = l->ends[i] - begin, length = folder_length(p, n);
+        l->sizes[i] = l->mtimes_ns[i] = -1;
+        if (l->errnos[i] || memchr(p, 0, (size_t)n)) continue;
+        if ((code = dcm_grow((void **)&path, &capacity, n + 1, 1))) break;
+        if (length != prefix || memcmp(path, p, (size_t)length)) {
+            close_folder(folder);
+            memcpy(path, p, (size_t)length);
+            path[length] = 0;
+            folder = open_folder(path);
+            prefix = length;
+        }
+        memcpy(path + prefix, p + prefix, (size_t)(n - prefix));
+        path[n] = 0;
+        look(folder, path, prefix, l->sizes + i, l->mtimes_ns + i);
+    }
+    close_folder(folder);
+    dcm_free(path);
+    return code;
 }
 
 int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,

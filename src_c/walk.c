@@ -275,3 +275,39 @@ void dcm_walk_free(dcm_walk *w) {
     dcm_free(w->path);
     memset(w, 0, sizeof *w);
 }
+
+/* -------------------------------------------------------------- lists --- */
+
+static uint64_t begin_of(const dcm_list *l, uint64_t i) { return i ? l->ends[i - 1] : 0; }
+
+/* Which path the walk comes to first. A folder's went on with a separator when
+ * it was sorted. */
+static int order(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
+    const char *p = a->paths + begin_of(a, i), *q = b->paths + begin_of(b, j);
+    uint64_t n = a->ends[i] - begin_of(a, i), m = b->ends[j] - begin_of(b, j);
+    int parts = memcmp(p, q, (size_t)(n < m ? n : m));
+    if (parts) return parts;
+    int folder_a = a->errnos[i] && !(n && is_separator(p[n - 1]));
+    int folder_b = b->errnos[j] && !(m && is_separator(q[m - 1]));
+    if (n == m) return folder_a - folder_b;
+    if (n < m) return folder_a && (unsigned char)q[n] < SEPARATOR ? 1 : -1;
+    return folder_b && (unsigned char)p[m] < SEPARATOR ? -1 : 1;
+}
+
+static int same(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
+    return a->sizes[i] == b->sizes[j] && a->mtimes_ns[i] == b->mtimes_ns[j] &&
+           a->errnos[i] == b->errnos[j];
+}
+
+void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a,
+                      const dcm_list *b, uint64_t *j, uint8_t *marks_b) {
+    while (*i < a->count && *j < b->count) {
+        int first = order(a, *i, b, *j);
+        if (first < 0) marks_a[(*i)++] = DCM_ALONE;
+        else if (first > 0) marks_b[(*j)++] = DCM_ALONE;
+        else {
+            uint8_t mark = same(a, *i, b, *j) ? DCM_SAME : DCM_CHANGED;
+            marks_a[(*i)++] = marks_b[(*j)++] = mark;
+        }
+    }
+}

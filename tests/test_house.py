@@ -28,7 +28,7 @@ SOURCES = sorted(
 GENERATED = {"dict_table.h", "_uid_table.py"}
 
 # large, or with threads behind it, so a function may import it when first asked
-LATE = {"_uid_table", "bulk", "volume"}
+LATE = {"_uid_table", "bulk", "manifest", "volume"}
 
 # Each file uses only what stands before it.
 C_ORDER = [
@@ -38,11 +38,11 @@ C_ORDER = [
     "part10", "frames", "batch", "column", "columns",
 ]
 PYTHON_ORDER = [
-    "errors", "threads", "whole", "charset", "_uid_table", "uid",
+    "errors", "threads", "whole", "manifest", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "hashes", "_columns", "_frames", "_pixels", "_codestream",
-    "sources", "codecs", "tables", "bulk",
+    "listing", "sources", "codecs", "tables", "ingest", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",
     "dataset",
@@ -58,8 +58,8 @@ ALONE = {
     ("arena",): "malloc calloc realloc free strdup strndup aligned_alloc posix_memalign",
     ("file",): "open open64 fopen fopen64 pread pread64 read close mmap mmap64 munmap "
                "posix_fadvise posix_fadvise64",
-    ("walk",): "opendir fdopendir readdir readdir64 closedir fstatat fstatat64 scandir",
-    ("file", "walk"): "openat openat64 fstat fstat64 stat stat64 lstat lstat64",
+    ("walk",): "opendir fdopendir readdir readdir64 closedir scandir",
+    ("file", "walk"): "openat openat64 fstat fstat64 fstatat fstatat64 stat stat64 lstat lstat64",
     ("value",): "strtod",
     (): "printf fprintf vfprintf snprintf sprintf puts fputs fwrite perror exit abort _exit "
         "setlocale strtol strtoul atoi atof getenv pthread_create",

@@ -128,7 +128,14 @@ static int folder(const input *in) {
     int code = dcm_walk_start(&w, in->folder, 1, &err);
     while (!code) code = dcm_walk_next(&w, &err);
     dcm_walk_free(&w);
-    return code == DCM_NEED ? DCM_OK : code;
+    if (code != DCM_NEED) return code;
+    uint64_t end = strlen(in->path);
+    int64_t size, mtime_ns;
+    int32_t none = 0;
+    dcm_list one = {in->path, &end, 1, &size, &mtime_ns, &none};
+    code = dcm_list_stat(&one);
+    CHECK(code || size == (int64_t)in->size);
+    return code;
 }
 
 /* The file's first bytes as frames: planes through a table, then one bit a cell. */

@@ -1,0 +1,126 @@
+"""Lists of files: which there are, in the order of a source, and what is known
+of them without opening one.
+
+On the disk a list is a Parquet file of blocks with the columns path (bytes),
+size, mtime_ns (null where nothing was) and error (the errno of a folder that
+could not be listed). In memory it is one Chunk after another.
+"""
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from fastdcm._columns import chunk_of_columns
+
+#: Entries of a block, which is in memory as a whole.
+BLOCK = 65536
+
+
+def looked_up(chunks, threads):
+    """The chunks with sizes and times, in order."""
+    if threads == 1:
+        for chunk in chunks:
+            chunk.stat()
+            yield chunk
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque()
+        for chunk in chunks:
+            ahead.append((pool.submit(chunk.stat), chunk))
+            if len(ahead) > 2 * threads:
+                yield _done(*ahead.popleft())
+        while ahead:
+            yield _done(*ahead.popleft())
+
+
+def _done(looked, chunk):
+    looked.result()
+    return chunk
+
+
+def is_relative(chunk):
+    """Whether one of its paths, which have sizes and times, is relative."""
+    import numpy as np
+
+    if os.name == "nt":
+        return not all(map(os.path.isabs, chunk.paths()))
+    data, offsets, *_ = chunk.columns()
+    begins = np.frombuffer(offsets, np.int64)
+    paths = np.frombuffer(data, np.uint8)
+    return bool((begins[1:] == begins[:-1]).any() or (paths[begins[:-1]] != ord("/")).any())
+
+
+# ------------------------------------------------------------ on the disk ---
+
+
+def written(chunks, out):
+    """Writes a list to a binary file, and hands its chunks on as they come."""
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = pyarrow.schema([("path", pyarrow.binary()), ("size", pyarrow.int64()),
+                             ("mtime_ns", pyarrow.int64()), ("error", pyarrow.int32())])
+    with parquet.ParquetWriter(out, schema, compression="zstd", use_dictionary=False) as writer:
+        block, entries = [], 0
+        for chunk in chunks:
+            block.append(_batch(chunk, schema))
+            entries += len(chunk)
+            if entries >= BLOCK:
+                writer.write_table(pyarrow.Table.from_batches(block, schema))
+                block, entries = [], 0
+            yield chunk
+        if block:
+            writer.write_table(pyarrow.Table.from_batches(block, schema))
+
+
+def _batch(chunk, schema):
+    import numpy as np
+    import pyarrow
+
+    data, *others = chunk.columns()
+    offsets, size, time, error = map(np.frombuffer, others, "qqqi")
+    path = pyarrow.Array.from_buffers(schema.field("path").type, len(chunk), [
+        None, pyarrow.py_buffer(offsets.astype(np.int32)), pyarrow.py_buffer(data)])
+    columns = [path, pyarrow.array(size, mask=size < 0), pyarrow.array(time, mask=size < 0),
+               pyarrow.array(error, mask=error == 0)]
+    return pyarrow.record_batch(columns, schema)
+
+
+class Listing:
+    """A list on the disk."""
+
+    def __init__(self, path):
+        from pyarrow import parquet
+
+        self.file = parquet.ParquetFile(path)
+
+    def __len__(self):
+        return self.file.metadata.num_rows
+
+    def chunks(self, first=0, stop=None):
+        """The entries from `first` to `stop`, as chunks of a block or less."""
+        end = 0
+        for block in range(self.file.num_row_groups):
+            begin, end = end, end + self.file.metadata.row_group(block).num_rows
+            if end <= first:
+                continue
+            if stop is not None and begin >= stop:
+                return
+            table = self.file.read_row_group(block, use_threads=False)
+            low = max(first - begin, 0)
+            yield _chunk(table.slice(low, (end if stop is None else min(stop, end)) - begin - low))
+
+
+def _chunk(table):
+    """The chunk that `_batch` made a batch of."""
+    import numpy as np
+    import pyarrow
+
+    path, size, time, error = (column.combine_chunks() for column in table.columns)
+    if isinstance(path, pyarrow.ChunkedArray):
+        path = path.chunk(0)
+    _, offsets, data = path.buffers()
+    offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
+    facts = (column.fill_null(null).to_numpy() for column, null in
+             ((size, -1), (time, -1), (error, 0)))
+    return chunk_of_columns(np.frombuffer(data, np.uint8) if data else b"", offsets, *facts)

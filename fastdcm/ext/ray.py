@@ -13,13 +13,12 @@ try:
     import ray.data
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
-    from ray.data.extensions import ArrowVariableShapedTensorArray, ArrowVariableShapedTensorType
+    from ray.data.extensions import ArrowTensorArray
 except ImportError:
     raise ImportError("this needs Ray Data: pip install 'fastdcm-dicom[ray]'") from None
 
 _SAMPLE = 16    # files that are read to know how large all will be
 _FILES = 8192   # to a task, about: Ray warns of tasks above 1 MiB, paths and all
-_IMAGE = ArrowVariableShapedTensorType(pyarrow.float32(), 3)
 
 
 def read_dicom(paths, tags=None, *, pixels=False, images=False, on_error="row", threads=1, **options):
@@ -59,18 +58,17 @@ class DicomDatasource(Datasource):
         super().__init__()
         # of nothing: it refuses what cannot be, and tells the columns
         nothing = scan((), tags, pixels=pixels, threads=threads, on_error=on_error)
-        self.schema = pyarrow.schema(nothing)
         self.paths, self.sizes = listed(paths)
         self.images = images
         if images:
             names = [parse_tag(tag)[0] for tag in (DEFAULT_TAGS if tags is None else tags)]
             self.read = functools.partial(_read_images, tags=names, columns=nothing.column_names,
                                           on_error=on_error, threads=threads)
-            self.schema = self.schema.append(pyarrow.field("frame", pyarrow.int64()))
-            self.schema = self.schema.append(pyarrow.field("image", _IMAGE))
+            self.schema = None  # a tensor's type tells its shape
         else:
             self.read = functools.partial(_read_headers, tags=tags, pixels=pixels,
                                           on_error=on_error, threads=threads)
+            self.schema = pyarrow.schema(nothing)
 
     def get_name(self):
         return "DICOM"
@@ -114,4 +112,4 @@ def _read_headers(paths, **options):
 
 def _read_images(paths, **options):
     for rows, images in read_images(paths, **options):
-        yield rows.append_column("image", ArrowVariableShapedTensorArray.from_numpy(images))
+        yield rows.append_column("image", ArrowTensorArray.from_numpy(images))

@@ -3,9 +3,10 @@
     python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
 
 Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory, codecs,
-windows, frames, loader, ray; all of them unless named. Contenders take turns,
-round by round, in one process, on the same files in the same order; times are
-medians of the rounds. The floor is benches/floor.c. Results are compared before anything is timed.
+windows, frames, loader, ingest, ray; all of them unless named. Contenders take
+turns, round by round, in one process, on the same files in the same order; times
+are medians of the rounds. The floor is benches/floor.c. Results are compared
+before anything is timed.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 import data
 import ext_jobs
 import frame_jobs
+import ingest_jobs
 import loader_jobs
 import numpy as np
 import peers
@@ -220,7 +222,8 @@ def main():
         "tags": Report.tags, "elements": Report.elements, "pixels": Report.pixels,
         "threads": Report.threads, "cold": Report.cold, "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
-        "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader, "ray": ext_jobs.ray,
+        "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
+        "ingest": ingest_jobs.ingest, "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

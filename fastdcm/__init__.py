@@ -19,6 +19,8 @@ def __getattr__(name):
     # does not need
     if name in ("scan", "scan_chunk"):
         from fastdcm import bulk as module
+    elif name == "open_index":
+        from fastdcm import manifest as module
     elif name == "read_volume":
         from fastdcm import volume as module
     else:
@@ -28,4 +30,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), "scan", "scan_chunk", "read_volume"})
+    return sorted({*globals(), "scan", "scan_chunk", "open_index", "read_volume"})

@@ -23,6 +23,9 @@ cdef extern from "dcm.h" nogil:
     int dcm_walk_next(dcm_walk *w, dcm_error *err)
     void dcm_walk_free(dcm_walk *w)
 
+    int dcm_file_look(const char *path, uint64_t *size, int64_t *mtime_ns,
+                      dcm_error *err)
+
     enum:
         DCM_COLUMN_TEXT
         DCM_COLUMN_BYTES

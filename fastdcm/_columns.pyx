@@ -73,7 +73,7 @@ cdef class Chunk:
     cdef uint64_t *ends
     cdef uint64_t count, cap_ends
     cdef Chunk shown    # as the column gives them, where that differs
-    cdef list errors    # (position, code, errno) of folders that failed
+    cdef readonly list errors  # (position, code, errno) of folders that failed
 
     def __cinit__(self):
         self.errors = []
@@ -88,6 +88,36 @@ cdef class Chunk:
     def paths(self):
         """The paths, as bytes."""
         return [self.at(i).p[:self.at(i).n] for i in range(self.count)]
+
+    def mentions(self, bytes word not None):
+        """False when none of the paths has these bytes in it."""
+        return word in self.data[:self.used]
+
+    def look(self, int64_t[::1] sizes, int64_t[::1] mtimes_ns, uint64_t start, uint64_t stop):
+        """Sets size and time of the files from `start` to `stop`, without
+        opening them: -1 and 0 of those that are not there."""
+        cdef Chunk path = Chunk()  # closed by NUL, as the system wants it
+        cdef dcm_span s
+        cdef dcm_error err
+        cdef uint64_t i, size
+        cdef int code = DCM_OK
+        with nogil:
+            for i in range(start, stop):
+                s = self.at(i)
+                path.used = path.count = 0
+                code = path.add(s.p, s.n)
+                if code == DCM_OK:
+                    code = path.add("\0", 1)
+                if code == DCM_OK:
+                    code = dcm_file_look(<const char *>path.data, &size, &mtimes_ns[i], &err)
+                if code == DCM_E_MEMORY:
+                    break
+                if code == DCM_OK:
+                    sizes[i] = <int64_t>size
+                else:
+                    sizes[i] = -1
+                    mtimes_ns[i] = 0
+        enough(code)
 
     cdef int add(self, const char *p, uint64_t n) noexcept nogil:
         cdef int code = dcm_grow(<void **>&self.data, &self.capacity, self.used + n, 1)
@@ -130,12 +160,19 @@ cdef class Chunk:
         return 0
 
 
-def chunk_of(paths):
-    """A Chunk of paths: a sequence of str, bytes or os.PathLike."""
+def chunk_of(paths, failed=()):
+    """A Chunk of paths: a sequence of str, bytes or os.PathLike.
+
+    failed : (position, errno) of those that are folders which could not be
+        listed, in order.
+    """
     cdef Chunk chunk = Chunk()
     cdef const char *p
     cdef Py_ssize_t n
     for path in paths:
+        if type(path) is bytes:
+            enough(chunk.add(PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path)))
+            continue
         if type(path) is not str:
             path = os.fspath(path)  # TypeError for what is no path
         if type(path) is str and UTF8_PATHS:
@@ -147,6 +184,8 @@ def chunk_of(paths):
                 path = path.encode("utf-8", sys.getfilesystemencodeerrors())
         path = os.fsencode(path)
         enough(chunk.add(PyBytes_AS_STRING(path), len(path)))
+    for position, number in failed:
+        chunk.errors.append((position, DCM_E_WALK, number))
     chunk.settle()
     return chunk
 

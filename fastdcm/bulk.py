@@ -6,7 +6,7 @@ from itertools import count
 from threading import Condition, Lock
 from time import perf_counter, process_time, thread_time
 
-from fastdcm import tables
+from fastdcm import ingest, tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
 from fastdcm._columns import Worker, chunk_of
 from fastdcm._dictionary import tag_for_keyword
@@ -439,17 +439,32 @@ class Scan:
         batches = [pyarrow.record_batch(batch) for batch in self]
         return pyarrow.Table.from_batches(batches, pyarrow.schema(self))
 
+    def over(self, source):
+        """The same scan of another source."""
+        return Scan(source, self.plan, self.threads, self.batch_size, self.on_error)
+
     def write(self, path):
-        """Runs the scan into a file and returns `stats`.
+        """Runs the scan into a file or an index folder, and returns `stats`.
 
-        path : ends in .parquet, .arrow, .csv or .jsonl. In CSV lists are JSON,
-            bytes are base64 and null is empty; in JSON bytes are base64 too.
+        path : of a file, ends in .parquet, .arrow, .csv or .jsonl. In CSV lists
+            are JSON, bytes are base64 and null is empty; in JSON bytes are
+            base64 too. Of an index folder, ends in ``/``, or one is there.
 
-        The file appears when it is complete: it is written under another name
-        in the same folder, synchronised to the disk and renamed. Memory does
-        not grow with the number of files.
+        A file appears when it is complete: it is written under another name in
+        the same folder, synchronised to the disk and renamed. An index folder
+        (see `open_index`) is many Parquet files that appear one by one. A scan
+        into one can be stopped at any moment, also by force: the same call goes
+        on where it was, and leaves an index that is complete as it is. Memory
+        does not grow with the number of files.
+
+        Raises ValueError for other names, and DicomError for an index that is
+        in use (``index-in-use``), was made with other parameters
+        (``index-differs``) or is damaged (``index-damaged``).
         """
-        tables.write(self, os.fspath(path))
+        path = os.fsdecode(path)
+        if ingest.is_name(path):
+            return ingest.Ingest(self, path).run()
+        tables.write(self, path)
         return self.stats
 
 

@@ -1,7 +1,9 @@
 """Where the paths of a scan come from.
 
 A source has ``start()``, which begins anew and returns an object with
-``take(n)``: a Chunk of at most n paths, None after the last.
+``take(n)``: a Chunk of at most n paths, None after the last. Where names were
+given to `open_source` it also has ``asked``: what they were, as JSON may have
+it.
 """
 
 import errno
@@ -9,11 +11,13 @@ import os
 from itertools import islice
 
 from fastdcm._columns import Walk, chunk_of, path_bytes, path_text
+from fastdcm.manifest import is_index, open_index
 
-__all__ = ["Folder", "Paths", "Several", "Table", "open_source", "path_bytes", "path_text"]
+__all__ = ["Folder", "Indexed", "Paths", "Several", "Table", "open_source", "path_bytes",
+           "path_text"]
 
-ACCEPTED = ("a folder, a glob, a file, a list or iterator of paths, or a table with a column "
-            "`path` (.parquet, .arrow, .csv, .jsonl)")
+ACCEPTED = ("a folder, a glob, a file, a list or iterator of paths, an index folder, or a table "
+            "with a column `path` (.parquet, .arrow, .csv, .jsonl)")
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z")
 
@@ -57,6 +61,8 @@ class Several:
 
     def __init__(self, sources):
         self.sources = list(sources)
+        asked = [getattr(source, "asked", None) for source in self.sources]
+        self.asked = None if None in asked else [name for names in asked for name in names]
 
     def start(self):
         return _Chain(iter(self.sources))
@@ -114,6 +120,17 @@ class Table:
                 yield from batch.column("path").to_pylist()
 
 
+class Indexed:
+    """The paths in an index folder, as far as it has been written."""
+
+    def __init__(self, path):
+        self.index = open_index(path)
+
+    def start(self):
+        return _Taker(path_bytes(text) for batch in self.index.batches(["path"])
+                      for text in batch.column("path").to_pylist())
+
+
 def _csv_paths(file, path):
     import csv
 
@@ -155,12 +172,18 @@ def open_source(source, recursive=True):
             raise TypeError(f"a scan's source is {ACCEPTED}, "
                             f"not {type(source).__name__}") from None
         return Paths(source)
-    path = os.fsdecode(source)
+    opened = _open(os.fsdecode(source), recursive)
+    name = path_text(os.fsencode(source))
+    opened.asked = [{"path": name.rstrip("/" + os.sep) or name, "recursive": recursive}]
+    return opened
+
+
+def _open(path, recursive):
     if path.startswith("file:") and not os.path.exists(path):
         path = os.fsdecode(path_bytes(path))
     name = path.lower()
     if os.path.isdir(path):
-        return Folder(path, recursive)
+        return Indexed(path) if is_index(path) else Folder(path, recursive)
     if os.path.lexists(path):
         if name.endswith(_ARCHIVES):
             raise ValueError(f"{path}: archives are not read; a source is {ACCEPTED}")

@@ -14,13 +14,17 @@ from fastdcm.whole import write_whole
 # ones make large footers.
 _ROW_GROUP = 16384
 
+# Columns whose values hardly repeat: a dictionary of them takes time and room.
+_DISTINCT = ("path", "mtime_ns", "SOPInstanceUID")
+
 
 def write(scan, path):
     """Writes the table, whole. ValueError for a path whose ending is none of
     .parquet .arrow .csv .jsonl, FileNotFoundError where there is no folder."""
     writer = _WRITERS.get(os.path.splitext(path)[1].lower())
     if writer is None:
-        raise ValueError(f"{path}: a table's name ends in {', '.join(_WRITERS)}")
+        raise ValueError(f"{path}: a table's name ends in {', '.join(_WRITERS)}, that of an index "
+                         "folder in /")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
@@ -68,12 +72,14 @@ def write_jsonl(scan, file):
         file.write("\n".join(lines).encode() + b"\n")
 
 
-def _write_parquet(scan, file):
+def write_parquet(scan, file):
+    """file: binary. Rows go out in groups, as they come."""
     import pyarrow
     from pyarrow import parquet
 
     schema = pyarrow.schema(scan)
-    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(file, schema, compression="zstd",
+                               use_dictionary=_repeating(schema)) as writer:
         batches, rows = [], 0
         for batch in scan:
             batches.append(pyarrow.record_batch(batch))
@@ -85,6 +91,21 @@ def _write_parquet(scan, file):
             writer.write_table(pyarrow.Table.from_batches(batches, schema))
 
 
+def _repeating(schema):
+    """The columns for dictionaries, as Parquet names them: those of lists by
+    what is in them."""
+    import pyarrow
+
+    names = []
+    for field in schema:
+        name, kind = field.name, field.type
+        while pyarrow.types.is_list(kind):
+            name, kind = name + ".list.element", kind.value_type
+        if name not in _DISTINCT:
+            names.append(name)
+    return names
+
+
 def _write_arrow(scan, file):
     import pyarrow
 
@@ -93,7 +114,7 @@ def _write_arrow(scan, file):
             writer.write_batch(pyarrow.record_batch(batch))
 
 
-_WRITERS = {".parquet": _write_parquet, ".arrow": _write_arrow, ".csv": write_csv,
+_WRITERS = {".parquet": write_parquet, ".arrow": _write_arrow, ".csv": write_csv,
             ".jsonl": write_jsonl}
 
 

@@ -3,19 +3,21 @@
 import os
 
 
-def write_whole(path, fill, *, overwrite=True, durable=True):
-    """Writes to another name in the same folder and renames.
+def write_whole(path, fill, *, overwrite=True, durable=True, drafts=None):
+    """Writes to another name and renames.
 
     path : str or bytes.
     fill : called with the binary file to write to.
     overwrite : False raises FileExistsError when there is such a path by then.
     durable : synchronise the data and the name to the disk.
+    drafts : the folder of that other name, on the same file system; that of
+        path unless given.
     """
     folder, name = os.path.split(path)
     suffix = f".{os.getpid():x}-{os.urandom(4).hex()}.tmp"
     if isinstance(path, bytes):
         suffix = suffix.encode()
-    draft = os.path.join(folder, name[:128] + suffix)
+    draft = os.path.join(folder if drafts is None else drafts, name[:128] + suffix)
     try:
         with open(draft, "xb") as out:
             fill(out)
@@ -32,8 +34,15 @@ def write_whole(path, fill, *, overwrite=True, durable=True):
         except OSError:
             pass
         raise
-    if durable and os.name != "nt":
-        handle = os.open(folder or os.curdir, os.O_RDONLY)
+    if durable:
+        sync_folder(folder)
+
+
+def sync_folder(path):
+    """Synchronises the names in a folder to the disk, where that is a thing
+    to do."""
+    if os.name != "nt":
+        handle = os.open(path or os.curdir, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

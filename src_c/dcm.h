@@ -396,6 +396,8 @@ typedef struct dcm_file {
  * not a regular file without blocking on it. */
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err);
 void dcm_file_close(dcm_file *f);
+/* Size and time of what is at the end of a path, which is not opened. */
+int dcm_file_look(const char *path, uint64_t *size, int64_t *mtime_ns, dcm_error *err);
 /* Exactly `length` bytes, or DCM_E_CHANGED when the file ends before, or
  * DCM_E_READ. Several threads may read one file. */
 int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,

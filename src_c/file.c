@@ -159,6 +159,11 @@ static int sys_error(void) {
     }
 }
 
+static int64_t unix_time(FILETIME time) {
+    uint64_t ticks = (uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime;
+    return ((int64_t)ticks - 116444736000000000) * 100; /* from 1601 */
+}
+
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
     int n = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
@@ -186,9 +191,21 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
     f->device = info.dwVolumeSerialNumber;
     f->inode = (uint64_t)info.nFileIndexHigh << 32 | info.nFileIndexLow;
-    uint64_t ticks = (uint64_t)info.ftLastWriteTime.dwHighDateTime << 32 |
-                     info.ftLastWriteTime.dwLowDateTime;
-    f->mtime_ns = ((int64_t)ticks - 116444736000000000) * 100; /* from 1601 */
+    f->mtime_ns = unix_time(info.ftLastWriteTime);
+    return DCM_OK;
+}
+
+int dcm_file_look(const char *path, uint64_t *size, int64_t *mtime_ns, dcm_error *err) {
+    WIN32_FILE_ATTRIBUTE_DATA info;
+    int n = MultiByteToWideChar(CP_UTF8, 0, path, -1, NULL, 0);
+    wchar_t *wide = n > 0 ? dcm_alloc((size_t)n * sizeof *wide) : NULL;
+    if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
+    MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, n);
+    int found = GetFileAttributesExW(wide, GetFileExInfoStandard, &info) != 0;
+    dcm_free(wide);
+    if (!found) return fail_sys(err, DCM_E_OPEN, sys_error(), 0);
+    *size = (uint64_t)info.nFileSizeHigh << 32 | info.nFileSizeLow;
+    *mtime_ns = unix_time(info.ftLastWriteTime);
     return DCM_OK;
 }
 
@@ -240,6 +257,15 @@ void dcm_file_unmap(dcm_map *map) {
 
 #else /* POSIX */
 
+static int64_t mtime_of(const struct stat *st) {
+#ifdef __APPLE__
+    const struct timespec t = st->st_mtimespec;
+#else
+    const struct timespec t = st->st_mtim;
+#endif
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
     int fd; /* O_NONBLOCK: a FIFO without a writer must not block us */
@@ -261,13 +287,17 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     }
     f->handle = fd;
     f->size = (uint64_t)st.st_size;
-#ifdef __APPLE__
-    f->mtime_ns = (int64_t)st.st_mtimespec.tv_sec * 1000000000 + st.st_mtimespec.tv_nsec;
-#else
-    f->mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-#endif
+    f->mtime_ns = mtime_of(&st);
     f->device = (uint64_t)st.st_dev;
     f->inode = (uint64_t)st.st_ino;
+    return DCM_OK;
+}
+
+int dcm_file_look(const char *path, uint64_t *size, int64_t *mtime_ns, dcm_error *err) {
+    struct stat st;
+    if (stat(path, &st)) return fail_sys(err, DCM_E_OPEN, errno, 0);
+    *size = (uint64_t)st.st_size;
+    *mtime_ns = mtime_of(&st);
     return DCM_OK;
 }
 

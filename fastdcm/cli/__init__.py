@@ -38,6 +38,9 @@ _HINTS = {
     "empty": "`fastdcm scan FOLDER` finds out which files of a folder are DICOM",
     "not-regular": "`fastdcm scan` takes folders",
     "changed": "try again when nobody writes to it",
+    "index-in-use": "wait until it is done",
+    "index-differs": "give the options that it was made with, or another folder",
+    "index-damaged": "delete the folder, and scan again",
 }
 
 

@@ -2,8 +2,12 @@
 
 import contextlib
 import sys
+from time import perf_counter
+
+import click
 
 from fastdcm.cli import Failure
+from fastdcm.manifest import is_index, open_index
 from fastdcm.sources import Several, open_source
 
 
@@ -13,10 +17,36 @@ def open_sources(paths, recursive):
         sources = [open_source(path, recursive) for path in paths]
     except FileNotFoundError as error:
         raise Failure(f"{error.filename}: {error.strerror}",
-                      "give a folder, a glob, files, or a table with a column `path`") from None
+                      "give a folder, a glob, files, an index, or a table with a column `path`"
+                      ) from None
     except ValueError as error:
         raise Failure(str(error)) from None
     return sources[0] if len(sources) == 1 else Several(sources)
+
+
+def open_indexes(paths):
+    """(IndexFolders, the other arguments): the rows of an index are there, so
+    that no file need be read again."""
+    indexes = []
+    for path in filter(is_index, paths):
+        try:
+            indexes.append(open_index(path))
+        except ValueError as error:
+            raise Failure(str(error)) from None
+        if not indexes[-1].complete:
+            click.echo(f"note: {path} is not complete: {indexes[-1].read:,} of "
+                       f"{plural(indexes[-1].listed, 'file')} read", err=True)
+    return indexes, [path for path in paths if not is_index(path)]
+
+
+def distinct(index, name):
+    """The values in a column of text of an index, as a set."""
+    import pyarrow.compute
+
+    values = set()
+    for batch in index.batches([name]):
+        values.update(pyarrow.compute.unique(batch.column(name)).to_pylist())
+    return values - {None, ""}
 
 
 def size_text(count):
@@ -60,9 +90,12 @@ class Watched:
 
 
 def progress(scan):
-    """A context that shows a scan's counts, when stderr is a terminal."""
+    """A context that shows the counts of a Scan or an Ingest, when stderr is a
+    terminal."""
     if not sys.stderr.isatty():
         return contextlib.nullcontext()
+    from datetime import timedelta
+
     try:
         from rich.console import Console
         from rich.progress import Progress, ProgressColumn, SpinnerColumn, TimeElapsedColumn
@@ -71,10 +104,22 @@ def progress(scan):
         return contextlib.nullcontext()
 
     class Counts(ProgressColumn):
+        begun = None  # when all files were listed, and how many had been read
+
         def render(self, task):
             s = scan.stats
-            return Text(f"{plural(s['files'], 'file')}  {s['files_per_second']:,.0f} files/s  "
-                        f"{plural(s['errors'], 'error')}")
+            total = s.get("total", 0)
+            if total is None:
+                return Text(f"{plural(s['listed'], 'file')} found")
+            text = (f"{plural(s['files'], 'file')}{f' of {total:,}' if total else ''}  "
+                    f"{s['files_per_second']:,.0f} files/s  {plural(s['errors'], 'error')}")
+            if total:
+                self.begun = self.begun or (perf_counter(), s["files"])
+                read = s["files"] - self.begun[1]
+                if read:
+                    seconds = (perf_counter() - self.begun[0]) / read * (total - s["files"])
+                    text += f"  {timedelta(seconds=round(seconds))} left"
+            return Text(text)
 
     bar = Progress(SpinnerColumn(), Counts(), TimeElapsedColumn(),
                    console=Console(stderr=True), transient=True)

@@ -2,13 +2,18 @@
 
 import json
 import sys
+from itertools import chain
 
 import click
 
-from fastdcm import tables
+from fastdcm import ingest, tables
 from fastdcm.bulk import DEFAULT_TAGS, Scan, make_plan
 from fastdcm.cli import Failure
-from fastdcm.cli._shared import Watched, open_sources, plural
+from fastdcm.cli._shared import (Watched, distinct, open_indexes, open_sources, plural, progress)
+from fastdcm.errors import DicomError
+from fastdcm.manifest import open_index
+
+ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
 
 def split_tags(text):
@@ -38,33 +43,26 @@ def read_tags(path):
     return [line for line in lines if line and not line.startswith("#")]
 
 
-@click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
-@click.option("-o", "--output", metavar="OUT", help="A .parquet, .arrow, .csv or .jsonl file; "
-              "without it CSV goes to stdout.")
-@click.option("--tags", metavar="LIST", help="Elements, separated by commas: keywords, (gggg,eeee), "
-              "(gggg,xxee,CREATOR), Sequence.Element, Sequence[*].Element; @FILE has one a line. "
-              f"Without it {len(DEFAULT_TAGS)} of the patient, study, series and image.")
-@click.option("--threads", type=click.IntRange(1, 1024), help="How many; by default what is fastest.")
-@click.option("--recursive/--no-recursive", default=True, help="Folders in folders, too (default).")
-@click.option("--pixels", is_flag=True, help="Adds where the pixel data is, and how many frames.")
-@click.option("--frames", is_flag=True, help="--pixels, and where each encapsulated frame is.")
-@click.option("--on-error", type=click.Choice(["row", "skip", "raise"]), default="row",
-              help="A file that cannot be read is a row (default), no row, or the end.")
-@click.option("--fail-on-error", is_flag=True, help="Exit with 1 when files could not be read.")
-@click.option("--json", "as_json", is_flag=True,
-              help="With -o the counts as JSON on stdout; without it rows as JSON lines.")
-def scan(sources, output, tags, threads, recursive, pixels, frames, on_error, fail_on_error, as_json):
-    """Write the headers of many files as one table, one row a file.
-
-    SRC is a folder, a glob, a file, or a table with a column `path`.
-    """
+def into_index(rows, output):
+    """Writes an index folder; (stats, whether it was complete before)."""
+    work = ingest.Ingest(rows, output)
     try:
-        plan = make_plan(None if tags is None else split_tags(tags), "frames" if frames else pixels,
-                         on_error == "skip")
+        with progress(work):
+            stats = work.run()
     except ValueError as error:
-        raise Failure(f"--tags: {error}") from None
-    rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
+        raise Failure(f"-o {error}") from None
+    except OSError as error:
+        if isinstance(error, DicomError):
+            raise
+        raise Failure(f"{error.filename or output}: {error.strerror or error}",
+                      "the same command goes on from here, when that is mended") from None
+    if "SeriesInstanceUID" in rows.column_names:
+        stats["series"] = len(distinct(open_index(output), "SeriesInstanceUID"))
+    return stats, work.was_complete
+
+
+def into_table(rows, output, as_json):
+    """Writes a file, or to stdout; the stats."""
     watched = Watched(rows)
     if output is not None:
         try:
@@ -78,11 +76,82 @@ def scan(sources, output, tags, threads, recursive, pixels, frames, on_error, fa
     stats = rows.stats
     if watched.series is not None:
         stats["series"] = len(watched.series)
+    return stats
+
+
+def list_errors(indexes, rows, as_json):
+    """A line for each file that cannot be read; how many there are."""
+    count = 0
+    batches = (batch for index in indexes for batch in index.batches(list(ERROR_COLUMNS)))
+    for batch in chain(batches, Watched(rows) if rows is not None else ()):
+        columns = batch.to_pydict()
+        for values in zip(*(columns[name] for name in ERROR_COLUMNS)):
+            path, code, offset, reason = values
+            if code is None:
+                continue
+            count += 1
+            if as_json:
+                click.echo(json.dumps(dict(zip(ERROR_COLUMNS, values)), ensure_ascii=False))
+            else:
+                path = path if path.isprintable() else json.dumps(path)
+                click.echo(f"{path}: {code} at byte {offset}: {reason}")
+    return count
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option("-o", "--output", metavar="OUT", help="A .parquet, .arrow, .csv or .jsonl file, or, "
+              "with a / at its end, an index folder; without it CSV goes to stdout.")
+@click.option("--tags", metavar="LIST", help="Elements, separated by commas: keywords, (gggg,eeee), "
+              "(gggg,xxee,CREATOR), Sequence.Element, Sequence[*].Element; @FILE has one a line. "
+              f"Without it {len(DEFAULT_TAGS)} of the patient, study, series and image.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="How many; by default what is fastest.")
+@click.option("--recursive/--no-recursive", default=True, help="Folders in folders, too (default).")
+@click.option("--pixels", is_flag=True, help="Adds where the pixel data is, and how many frames.")
+@click.option("--frames", is_flag=True, help="--pixels, and where each encapsulated frame is.")
+@click.option("--on-error", type=click.Choice(["row", "skip", "raise"]), default="row",
+              help="A file that cannot be read is a row (default), no row, or the end.")
+@click.option("--errors", "only_errors", is_flag=True, help="Only list the files that cannot be read: "
+              "path, code, byte and reason.")
+@click.option("--fail-on-error", is_flag=True, help="Exit with 1 when files could not be read.")
+@click.option("--json", "as_json", is_flag=True,
+              help="With -o the counts as JSON on stdout; without it rows as JSON lines.")
+def scan(sources, output, tags, threads, recursive, pixels, frames, on_error, only_errors,
+         fail_on_error, as_json):
+    """Write the headers of many files as one table, one row a file.
+
+    SRC is a folder, a glob, a file, an index, or a table with a column `path`.
+    A scan into an index folder that was stopped goes on with the same command.
+    """
+    try:
+        plan = make_plan(None if tags is None else split_tags(tags), "frames" if frames else pixels,
+                         on_error == "skip")
+    except ValueError as error:
+        raise Failure(f"--tags: {error}") from None
+    if only_errors:
+        if output is not None or on_error != "row":
+            raise click.UsageError("--errors goes without -o and --on-error")
+        indexes, sources = open_indexes(sources)
+        for index in indexes:
+            if index.parameters["on_error"] == "skip":
+                raise Failure(f"{index.path}: it was made with --on-error skip, and has no errors in it")
+        rows = Scan(open_sources(sources, recursive), plan, threads) if sources else None
+        count = list_errors(indexes, rows, as_json)
+        return 1 if fail_on_error and count else 0
+    rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
+    was_complete = False
+    if output is not None and ingest.is_name(output):
+        stats, was_complete = into_index(rows, output)
+    else:
+        stats = into_table(rows, output, as_json)
     if output is not None and as_json:
         click.echo(json.dumps(stats))
     counts = [plural(stats["files"], "file")]
-    if watched.series is not None:
-        counts.append(plural(len(watched.series), "series"))
-    counts += [plural(stats["errors"], "error"), f"{stats['files_per_second']:,.0f} files/s"]
-    click.echo(", ".join(counts), err=True)
+    if "series" in stats:
+        counts.append(plural(stats["series"], "series"))
+    counts += [plural(stats["errors"], "error")]
+    if was_complete:
+        click.echo(f"{output} is complete, and was left as it is: {', '.join(counts)}", err=True)
+    else:
+        click.echo(f"{', '.join(counts)}, {stats['files_per_second']:,.0f} files/s", err=True)
     return 1 if fail_on_error and stats["errors"] else 0

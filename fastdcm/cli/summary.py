@@ -1,11 +1,13 @@
 """fastdcm summary: which patients, studies and series are there."""
 
 import json
+from itertools import chain
 
 import click
 
 from fastdcm.bulk import Scan, make_plan
-from fastdcm.cli._shared import Watched, open_sources, plural, size_text
+from fastdcm.cli import Failure
+from fastdcm.cli._shared import Watched, open_indexes, open_sources, plural, size_text
 
 TAGS = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex",
         "StudyInstanceUID", "StudyDate", "StudyDescription",
@@ -16,11 +18,24 @@ def new_node(**facts):
     return {**facts, "files": 0, "bytes": 0, "inside": {}}
 
 
-def collect(scan):
-    """The tree, and the errors by name: {"count", "first"}."""
+def columns_of(index):
+    """The columns of an index that make the tree, batch by batch. Those that
+    tell patients, studies and series apart must be there."""
+    there = set(index.schema.names)
+    missing = [tag for tag in TAGS if tag.endswith(("PatientID", "InstanceUID")) and tag not in there]
+    if missing:
+        raise Failure(f"{index.path}: the index has no {', '.join(missing)}",
+                      "give the folder that was scanned")
+    names = [name for name in ("path", "size", "error", *TAGS) if name in there]
+    for batch in index.batches(names):
+        yield {**dict.fromkeys(TAGS, [None] * len(batch)), **batch.to_pydict()}
+
+
+def collect(batches):
+    """The tree, and the errors by name: {"count", "first"}, from dicts of
+    columns."""
     root, errors = new_node(), {}
-    for batch in scan:
-        columns = batch.to_pydict()
+    for columns in batches:
         for row in zip(columns["path"], columns["size"], columns["error"],
                        *(columns[tag] for tag in TAGS)):
             path, size, error, *values = row
@@ -98,18 +113,24 @@ def tree(root, errors):
 def summary(sources, recursive, threads, fail_on_error, as_json):
     """Show patients, studies and series, with counts, sizes and errors.
 
-    SRC is a folder, a glob, a file, or a table with a column `path`.
+    SRC is a folder, a glob, a file, a table with a column `path`, or an index
+    folder, whose files are not read again.
     """
-    scan = Scan(open_sources(sources, recursive), make_plan(TAGS), threads)
-    root, errors = collect(Watched(scan))
+    indexes, sources = open_indexes(sources)
+    batches = [columns_of(index) for index in indexes]
+    if sources:
+        scan = Watched(Scan(open_sources(sources, recursive), make_plan(TAGS), threads))
+        batches.append(batch.to_pydict() for batch in scan)
+    root, errors = collect(chain.from_iterable(batches))
+    n_errors = sum(error["count"] for error in errors.values())
     studies = [study for patient in inside(root) for study in inside(patient)]
     counts = {
-        "files": scan.stats["files"],
+        "files": root["files"] + n_errors,
         "bytes": root["bytes"],
         "patients": len(root["inside"]),
         "studies": len(studies),
         "series": sum(len(study["inside"]) for study in studies),
-        "errors": sum(error["count"] for error in errors.values()),
+        "errors": n_errors,
     }
     if as_json:
         click.echo(json.dumps({"counts": counts, "patients": as_lists(root)["patients"],

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 
 import builder as b
@@ -17,6 +18,7 @@ from test_cli_scan import run
 from test_docs import blocks
 
 import fastdcm
+from fastdcm import ingest
 from fastdcm.cli import main
 from fastdcm.cli.query import connected, plain
 
@@ -55,9 +57,11 @@ def index(tmp_path_factory):
     made += [image(6, 1, [0, 0, 0], thickness=0.5, modality="MR"), NOTHING, b""]
     for i, raw in enumerate(made):
         (archive / f"{i:03d}.dcm").write_bytes(raw)
-    (folder / "index").mkdir()
-    for part, files in enumerate(("0[0-3]*", "0[4-9]*"), 1):
-        fastdcm.scan(f"{archive}/{files}.dcm").write(folder / "index" / f"part-{part:06d}.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ingest, "_PART_ROWS", 40)
+        fastdcm.scan(archive).write(f"{folder}/index/")
+    # what no manifest names does not count
+    shutil.copy(folder / "index" / "part-000001.parquet", folder / "index" / "part-000009.parquet")
     return folder / "index"
 
 
@@ -154,7 +158,7 @@ def test_output_files(index, tmp_path, suffix, query):
     assert (out, err) == ("", "")
     if suffix == "parquet":
         table = pyarrow.parquet.read_table(target)
-        whole = pyarrow.parquet.read_table(index, schema=None).sort_by("path")
+        whole = fastdcm.open_index(index).read_all().sort_by("path")
         assert table.schema.names == whole.schema.names and table.to_pydict() == whole.to_pydict()
         assert query(target, "SELECT count(*) FROM files")[0] == "count_star()\n65\n"
     elif suffix == "arrow":
@@ -220,14 +224,14 @@ def test_no_file_but_the_index(index, tmp_path, query):
     """Neither by SQL nor by a name of Python."""
     other = tmp_path / "other.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), other)
-    before = {path.name: path.read_bytes() for path in index.iterdir()}
+    before = {path.name: path.read_bytes() for path in index.glob("*.parquet")}
     part = index / "part-000001.parquet"
     for sql in (f"FROM '{other}'", f"FROM read_parquet('{other}')", "FROM read_text('/etc/passwd')",
                 f"FROM glob('{tmp_path}/*')", "FROM sniff_csv('/etc/passwd')", "FROM base", "FROM rows",
                 f"FROM query('COPY (SELECT 1) TO ''{part}''')"):
         query(index, sql, status=2)
     query(index, f"COPY (SELECT 1) TO '{part}'", status=2)
-    assert {path.name: path.read_bytes() for path in index.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in index.glob("*.parquet")} == before
     with connected([str(part)]) as base:
         import duckdb
 
@@ -237,20 +241,33 @@ def test_no_file_but_the_index(index, tmp_path, query):
 
 def test_names_that_mean_something_in_sql(index, tmp_path, query):
     odd = tmp_path / "it's [an] index*"
-    odd.mkdir()
-    for path in index.iterdir():
-        (odd / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(index, odd)
     assert query(odd, "SELECT count(*) AS n FROM files")[0] == "n\n65\n"
 
 
 def test_sources_that_cannot_be(index, tmp_path, query):
-    for source, error in ((tmp_path / "nowhere.parquet", "No such file"), (tmp_path, "no rows in this folder"),
+    for source, error in ((tmp_path / "nowhere.parquet", "No such file"),
+                          (tmp_path, "an index folder or a .parquet file"),
                           (index.parent / "archive" / "000.dcm", "an index folder or a .parquet file")):
         out, err = query(source, "FROM files", status=2)
         assert out == "" and error in err.splitlines()[0]
     (tmp_path / "false.parquet").write_bytes(b"no Parquet at all")
     assert "error: " in query(tmp_path / "false.parquet", "FROM files", status=2)[1]
     assert "ends in" in query(index, "FROM files", "-o", tmp_path / "x.xlsx", status=2)[1]
+
+
+def test_an_index_that_was_only_begun(index, query, tmp_path):
+    shutil.copytree(index, tmp_path / "begun")
+    book = tmp_path / "begun" / "_fastdcm" / "manifest.jsonl"
+    lines = book.read_text().splitlines(keepends=True)
+    assert len(lines) == 4
+    book.write_text("".join(lines[:2]))
+    out, err = query(tmp_path / "begun", "SELECT count(*) AS n FROM files")
+    assert out == "n\n40\n" and "is not complete: 40 of 65 files read" in err
+    book.write_text(lines[0])
+    assert "no rows yet" in query(tmp_path / "begun", "FROM files", status=2)[1]
+    book.unlink()
+    assert "no rows yet" in query(tmp_path / "begun", "FROM files", status=2)[1]
 
 
 def test_a_missing_duckdb_is_named(index, monkeypatch, tmp_path):

@@ -12,19 +12,22 @@ import click
 
 from fastdcm import tables
 from fastdcm.cli import Failure
+from fastdcm.cli._shared import open_indexes
 
 # Rows on a terminal; a file or a pipe gets them all.
 _SHOWN = 40
 
 
-def live_parts(path):
+def live_parts(source):
     """The files of the rows of an index, or the one table."""
-    if not os.path.isdir(path):
-        if not path.lower().endswith(".parquet"):
-            raise Failure(f"{path}: a query is of an index folder or a .parquet file")
-        os.stat(path)
-        return [path]
-    return sorted(glob.glob(os.path.join(glob.escape(path), "*.parquet")))
+    indexes, _ = open_indexes([source])
+    if indexes:
+        return indexes[0].parts
+    if os.path.isdir(source) or not source.lower().endswith(".parquet"):
+        raise Failure(f"{source}: a query is of an index folder or a .parquet file",
+                      "`fastdcm scan SRC -o index/` makes an index")
+    os.stat(source)
+    return [source]
 
 
 def text(value):
@@ -143,7 +146,7 @@ def query(source, sql, output, as_json):
 
     parts = live_parts(source)
     if not parts:
-        raise Failure(f"{source}: there are no rows in this folder", "`fastdcm scan SRC -o INDEX/` makes an index")
+        raise Failure(f"{source}: the index has no rows yet")
     try:
         with connected(parts) as base:
             rows = asked(base, sql)

@@ -33,16 +33,16 @@ def read_dicom(paths, tags=None, *, pixels=False, on_error="row", threads=1, npa
     # of nothing: it refuses what cannot be, and tells the columns
     nothing = scan((), tags, pixels=pixels, threads=threads, on_error=on_error).read_all()
     files, sizes = listed(paths)
-    pieces = cut(header_bytes(sizes), npartitions or max(1, -(-len(files) // _FILES)))
+    parts = cut(header_bytes(sizes), npartitions or max(1, -(-len(files) // _FILES)))
     with dask.config.set({"dataframe.convert-string": False}):  # to a type of its own
         return dask.dataframe.from_map(
-            _read, [files[piece] for piece in pieces] or [[]],
+            _read, [files[part] for part in parts] or [files],
             tags=tags, pixels=pixels, on_error=on_error, threads=threads,
             meta=_frame(nothing), label="read-dicom")
 
 
-def _read(paths, **options):
-    return _frame(scan(paths, **options).read_all())
+def _read(piece, **options):
+    return _frame(scan(piece, **options).read_all())
 
 
 def _frame(table):

@@ -13,11 +13,11 @@ _FILES = 64          # whose headers are read before their frames
 _BYTES = 16 << 20    # of images, at most, that are handed out together
 
 
-def read_images(paths, tags, columns, on_error="row", threads=1):
+def read_images(piece, tags, columns, on_error="row", threads=1):
     """Yields (rows, images): a pyarrow.Table of `columns` and ``frame``, and a
     float32 array (len(rows), samples per pixel, height, width).
 
-    paths : list of paths. tags : the elements in `columns`, by their names.
+    piece : Piece, or a list of paths. tags : the elements in `columns`, by name.
     on_error : "row", "skip" or "raise", as in `fastdcm.scan`.
 
     Values are of the modality (PS3.3 C.11.1), colour is as it is stored. Frames
@@ -26,8 +26,8 @@ def read_images(paths, tags, columns, on_error="row", threads=1):
     first frame that is not there stands for all of these.
     """
     tags = list(dict.fromkeys([*COLUMNS, *tags]))
-    for first in range(0, len(paths), _FILES):
-        table = scan(paths[first:first + _FILES], tags, pixels=True, threads=threads,
+    for first in range(0, len(piece), _FILES):
+        table = scan(piece[first:first + _FILES], tags, pixels=True, threads=threads,
                      on_error="raise" if on_error == "raise" else "row").read_all()
         without = []
         for rows, frames, images in _images(table, threads, without):
@@ -41,9 +41,9 @@ def read_images(paths, tags, columns, on_error="row", threads=1):
                    np.empty((len(rows), 0, 0, 0), np.float32))
 
 
-def image_bytes(paths):
+def image_bytes(source):
     """How large the images of these files are, together."""
-    samples = Samples(paths)
+    samples = Samples(source)
     layout = samples.layout(np.arange(len(samples)))
     return 4 * int((layout["rows"].astype(np.int64) * layout["columns"] * layout["samples"]).sum())
 

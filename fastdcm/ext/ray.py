@@ -58,7 +58,7 @@ class DicomDatasource(Datasource):
         super().__init__()
         # of nothing: it refuses what cannot be, and tells the columns
         nothing = scan((), tags, pixels=pixels, threads=threads, on_error=on_error)
-        self.paths, self.sizes = listed(paths)
+        self.files, self.sizes = listed(paths)
         self.images = images
         if images:
             names = [parse_tag(tag)[0] for tag in (DEFAULT_TAGS if tags is None else tags)]
@@ -79,13 +79,13 @@ class DicomDatasource(Datasource):
 
     def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
         costs = self._costs()
-        pieces = cut(costs, max(parallelism, -(-len(costs) // _FILES))) or [slice(0, 0)]  # which tells the schema
+        parts = cut(costs, max(parallelism, -(-len(costs) // _FILES))) or [slice(0, 0)]  # which tells the schema
         return [
-            ReadTask(lambda read=self.read, paths=self.paths[piece]: read(paths),
-                     BlockMetadata(num_rows=None, size_bytes=int(costs[piece].sum() * self._growth),
+            ReadTask(lambda read=self.read, piece=self.files[part]: read(piece),
+                     BlockMetadata(num_rows=None, size_bytes=int(costs[part].sum() * self._growth),
                                    input_files=None, exec_stats=None),
                      schema=self.schema, per_task_row_limit=per_task_row_limit)
-            for piece in pieces
+            for part in parts
         ]
 
     def _costs(self):
@@ -95,21 +95,22 @@ class DicomDatasource(Datasource):
     @functools.cached_property
     def _growth(self):
         """Bytes of the table for a byte that is read."""
-        few = np.linspace(0, len(self.paths) - 1, min(_SAMPLE, len(self.paths))).astype(int)
+        count = len(self.files)
+        few = np.linspace(0, count - 1, min(_SAMPLE, count)).astype(int)
         if len(few) == 0:
             return 0.0
-        paths = [self.paths[i] for i in few]
-        size = image_bytes(paths) if self.images else sum(table.nbytes for table in self.read(paths))
+        files = [self.files.paths[i] for i in few]
+        size = image_bytes(files) if self.images else sum(table.nbytes for table in self.read(files))
         return size / int(self._costs()[few].sum())
 
 
-def _read_headers(paths, **options):
-    scanned = scan(paths, **options)
+def _read_headers(piece, **options):
+    scanned = scan(piece, **options)
     schema = pyarrow.schema(scanned)
     for batch in scanned:
         yield pyarrow.Table.from_batches([pyarrow.record_batch(batch)], schema)
 
 
-def _read_images(paths, **options):
-    for rows, images in read_images(paths, **options):
+def _read_images(piece, **options):
+    for rows, images in read_images(piece, **options):
         yield rows.append_column("image", ArrowTensorArray.from_numpy(images))

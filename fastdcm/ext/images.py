@@ -26,8 +26,9 @@ def read_images(piece, tags, columns, on_error="row", threads=1):
     first frame that is not there stands for all of these.
     """
     tags = list(dict.fromkeys([*COLUMNS, *tags]))
+    pixels = "frames" if "frame_offsets" in columns else True
     for first in range(0, len(piece), _FILES):
-        table = scan(piece[first:first + _FILES], tags, pixels=True, threads=threads,
+        table = scan(piece[first:first + _FILES], tags, pixels=pixels, threads=threads,
                      on_error="raise" if on_error == "raise" else "row").read_all()
         without = []
         for rows, frames, images in _images(table, threads, without):

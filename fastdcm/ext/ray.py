@@ -79,13 +79,13 @@ class DicomDatasource(Datasource):
 
     def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
         costs = self._costs()
-        parts = cut(costs, max(parallelism, -(-len(costs) // _FILES))) or [slice(0, 0)]  # which tells the schema
+        parts = cut(costs, max(parallelism, -(-len(costs) // _FILES)))
         return [
             ReadTask(lambda read=self.read, piece=self.files[part]: read(piece),
                      BlockMetadata(num_rows=None, size_bytes=int(costs[part].sum() * self._growth),
                                    input_files=None, exec_stats=None),
                      schema=self.schema, per_task_row_limit=per_task_row_limit)
-            for part in parts
+            for part in parts or [slice(0, 0)]  # of no files one, for the schema
         ]
 
     def _costs(self):

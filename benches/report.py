@@ -18,6 +18,7 @@ import tempfile
 import time
 
 import data
+import ext_jobs
 import frame_jobs
 import ingest_jobs
 import loader_jobs
@@ -247,7 +248,7 @@ def main():
         "threads": Report.threads, "cold": Report.cold, "order": Report.order, "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
-        "ingest": ingest_jobs.ingest,
+        "ingest": ingest_jobs.ingest, "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

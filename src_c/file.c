@@ -405,9 +405,11 @@ void dcm_file_given(dcm_file *f, dcm_given *given, uint64_t size, int64_t mtime_
 /* From ranges: what the first one has of it, and so on. */
 static int read_given(dcm_given *g, uint64_t offset, uint64_t length, uint8_t *into) {
     while (length) {
-        const dcm_range *r = g->ranges, *end = r + g->count;
-        while (r < end && (offset < r->offset || offset - r->offset >= r->length)) r++;
-        if (r == end) {
+        const dcm_range *r = NULL;
+        for (uint64_t i = 0; i < g->count && !r; i++)
+            if (offset >= g->ranges[i].offset && offset - g->ranges[i].offset < g->ranges[i].length)
+                r = g->ranges + i;
+        if (!r) {
             g->need_offset = offset;
             g->need_length = length;
             return DCM_NEED;

@@ -366,7 +366,7 @@ class _Part:
         place = min(max(most - self.rows, 1), len(numbers)) - 1
         count = int(np.searchsorted(numbers, numbers[place], "right"))
         numbers, batch = numbers[:count], batch.slice(0, count)
-        self.files += np.count_nonzero(np.diff(numbers)) + int(numbers[0] != self.last)
+        self.files += int(np.count_nonzero(np.diff(numbers))) + int(numbers[0] != self.last)
         self.last = numbers[-1]
         self.rows += count
         self.errors += count - batch.column("error").null_count
@@ -447,7 +447,9 @@ def _kept(book, piece, first):
     with parquet.ParquetFile(path) as file:
         try:
             for found, batch in _numbered(file.iter_batches(_BATCH_ROWS), entries()):
-                yield found[found >= 0], batch.filter(pyarrow.array(found >= 0))
+                here = found >= 0
+                if here.any():
+                    yield found[here], batch.filter(pyarrow.array(here))
         except LookupError:
             raise damaged(path, "its rows are not those of its files") from None
 

@@ -202,14 +202,8 @@ class Ingest:
                 block.clear()
 
             for chunk, sizes, mtimes_ns in files:
-                paths, gone = chunk.paths(), sizes < 0
-                errors = [None] * len(paths)
-                for position, _, number in chunk.errors:
-                    errors[position] = number
-                block.append(pyarrow.record_batch(
-                    [pyarrow.array(paths, pyarrow.binary()), pyarrow.array(sizes, mask=gone),
-                     pyarrow.array(mtimes_ns, mask=gone), pyarrow.array(errors, pyarrow.int32())],
-                    schema))
+                paths = chunk.paths()
+                block.append(_list_batch(schema, chunk, paths, sizes, mtimes_ns))
                 relative = relative or not all(p[:1] == b"/" or os.path.isabs(p) for p in paths)
                 rows += len(paths)
                 self._listed += len(paths)
@@ -252,7 +246,7 @@ class Ingest:
             self._threads = stats["threads"]
             self._now = {what: past[what] + stats[what] for what in _COUNTS}, None
             yield {**{what: stats[what] for what in _COUNTS}, "entries": entries.range,
-                   "paths": [path and path_text(path) for path in entries.ends]}
+                   "paths": list(map(path_text, entries.ends))}
 
 
 def _working_folder():
@@ -355,6 +349,26 @@ def _looked_up(chunks, threads):
             yield ahead.popleft().result()
 
 
+def _list_batch(schema, chunk, paths, sizes, mtimes_ns):
+    """A pyarrow.RecordBatch of the list. From buffers: pyarrow.array would look
+    whether lists are of pandas, and import that."""
+    import numpy as np
+    import pyarrow
+
+    errors = np.zeros(len(paths), np.int32)
+    for position, _, number in chunk.errors:
+        errors[position] = number
+    ends = np.zeros(len(paths) + 1, np.int32)
+    np.cumsum(np.fromiter(map(len, paths), np.int32, len(paths)), out=ends[1:])
+    columns = [[None, ends, b"".join(paths)]]
+    for values, valid in ((sizes, sizes >= 0), (mtimes_ns, sizes >= 0), (errors, errors != 0)):
+        columns.append([np.packbits(valid, bitorder="little"), values])
+    return pyarrow.record_batch(
+        [pyarrow.Array.from_buffers(field.type, len(paths),
+                                    [data if data is None else pyarrow.py_buffer(data) for data in buffers])
+         for field, buffers in zip(schema, columns)], schema)
+
+
 class _Entries:
     """The entries of a list of files, from one of them on: the source of one
     part after another."""
@@ -370,7 +384,7 @@ class _Entries:
     def part(self):
         """A source that ends after the last entry of a part."""
         self.begin, self.left = self.at, _PART_ROWS
-        self.ends = [None, None]  # the paths of its first entry and its last
+        self.ends = []  # the paths of its first entry and its last
         return self
 
     @property
@@ -383,7 +397,7 @@ class _Entries:
 
     def take(self, count):
         count = min(count, self.left)
-        if not count or self.at == self.end and not self._load():
+        if not count or self.at >= self.end and not self._load():
             return None
         at = self.at - self.end + len(self.paths)
         paths = self.paths[at:at + count]
@@ -391,7 +405,7 @@ class _Entries:
                   if self.at <= i < self.at + len(paths)]
         self.at += len(paths)
         self.left -= len(paths)
-        self.ends = [self.ends[0] or paths[0], paths[-1]]
+        self.ends = [self.ends[0] if self.ends else paths[0], paths[-1]]
         return chunk_of(paths, failed)
 
     def _load(self):
@@ -450,12 +464,8 @@ def _write_part(book, scan, items):
         write_parquet(rows, out)
         facts.update(out.facts())
 
-    try:
-        write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
-        book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
-    except OSError as error:
-        error.filename = error.filename or path
-        raise
+    write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
+    book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
 
 
 def _write_parts(book, scan, items):

@@ -228,7 +228,7 @@ class Ingest:
             self._threads = stats["threads"]
             self._now = {what: past[what] + stats[what] for what in _COUNTS}, None
             yield {**{what: stats[what] for what in _COUNTS}, "entries": entries.range,
-                   "paths": [path and path_text(path) for path in entries.ends]}
+                   "paths": list(map(path_text, entries.ends))}
 
 
 def _working_folder():
@@ -315,7 +315,7 @@ class _Entries:
     def part(self):
         """A source that ends after the last entry of a part."""
         self.begin, self.left = self.at, _PART_ROWS
-        self.ends = [None, None]  # the paths of its first entry and its last
+        self.ends = []  # the paths of its first entry and its last
         return self
 
     @property
@@ -336,7 +336,7 @@ class _Entries:
         self.used += count
         self.at += count
         self.left -= count
-        self.ends = [self.ends[0] or chunk[0], chunk[count - 1]]
+        self.ends = [self.ends[0] if self.ends else chunk[0], chunk[count - 1]]
         return chunk
 
 
@@ -378,12 +378,8 @@ def _write_part(book, scan, items):
         write_parquet(rows, out)
         facts.update(out.facts())
 
-    try:
-        write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
-        book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
-    except OSError as error:
-        error.filename = error.filename or path
-        raise
+    write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
+    book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
 
 
 def _write_parts(book, scan, items):

@@ -94,16 +94,26 @@ class Writer:
 
 
 def _batch(chunk, schema):
+    """The chunk as a pyarrow.RecordBatch. From buffers: pyarrow.array would look
+    whether they are of pandas, and import that."""
     import numpy as np
     import pyarrow
 
     data, *others = chunk.columns()
     offsets, size, time, error = map(np.frombuffer, others, "qqqi")
-    path = pyarrow.Array.from_buffers(schema.field("path").type, len(chunk), [
-        None, pyarrow.py_buffer(offsets.astype(np.int32)), pyarrow.py_buffer(data)])
-    columns = [path, pyarrow.array(size, mask=size < 0), pyarrow.array(time, mask=size < 0),
-               pyarrow.array(error, mask=error == 0)]
-    return pyarrow.record_batch(columns, schema)
+    there = size >= 0
+    buffers = [(None, offsets.astype(np.int32), data), (_bits(there), size), (_bits(there), time),
+               (_bits(error != 0), error)]
+    return pyarrow.record_batch(
+        [pyarrow.Array.from_buffers(field.type, len(chunk), [
+            part if part is None else pyarrow.py_buffer(part) for part in parts])
+         for field, parts in zip(schema, buffers)], schema)
+
+
+def _bits(values):
+    import numpy as np
+
+    return np.packbits(values, bitorder="little")
 
 
 class Listing:

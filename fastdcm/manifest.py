@@ -37,6 +37,7 @@ _PARTS = re.compile(r"part-\d+\.parquet")
 _INNER = re.compile(r"files-\d+\.parquet|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp")
 
 
+_HEAD_KEYS = {"fastdcm_index", "parameters", "folder", "files", "schema"}
 _PART_KEYS = {"part", "rows", "files", "errors", "bytes", "sha256", "entries"}
 
 
@@ -118,15 +119,19 @@ class Manifest:
         self.length += len(line)
 
     def _take(self, entry):
+        if not isinstance(entry, dict):
+            raise TypeError
         if self.head is None:
-            if entry["fastdcm_index"] != VERSION:
+            if entry.get("fastdcm_index", VERSION) != VERSION:
                 raise damaged(self.path, "another version of fastdcm made it")
+            if not entry.keys() >= _HEAD_KEYS:
+                raise KeyError
             self.head = entry
         elif "complete" in entry:
             self.complete = True
+        elif not entry.keys() >= _PART_KEYS:
+            raise KeyError
         else:
-            if not entry.keys() >= _PART_KEYS:
-                raise KeyError
             self.parts.append(entry)
 
     def check(self):

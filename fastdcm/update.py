@@ -422,7 +422,6 @@ def _kept(book, piece, first):
     """(entries of the new list, rows) of the files of a piece that are the same,
     from an entry on."""
     import numpy as np
-    import pyarrow
     from pyarrow import parquet
 
     if piece.part is None:
@@ -449,7 +448,7 @@ def _kept(book, piece, first):
             for found, batch in _numbered(file.iter_batches(_BATCH_ROWS), entries()):
                 here = found >= 0
                 if here.any():
-                    yield found[here], batch.filter(pyarrow.array(here))
+                    yield found[here], batch.take(_positions(np.flatnonzero(here)))
         except LookupError:
             raise damaged(path, "its rows are not those of its files") from None
 
@@ -479,6 +478,14 @@ def _numbered(batches, lists):
                     raise LookupError
 
 
+def _positions(numbers):
+    """As pyarrow's take wants them, which would import pandas to look whether
+    they are of that."""
+    import pyarrow
+
+    return pyarrow.Array.from_buffers(pyarrow.int64(), len(numbers), [None, pyarrow.py_buffer(numbers)])
+
+
 def _merged(*streams):
     """(entries, rows) of several that are in the order of entries."""
     import numpy as np
@@ -491,7 +498,7 @@ def _merged(*streams):
         numbers = np.concatenate([numbers[:n] for (numbers, _), n in zip(heads, counts)])
         rows = pyarrow.Table.from_batches([rows.slice(0, n) for (_, rows), n in zip(heads, counts)])
         order = np.argsort(numbers, kind="stable")
-        yield numbers[order], rows.take(order).combine_chunks().to_batches()[0]
+        yield numbers[order], rows.take(_positions(order)).combine_chunks().to_batches()[0]
         heads = [(numbers[n:], rows.slice(n)) if n < len(numbers) else next(stream, None)
                  for (numbers, rows), n, stream in zip(heads, counts, streams)]
     for head, stream in zip(heads, streams):

@@ -34,7 +34,7 @@ VERSION = 1
 # What a run leaves behind when it is stopped: parts and lists without a line,
 # and drafts.
 _PARTS = re.compile(r"part-\d+\.parquet")
-_INNER = re.compile(r"files-\d+\.parquet|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp")
+_INNER = re.compile(r"files-\d+\.parquet|update\.jsonl|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp")
 
 
 _HEAD_KEYS = {"fastdcm_index", "parameters", "folder", "files", "schema"}
@@ -167,6 +167,7 @@ def _line(entry):
 def sweep(folder, *manifests):
     """Deletes what lies in an index and has no line, and nothing of others."""
     named = {os.path.basename(path) for manifest in manifests for path, _ in manifest.files()}
+    named.update(os.path.basename(manifest.path) for manifest in manifests)
     for place, form in ((folder, _PARTS), (os.path.join(folder, INNER), _INNER)):
         for name in os.listdir(place):
             if form.fullmatch(name) and name not in named:

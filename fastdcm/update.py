@@ -61,8 +61,9 @@ class Update(Ingest):
     def _run(self):
         fresh = not os.path.exists(inner_path(self.folder, manifest.NAME))
         book = super()._run()
+        self._files_read = self._now[0]["files"] - self._before["files"]
         if fresh:
-            self._happened["new"] = self._files_read = self._listed
+            self._happened["new"] = self._listed
             return book
         begun = self._begun_before(book)
         manifest.sweep(self.folder, book, *filter(None, [begun]))
@@ -152,23 +153,22 @@ class Update(Ingest):
 
     def _parts(self, book, begun, stretches):
         """What `_write` takes: parts in the order of the new list."""
-        first, files = begun.next_entry, _list_of(begun)
+        first = begun.next_entry
         for stretch in stretches:
             if stretch.stop <= first:
                 continue
             if stretch.stays:
                 yield {**stretch.pieces[0].part, "entries": [stretch.start, stretch.stop]}
             else:
-                yield from self._rewritten(book, files, stretch, max(first, stretch.start))
+                yield from self._rewritten(book, begun, stretch, max(first, stretch.start))
             self._now = {**self._before, "files": stretch.stop}, None
-        if not self._total:  # of no files one part, for its schema
-            yield self._line(files, _Part(0), 0)
 
-    def _rewritten(self, book, files, stretch, first):
+    def _rewritten(self, book, begun, stretch, first):
         """The new parts of a stretch, from an entry of the new list on."""
+        files, part = _list_of(begun), _Part(first)
         kept = chain.from_iterable(_kept(book, piece, first) for piece in stretch.pieces)
-        part = _Part(first)
-        with closing(self._scanned(files, stretch, first)) as scanned:
+        chosen = _Chosen(_list_of(begun), stretch.pieces, first)
+        with closing(self._scanned(chosen)) as scanned:
             for numbers, batch in _merged(kept, scanned):
                 while len(numbers):
                     if part.rows >= stretch.part_rows and numbers[0] != part.last:
@@ -187,11 +187,10 @@ class Update(Ingest):
                 "issues": part.issues, "entries": [part.first, stop],
                 "paths": [path_text(next(files.chunks(i, i + 1))[0]) for i in ends]}
 
-    def _scanned(self, files, stretch, first):
+    def _scanned(self, chosen):
         """(entries, rows) of the files that are not the same."""
         import pyarrow
 
-        chosen = _Chosen(files, stretch.pieces, first)
         self._scan = scan = self.scan.over(chosen)
         with closing(iter(scan)) as batches:
             yield from _numbered(map(pyarrow.record_batch, batches), chosen.given())
@@ -422,6 +421,7 @@ def _kept(book, piece, first):
     """(entries of the new list, rows) of the files of a piece that are the same,
     from an entry on."""
     import numpy as np
+    import pyarrow
     from pyarrow import parquet
 
     if piece.part is None:
@@ -443,14 +443,14 @@ def _kept(book, piece, first):
             at += len(chunk)
 
     path = os.path.join(book.folder, piece.part["part"])
-    with parquet.ParquetFile(path) as file:
-        try:
+    try:
+        with parquet.ParquetFile(path) as file:
             for found, batch in _numbered(file.iter_batches(_BATCH_ROWS), entries()):
                 here = found >= 0
                 if here.any():
                     yield found[here], batch.take(_positions(np.flatnonzero(here)))
-        except LookupError:
-            raise damaged(path, "its rows are not those of its files") from None
+    except (LookupError, pyarrow.ArrowException):
+        raise damaged(path, "its rows are not those of its files") from None
 
 
 def _numbered(batches, lists):

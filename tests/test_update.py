@@ -128,12 +128,15 @@ def parts(index):
 
 def test_nothing_happened(tree):
     folder, index, rows = tree
-    before = {path: path.stat() for path in index.rglob("*")}
+
+    def files():
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns)
+                for path in index.rglob("*") if path.is_file()}
+
+    before = files()
     assert bring(folder, index) == (60, 0, 0, 0)
     same(index, rows)
-    stats = {path: path.stat() for path in index.rglob("*")}
-    assert {p: (s.st_ino, s.st_mtime_ns) for p, s in before.items() if p.is_file()} == \
-           {p: (s.st_ino, s.st_mtime_ns) for p, s in stats.items() if p.is_file()}
+    assert files() == before
 
 
 @pytest.mark.parametrize("threads", [1, 2, None])
@@ -443,9 +446,11 @@ def test_a_damaged_part(tree):
     told = json.loads(lines[2])
     lines[1] = json.dumps({**json.loads(lines[1]), "bytes": told["bytes"]}).encode() + b"\n"
     (index / "_fastdcm/manifest.jsonl").write_bytes(b"".join(lines))
-    with pytest.raises(DicomError, match="not those of its files") as caught:
-        bring(folder, index)
-    assert caught.value.code == "index-damaged"
+    for data in ((index / second).read_bytes(), bytes(told["bytes"])):
+        (index / first).write_bytes(data)
+        with pytest.raises(DicomError, match="not those of its files") as caught:
+            bring(folder, index)
+        assert caught.value.code == "index-damaged"
 
 
 # -------------------------------------------------------------- interrupted ---
@@ -572,6 +577,14 @@ def test_an_update_that_cannot_be_gone_on_with_begins_anew(tree, monkeypatch, ha
     assert bring(folder, index) == (58, 1, 13, 1)
     names = ["0/03.dcm", "3/3x.dcm", *(f"9/{i:02}.dcm" for i in range(12))]
     same(index, after(rows, folder, names, ["3/35.dcm"]))
+
+
+def test_what_is_left_of_an_update_of_another_index_goes(tree):
+    folder, index, rows = tree
+    head = Manifest(str(index)).head
+    Manifest.create(str(index), {**head, "before": {**head["files"], "sha256": ""}}, manifest.UPDATE)
+    assert bring(folder, index) == (60, 0, 0, 0)
+    same(index, rows)
 
 
 def test_an_index_that_is_not_complete(tree, tmp_path, monkeypatch):

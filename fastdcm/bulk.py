@@ -13,6 +13,7 @@ from fastdcm._dictionary import tag_for_keyword
 from fastdcm.hashes import xxh3
 from fastdcm.sources import open_source
 from fastdcm.threads import cores
+from fastdcm.update import Update
 
 #: The columns of a scan that names none: what tells patients, studies, series
 #: and images apart, and what a first look at an archive asks for.
@@ -455,12 +456,16 @@ class Scan:
         """The same scan of another source."""
         return Scan(source, self.plan, self.threads, self.batch_size, self.on_error)
 
-    def write(self, path):
+    def write(self, path, *, update=False):
         """Runs the scan into a file or an index folder, and returns `stats`.
 
         path : of a file, ends in .parquet, .arrow, .csv or .jsonl. In CSV lists
             are JSON, bytes are base64 and null is empty; in JSON bytes are
             base64 too. Of an index folder, ends in ``/``, or one is there.
+        update : brings an index folder up to date with the one folder that it
+            was made of: reads what is new or changed (in size or time of the
+            last change), drops what is gone, and opens no other file. `stats`
+            then has ``same``, ``changed``, ``new`` and ``gone``, too.
 
         A file appears when it is complete: it is written under another name in
         the same folder, synchronised to the disk and renamed. An index folder
@@ -469,13 +474,16 @@ class Scan:
         on where it was, and leaves an index that is complete as it is. Memory
         does not grow with the number of files.
 
-        Raises ValueError for other names, and DicomError for an index that is
+        Raises ValueError for other names, or an update of another source;
+        FileNotFoundError when it would leave no file; and DicomError for an index that is
         in use (``index-in-use``), was made with other parameters
         (``index-differs``) or is damaged (``index-damaged``).
         """
         path = os.fsdecode(path)
+        if update and not ingest.is_name(path):
+            raise ValueError(f"{path}: only an index folder is brought up to date")
         if ingest.is_name(path):
-            return ingest.Ingest(self, path).run()
+            return (Update if update else ingest.Ingest)(self, path).run()
         tables.write(self, path)
         return self.stats
 

@@ -89,14 +89,20 @@ class Ingest:
         try:
             self._make_folder()
             with manifest.locked(self.folder):
-                book = self._open()
-                if not book.complete:
-                    manifest.sweep(self.folder, book)
-                    self._read(book)
-                    book.append({"complete": True})
+                self._run()
         finally:
             self._seconds, self._begun = perf_counter() - self._begun, None
         return self.stats
+
+    def _run(self):
+        """Returns the manifest, complete."""
+        book = self._open()
+        if not book.complete:
+            manifest.sweep(self.folder, book)
+            entries = _Entries(inner_path(self.folder, book.head["files"]["name"]), book.next_entry)
+            self._write(book, self._items(entries, bool(book.parts)))
+            book.append({"complete": True})
+        return book
 
     def _make_folder(self):
         if "://" in self.folder:
@@ -143,7 +149,7 @@ class Ingest:
         source = getattr(self.scan.source, "asked", None)
         if source is None:
             paths = _Sum()
-            for chunk in _chunks(self.scan.source):
+            for chunk in chunks_of(self.scan.source):
                 paths.add(chunk)
             source = paths.facts()
         there, asked = book.head["parameters"], self._parameters(source)
@@ -164,15 +170,18 @@ class Ingest:
         name = list_name(1)
         asked = getattr(self.scan.source, "asked", None)
         paths, facts = _Sum(), {"relative": False}
-        chunks = _chunks(self.scan.source)
+        chunks = chunks_of(self.scan.source)
         if asked is None:
             chunks = map(paths.add, chunks)
+        chunks = self._found(chunks)
 
         def fill(file):
             out = Summed(file)
-            for chunk in listing.written(self._found(chunks), out):
-                self._listed += len(chunk)
-                facts["relative"] = facts["relative"] or listing.is_relative(chunk)
+            with listing.Writer(out) as writer:
+                for chunk in chunks:
+                    writer.put(chunk)
+                    self._listed += len(chunk)
+                    facts["relative"] = facts["relative"] or listing.is_relative(chunk)
             facts.update(entries=self._listed, **out.facts())
 
         write_whole(inner_path(self.folder, name), fill)
@@ -191,10 +200,9 @@ class Ingest:
 
     # ------------------------------------------------------------ parts ---
 
-    def _read(self, book):
-        """Scans and writes the parts that are missing."""
-        entries = _Entries(inner_path(self.folder, book.head["files"]["name"]), book.next_entry)
-        with closing(self._items(entries, bool(book.parts))) as items:
+    def _write(self, book, items):
+        """Writes parts and their lines, as `_write_parts` does."""
+        with closing(items):
             if self.scan.threads == 1:
                 _write_parts(book, self.scan, items)
                 return
@@ -221,7 +229,7 @@ class Ingest:
             self._threads = stats["threads"]
             self._now = {what: past[what] + stats[what] for what in _COUNTS}, None
             yield {**{what: stats[what] for what in _COUNTS}, "entries": entries.range,
-                   "paths": [path and path_text(path) for path in entries.ends]}
+                   "paths": list(map(path_text, entries.ends))}
 
 
 def _working_folder():
@@ -254,7 +262,8 @@ def _text(value):
 # ------------------------------------------------------------ the list ---
 
 
-def _chunks(source):
+def chunks_of(source):
+    """The files of a source, chunk by chunk."""
     taker = source.start()
     return iter(lambda: taker.take(_LOOK), None)
 
@@ -307,7 +316,7 @@ class _Entries:
     def part(self):
         """A source that ends after the last entry of a part."""
         self.begin, self.left = self.at, _PART_ROWS
-        self.ends = [None, None]  # the paths of its first entry and its last
+        self.ends = []  # the paths of its first entry and its last
         return self
 
     @property
@@ -328,7 +337,7 @@ class _Entries:
         self.used += count
         self.at += count
         self.left -= count
-        self.ends = [self.ends[0] or chunk[0], chunk[count - 1]]
+        self.ends = [self.ends[0] if self.ends else chunk[0], chunk[count - 1]]
         return chunk
 
 
@@ -370,17 +379,18 @@ def _write_part(book, scan, items):
         write_parquet(rows, out)
         facts.update(out.facts())
 
-    try:
-        write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
-        book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
-    except OSError as error:
-        error.filename = error.filename or path
-        raise
+    write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
+    book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
 
 
 def _write_parts(book, scan, items):
+    """items : of each part its batches, then a dict of what its line tells; or
+    the whole line of one that is there."""
     for item in items:
-        _write_part(book, scan, chain([item], items))
+        if isinstance(item, dict) and "part" in item:
+            book.append(item)
+        else:
+            _write_part(book, scan, chain([item], items))
 
 
 class _Writer:

@@ -38,6 +38,13 @@ def _done(looked, chunk):
     return chunk
 
 
+def count_files(chunk):
+    """How many there are besides folders that could not be listed."""
+    import numpy as np
+
+    return len(chunk) - int(np.count_nonzero(np.frombuffer(chunk.columns()[-1], np.int32)))
+
+
 def is_relative(chunk):
     """Whether one of its paths, which have sizes and times, is relative."""
     import numpy as np
@@ -53,37 +60,60 @@ def is_relative(chunk):
 # ------------------------------------------------------------ on the disk ---
 
 
-def written(chunks, out):
-    """Writes a list to a binary file, and hands its chunks on as they come."""
-    import pyarrow
-    from pyarrow import parquet
+class Writer:
+    """Writes a list, chunk by chunk, to a binary file. A context manager."""
 
-    schema = pyarrow.schema([("path", pyarrow.binary()), ("size", pyarrow.int64()),
-                             ("mtime_ns", pyarrow.int64()), ("error", pyarrow.int32())])
-    with parquet.ParquetWriter(out, schema, compression="zstd", use_dictionary=False) as writer:
-        block, entries = [], 0
-        for chunk in chunks:
-            block.append(_batch(chunk, schema))
-            entries += len(chunk)
-            if entries >= BLOCK:
-                writer.write_table(pyarrow.Table.from_batches(block, schema))
-                block, entries = [], 0
-            yield chunk
-        if block:
-            writer.write_table(pyarrow.Table.from_batches(block, schema))
+    def __init__(self, out):
+        import pyarrow
+        from pyarrow import parquet
+
+        self.schema = pyarrow.schema([("path", pyarrow.binary()), ("size", pyarrow.int64()),
+                                      ("mtime_ns", pyarrow.int64()), ("error", pyarrow.int32())])
+        self.file = parquet.ParquetWriter(out, self.schema, compression="zstd", use_dictionary=False)
+        self.block, self.entries = [], 0
+
+    def put(self, chunk):
+        self.block.append(_batch(chunk, self.schema))
+        self.entries += len(chunk)
+        if self.entries >= BLOCK:
+            self._flush()
+
+    def _flush(self):
+        import pyarrow
+
+        self.file.write_table(pyarrow.Table.from_batches(self.block, self.schema))
+        self.block, self.entries = [], 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None and self.block:
+            self._flush()
+        self.file.close()
 
 
 def _batch(chunk, schema):
+    """The chunk as a pyarrow.RecordBatch. From buffers: pyarrow.array would look
+    whether they are of pandas, and import that."""
     import numpy as np
     import pyarrow
 
     data, *others = chunk.columns()
     offsets, size, time, error = map(np.frombuffer, others, "qqqi")
-    path = pyarrow.Array.from_buffers(schema.field("path").type, len(chunk), [
-        None, pyarrow.py_buffer(offsets.astype(np.int32)), pyarrow.py_buffer(data)])
-    columns = [path, pyarrow.array(size, mask=size < 0), pyarrow.array(time, mask=size < 0),
-               pyarrow.array(error, mask=error == 0)]
-    return pyarrow.record_batch(columns, schema)
+    there = size >= 0
+    buffers = [(None, offsets.astype(np.int32), data), (_bits(there), size), (_bits(there), time),
+               (_bits(error != 0), error)]
+    return pyarrow.record_batch(
+        [pyarrow.Array.from_buffers(field.type, len(chunk), [
+            part if part is None else pyarrow.py_buffer(part) for part in parts])
+         for field, parts in zip(schema, buffers)], schema)
+
+
+def _bits(values):
+    import numpy as np
+
+    return np.packbits(values, bitorder="little")
 
 
 class Listing:
@@ -94,11 +124,10 @@ class Listing:
 
         self.file = parquet.ParquetFile(path)
 
-    def __len__(self):
-        return self.file.metadata.num_rows
-
     def chunks(self, first=0, stop=None):
         """The entries from `first` to `stop`, as chunks of a block or less."""
+        if first == stop:
+            return
         end = 0
         for block in range(self.file.num_row_groups):
             begin, end = end, end + self.file.metadata.row_group(block).num_rows
@@ -114,11 +143,8 @@ class Listing:
 def _chunk(table):
     """The chunk that `_batch` made a batch of."""
     import numpy as np
-    import pyarrow
 
     path, size, time, error = (column.combine_chunks() for column in table.columns)
-    if isinstance(path, pyarrow.ChunkedArray):
-        path = path.chunk(0)
     _, offsets, data = path.buffers()
     offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
     facts = (column.fill_null(null).to_numpy() for column, null in

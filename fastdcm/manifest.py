@@ -3,6 +3,7 @@
     index/part-000001.parquet ...         rows, all of one schema
     index/_fastdcm/manifest.jsonl         which parts count
     index/_fastdcm/files-000001.parquet   the files to read, in order
+    index/_fastdcm/update.jsonl           the manifest to come, while an update runs
     index/_fastdcm/lock                   held by whoever writes
 
 The manifest is lines of JSON. The first tells the parameters of the scan and
@@ -22,19 +23,21 @@ import os
 import re
 
 from fastdcm.errors import DicomError
-from fastdcm.whole import write_whole
+from fastdcm.whole import sync_folder, write_whole
 
 #: The folder in an index that is not for readers of tables, who pass by names
 #: that begin with an underscore.
 INNER = "_fastdcm"
+NAME, UPDATE = "manifest.jsonl", "update.jsonl"
 VERSION = 1
 
 # What a run leaves behind when it is stopped: parts and lists without a line,
 # and drafts.
 _PARTS = re.compile(r"part-\d+\.parquet")
-_INNER = re.compile(r"files-\d+\.parquet|(part|files|manifest)-?\d*\.\w+\.\w+-\w+\.tmp")
+_INNER = re.compile(r"files-\d+\.parquet|update\.jsonl|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp")
 
 
+_HEAD_KEYS = {"fastdcm_index", "parameters", "folder", "files", "schema"}
 _PART_KEYS = {"part", "rows", "files", "errors", "bytes", "sha256", "entries"}
 
 
@@ -71,9 +74,9 @@ class Manifest:
     DicomError for one that cannot be.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, name=NAME):
         self.folder = folder
-        self.path = inner_path(folder, "manifest.jsonl")
+        self.path = inner_path(folder, name)
         self.head, self.parts, self.complete = None, [], False
         self.length = 0  # of the lines that count
         with open(self.path, "rb") as file:
@@ -91,12 +94,17 @@ class Manifest:
             raise damaged(self.path, "it has no line")
 
     @staticmethod
-    def create(folder, head, parts=(), complete=False):
+    def create(folder, head, name=NAME):
         """Puts a new manifest in the place of any that there is, at once."""
-        lines = [{"fastdcm_index": VERSION, **head}, *parts, *[{"complete": True}] * complete]
-        data = b"".join(map(_line, lines))
-        write_whole(inner_path(folder, "manifest.jsonl"), lambda file: file.write(data))
-        return Manifest(folder)
+        data = _line({"fastdcm_index": VERSION, **head})
+        write_whole(inner_path(folder, name), lambda file: file.write(data))
+        return Manifest(folder, name)
+
+    def take_place(self):
+        """Makes this one the manifest of the index, at once."""
+        name, self.path = self.path, inner_path(self.folder, NAME)
+        os.replace(name, self.path)
+        sync_folder(os.path.dirname(self.path))
 
     def append(self, entry):
         """Adds a line. It is on the disk when this returns."""
@@ -111,15 +119,19 @@ class Manifest:
         self.length += len(line)
 
     def _take(self, entry):
+        if not isinstance(entry, dict):
+            raise TypeError
         if self.head is None:
-            if entry["fastdcm_index"] != VERSION:
+            if entry.get("fastdcm_index", VERSION) != VERSION:
                 raise damaged(self.path, "another version of fastdcm made it")
+            if not entry.keys() >= _HEAD_KEYS:
+                raise KeyError
             self.head = entry
         elif "complete" in entry:
             self.complete = True
+        elif not entry.keys() >= _PART_KEYS:
+            raise KeyError
         else:
-            if not entry.keys() >= _PART_KEYS:
-                raise KeyError
             self.parts.append(entry)
 
     def check(self):
@@ -137,8 +149,10 @@ class Manifest:
 
     @property
     def next_number(self):
-        """The number of the next part."""
-        return max((int(part["part"][5:-8]) for part in self.parts), default=0) + 1
+        """The number of the next part: of none that there was before an update,
+        either."""
+        return max(self.head.get("next_part", 1),
+                   *(int(part["part"][5:-8]) + 1 for part in self.parts), 1)
 
     @property
     def next_entry(self):
@@ -150,11 +164,10 @@ def _line(entry):
     return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def sweep(folder, manifest=None):
+def sweep(folder, *manifests):
     """Deletes what lies in an index and has no line, and nothing of others."""
-    named = set()
-    if manifest is not None:
-        named = {part["part"] for part in manifest.parts} | {manifest.head["files"]["name"]}
+    named = {os.path.basename(path) for manifest in manifests for path, _ in manifest.files()}
+    named.update(os.path.basename(manifest.path) for manifest in manifests)
     for place, form in ((folder, _PARTS), (os.path.join(folder, INNER), _INNER)):
         for name in os.listdir(place):
             if form.fullmatch(name) and name not in named:

@@ -28,11 +28,13 @@ def write_whole(path, fill, *, overwrite=True, durable=True, drafts=None):
             os.replace(draft, path)
         else:
             _rename_new(draft, path)
-    except BaseException:
+    except BaseException as error:
         try:
             os.unlink(draft)
         except OSError:
             pass
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path  # a full disk does not tell
         raise
     if durable:
         sync_folder(folder)

@@ -12,6 +12,7 @@ from fastdcm.cli import Failure
 from fastdcm.cli._shared import (Watched, distinct, open_indexes, open_sources, plural, progress)
 from fastdcm.errors import DicomError
 from fastdcm.manifest import open_index
+from fastdcm.update import Update
 
 ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
@@ -43,9 +44,9 @@ def read_tags(path):
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def into_index(rows, output):
+def into_index(rows, output, update):
     """Writes an index folder; (stats, whether it was complete before)."""
-    work = ingest.Ingest(rows, output)
+    work = (Update if update else ingest.Ingest)(rows, output)
     try:
         with progress(work):
             stats = work.run()
@@ -102,6 +103,8 @@ def list_errors(indexes, rows, as_json):
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @click.option("-o", "--output", metavar="OUT", help="A .parquet, .arrow, .csv or .jsonl file, or, "
               "with a / at its end, an index folder; without it CSV goes to stdout.")
+@click.option("--update", is_flag=True, help="Bring the index folder up to date: read only what is new "
+              "or changed (size, time) in the folder SRC, drop what is gone.")
 @click.option("--tags", metavar="LIST", help="Elements, separated by commas: keywords, (gggg,eeee), "
               "(gggg,xxee,CREATOR), Sequence.Element, Sequence[*].Element; @FILE has one a line. "
               f"Without it {len(DEFAULT_TAGS)} of the patient, study, series and image.")
@@ -118,7 +121,7 @@ def list_errors(indexes, rows, as_json):
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 when files could not be read.")
 @click.option("--json", "as_json", is_flag=True,
               help="With -o the counts as JSON on stdout; without it rows as JSON lines.")
-def scan(sources, output, tags, threads, recursive, pixels, frames, hashes, on_error, only_errors,
+def scan(sources, output, update, tags, threads, recursive, pixels, frames, hashes, on_error, only_errors,
          fail_on_error, as_json):
     """Write the headers of many files as one table, one row a file.
 
@@ -130,6 +133,8 @@ def scan(sources, output, tags, threads, recursive, pixels, frames, hashes, on_e
                          on_error == "skip", hashes)
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
+    if update and (output is None or not ingest.is_name(output)):
+        raise click.UsageError("--update goes with -o and an index folder")
     if only_errors:
         if output is not None or on_error != "row":
             raise click.UsageError("--errors goes without -o and --on-error")
@@ -143,7 +148,7 @@ def scan(sources, output, tags, threads, recursive, pixels, frames, hashes, on_e
     rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
     was_complete = False
     if output is not None and ingest.is_name(output):
-        stats, was_complete = into_index(rows, output)
+        stats, was_complete = into_index(rows, output, update)
     else:
         stats = into_table(rows, output, as_json)
     if output is not None and as_json:
@@ -152,7 +157,10 @@ def scan(sources, output, tags, threads, recursive, pixels, frames, hashes, on_e
     if "series" in stats:
         counts.append(plural(stats["series"], "series"))
     counts += [plural(stats["errors"], "error")]
-    if was_complete:
+    if update:
+        happened = ", ".join(f"{stats[what]:,} {what}" for what in ("same", "changed", "new", "gone"))
+        click.echo(f"{output} is up to date: {happened}; {', '.join(counts)}", err=True)
+    elif was_complete:
         click.echo(f"{output} is complete, and was left as it is: {', '.join(counts)}", err=True)
     else:
         click.echo(f"{', '.join(counts)}, {stats['files_per_second']:,.0f} files/s", err=True)

@@ -8,9 +8,10 @@ from time import perf_counter, process_time, thread_time
 
 from fastdcm import tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
-from fastdcm._columns import Worker, chunk_of
+from fastdcm._columns import Worker
 from fastdcm._dictionary import tag_for_keyword
-from fastdcm.sources import open_source
+from fastdcm.archives import Expanded
+from fastdcm.sources import Paths, open_source
 from fastdcm.threads import cores
 
 #: The columns of a scan that names none: what tells patients, studies, series
@@ -134,11 +135,20 @@ def make_plan(tags=None, pixels=False, skip_errors=False):
 def scan_chunk(paths, tags=None, *, pixels=False):
     """The headers of a few files as one Arrow batch, in this thread.
 
-    paths : list of str, bytes or os.PathLike. The rest as in `scan`.
+    paths : list of str, bytes or os.PathLike; also members of archives, in any
+        order. The rest as in `scan`.
     """
     plan = make_plan(tags, pixels)
-    batches = Worker(plan).run(chunk_of(paths), limit=2**62)
-    batch = batches[0] if batches else Batch(plan)
+    worker, taker = Worker(plan), Expanded(Paths(paths).start())
+    batch = None
+    while (chunk := taker.take(1 << 20)) is not None:
+        for piece in worker.run(chunk, limit=2**62):
+            if batch is None:
+                batch = piece
+            elif not batch.join(piece):
+                raise ValueError("more than one batch can hold: use scan")
+    if batch is None:
+        batch = Batch(plan)
     batch.seal()
     return batch
 
@@ -385,7 +395,7 @@ class Scan:
         }
 
     def __iter__(self):
-        feed = _Feed(self.source.start(), self.batch_size)
+        feed = _Feed(Expanded(self.source.start()), self.batch_size)
         self._started, self._issues = perf_counter(), 0
         if self.threads == 1:
             pool = _Alone(self.plan, feed)

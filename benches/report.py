@@ -3,9 +3,10 @@
     python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
 
 Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory, codecs,
-windows, frames, loader; all of them unless named. Contenders take turns, round by round, in one process, on
-the same files in the same order; times are medians of the rounds. The floor is
-benches/floor.c. Results are compared before anything is timed.
+windows, frames, loader, archives; all of them unless named. Contenders take
+turns, round by round, in one process, on the same files in the same order; times
+are medians of the rounds. The floor is benches/floor.c. Results are compared
+before anything is timed.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import archive_jobs
 import data
 import frame_jobs
 import loader_jobs
@@ -220,6 +222,7 @@ def main():
         "threads": Report.threads, "cold": Report.cold, "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
+        "archives": archive_jobs.archives,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

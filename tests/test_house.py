@@ -42,7 +42,7 @@ PYTHON_ORDER = [
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
-    "archives", "sources", "codecs", "tables", "bulk",
+    "members", "zips", "tars", "archives", "sources", "codecs", "tables", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",
     "dataset",

@@ -236,7 +236,7 @@ ENDINGS[:] = [b".zip", b".tar", b".tgz", b".tar.gz", b".tar.zst", b".tar.bz2", b
 cdef bint ends_as_archive(const char *p, uint64_t n) noexcept nogil:
     cdef int i
     cdef uint64_t k, length
-    if n < 4 or p[n - 4] != c"." and p[n - 3] != c".":  # as almost all
+    if n < 4 or (p[n - 1] | 0x20) not in (c"p", c"r", c"z", c"t", c"2"):  # as almost all
         return False
     for i in range(8):
         length = strlen(ENDINGS[i])

@@ -23,7 +23,7 @@ from fastdcm._columns import (Chunk, Mixed, Seekable, Streams, chunk_of, is_arch
                               parts_of, path_bytes)
 from fastdcm._core import File
 from fastdcm.errors import DicomError, error_for
-from fastdcm.members import Disk, Failed, damaged
+from fastdcm.members import Disk, Failed, cut_within, damaged
 from fastdcm.tars import PACKINGS, InTar, PackedTar, Tar, is_tar
 from fastdcm.zips import Zip
 
@@ -53,6 +53,8 @@ def open_archive(disk):
             return None
         archive = PackedTar(disk, opener)
         block = archive.cursor().read(0, 512)
+        if len(block) < 512:
+            raise damaged("the archive is cut, or no tar is in it")
     return archive if is_tar(block) else None
 
 
@@ -63,6 +65,7 @@ class _Known:
         self.archive = archive
         self.walk = archive.walk()
         self.hashes, self.places = bytearray(), array("Q")
+        self.damage = None  # met at the end
         self.lock = Lock()
 
     def find(self, name):
@@ -71,14 +74,19 @@ class _Known:
         with self.lock:
             while (at := self.hashes.find(wanted, at + 1)) >= 0:
                 if at % 8 == 0:
-                    _, member = next(self.archive.walk(self.places[at // 8]))
+                    for _, member in islice(self.archive.walk(self.places[at // 8]), 1):
+                        if member[0] == name:
+                            return member
+            try:
+                for place, member in self.walk:
+                    self.hashes += _hash(member[0])
+                    self.places.append(place)
                     if member[0] == name:
                         return member
-            for place, member in self.walk:
-                self.hashes += _hash(member[0])
-                self.places.append(place)
-                if member[0] == name:
-                    return member
+            except DicomError as error:
+                self.damage = error
+            if self.damage is not None:  # the member may have been behind it
+                raise self.damage
         return None
 
 
@@ -105,7 +113,7 @@ def _find(path):
     for place, name in member_splits(path):
         try:
             status = os.stat(place)
-        except OSError:
+        except (OSError, ValueError):  # a NUL in it
             continue
         known = _known(place, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if known is None:
@@ -233,7 +241,7 @@ def _or_error(members):
     try:
         for _, member in members:
             yield member
-    except (DicomError, OSError) as error:
+    except DicomError as error:
         yield error
 
 
@@ -251,7 +259,7 @@ def _item_at(path):
             archive, item = found
             return archive.disk.path, item
         return path, None
-    except (DicomError, OSError) as error:
+    except DicomError as error:
         return path, Failed(path, 0, 0, error)
 
 

@@ -40,8 +40,9 @@ class Disk:
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         try:
             self.handle = os.open(path, flags)
-        except OSError as error:
-            raise error_for("open", "the archive cannot be opened", errno=error.errno) from None
+        except (OSError, ValueError) as error:  # a NUL in it
+            raise error_for("open", "the archive cannot be opened",
+                            errno=getattr(error, "errno", None)) from None
         status = os.fstat(self.handle)
         self.regular = stat.S_ISREG(status.st_mode)
         self.size, self.mtime_ns = status.st_size, status.st_mtime_ns

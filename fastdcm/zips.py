@@ -166,7 +166,7 @@ class Zip:
             if begin + packed > self.disk.size or (
                     size > _DEFLATE_MOST * packed if method else size != packed):
                 raise damaged("the zip does not hold as many bytes as the member should have", place)
-        except (DicomError, OSError) as error:
+        except DicomError as error:
             return Failed(path, size, self.disk.mtime_ns, error)
         if method == 0:
             return name, begin, size

@@ -482,7 +482,7 @@ def test_numbers_and_sums_of_old_tars():
 def test_files_that_only_end_so(tmp_path):
     for name in ("a.zip", "a.tar", "a.tgz", "a.tar.zst", "a.7z"):
         (tmp_path / name).write_bytes(part10(NAME))
-    (tmp_path / "b.tar.gz").write_bytes(shrink(part10(NAME)))
+    (tmp_path / "b.tar.gz").write_bytes(shrink(part10(NAME) + bytes(1000)))
     (tmp_path / "c.zip").write_bytes(b"")
     (tmp_path / "d.zip").mkdir()
     (tmp_path / "d.zip" / "e").write_bytes(part10(NAME))
@@ -602,6 +602,28 @@ def test_paths_that_lead_nowhere(tmp_path):
         assert row["error"] == "open" and detail in row["error_detail"]
     with pytest.raises(FileNotFoundError):
         scan(tmp_path / "none.zip!/x")
+    rows = scan_chunk(["a\0b.zip", "a\0b.zip!/x", f"{tmp_path}/a.zip!/\0"], TAGS).to_pydict()
+    assert rows["error"] == ["open"] * 3
+
+
+def test_errors_of_the_system(tmp_path, monkeypatch):
+    path = make(tmp_path / "a.zip", {"x": part10(NAME)})
+
+    def refuse(*args):
+        raise PermissionError(13, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", refuse, raising=False)
+        row, = table([f"{path}!/x"])
+        assert (row["error"], row["error_detail"]) == ("read", "the archive cannot be read")
+        with pytest.raises(OSError):
+            dcmread(f"{path}!/x")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        archives._known.cache_clear()
+        with pytest.raises(OSError) as caught:
+            dcmread(f"{path}!/x")
+        assert (caught.value.code, caught.value.filename) == ("open", f"{path}!/x")
 
 
 def test_an_archive_that_changes_is_opened_anew(tmp_path):

@@ -51,6 +51,24 @@ def test_cut_at_every_place(tmp_path, name):
             assert row["error"] or row["InstanceNumber"] == one["InstanceNumber"]
 
 
+@pytest.mark.parametrize("name", ["gnu.tar", "packed.tar.gz", "packed.tar.zst"])
+def test_the_member_in_which_a_tar_is_cut(tmp_path, name):
+    noise = element(0x7FE00010, "OW", random.Random(1).randbytes(600_000))
+    path = make(tmp_path / name, {"a": part10(NAME), "b": part10(NAME + noise)})
+    data = path.read_bytes()
+    path.write_bytes(data[:300_000])
+    rows = table(path)
+    # Of a packed one the header is there, and the pixels are not asked for.
+    assert [row["error"] for row in rows] == [None, "archive" if name == "gnu.tar" else None, "archive"]
+    with pytest.raises(DicomError) as caught:
+        dcmread(rows[1]["path"]).PixelData
+    assert caught.value.code == "archive"
+    path.write_bytes(data[:20_000])
+    rows = table(path)
+    assert rows[-1]["path"] == str(path) and rows[-1]["error"] == "archive"
+    assert [row["error"] for row in rows[:-1]] == ([] if "zst" in name else [None, "archive"])
+
+
 @pytest.mark.parametrize("name", PACKINGS)
 def test_a_wrong_byte_at_every_place(tmp_path, name):
     path = small(tmp_path / name)

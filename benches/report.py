@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 
+import archive_jobs
 import data
 import ext_jobs
 import frame_jobs
@@ -248,7 +249,7 @@ def main():
         "threads": Report.threads, "cold": Report.cold, "order": Report.order, "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
-        "ingest": ingest_jobs.ingest, "ray": ext_jobs.ray,
+        "ingest": ingest_jobs.ingest, "archives": archive_jobs.archives, "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

@@ -8,7 +8,7 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, strlen
 from fastdcm.dcm cimport *
 from fastdcm._arrow cimport *
 from fastdcm._core cimport File, Index, open_part10
@@ -199,6 +199,27 @@ cdef class Chunk:
         s.n = self.ends[i] - begin
         return s
 
+    def archives(self):
+        """(position, path) of each path that ends as an archive does, or leads
+        into one."""
+        cdef dcm_span s
+        cdef uint64_t i = 0
+        cdef bint into = memchr(self.data, c"!", self.used) != NULL if self.used else False
+        found = []
+        while True:
+            with nogil:
+                while i < self.count:
+                    s = self.at(i)
+                    if ends_as_archive(s.p, s.n) or into and inner_name(s.p, s.n, 0):
+                        break
+                    i += 1
+            if i >= self.count:
+                break
+            found.append((i, s.p[:s.n]))
+            i += 1
+        failed = {position for position, _, _ in self.errors}
+        return [one for one in found if one[0] not in failed]
+
     cdef int settle(self) except -1:
         """After the last path: what must be escaped for its column?"""
         cdef uint64_t i
@@ -288,6 +309,55 @@ def member_path(bytes archive not None, bytes member not None):
     return archive + b"!/" + member
 
 
+def member_splits(bytes path not None):
+    """(archive, member) as a path may mean them, the shortest archive first."""
+    cdef const char *p = PyBytes_AS_STRING(path)
+    cdef uint64_t at = 0
+    splits = []
+    while True:
+        at = inner_name(p, len(path), at)
+        if at == 0:
+            return splits
+        splits.append((path[:at - 2], path[at:]))
+
+
+def is_archive(bytes path not None):
+    """Whether it ends as an archive does."""
+    return ends_as_archive(PyBytes_AS_STRING(path), len(path))
+
+
+cdef const char *ENDINGS[8]
+ENDINGS[:] = [b".zip", b".tar", b".tgz", b".tar.gz", b".tar.zst", b".tar.bz2", b".tar.xz", b".7z"]
+
+
+cdef bint ends_as_archive(const char *p, uint64_t n) noexcept nogil:
+    cdef int i
+    cdef uint64_t k, length
+    if n < 4 or (p[n - 1] | 0x20) not in (c"p", c"r", c"z", c"t", c"2"):  # as almost all
+        return False
+    for i in range(8):
+        length = strlen(ENDINGS[i])
+        k = 0
+        while k < length <= n and (p[n - length + k] | 0x20) == (ENDINGS[i][k] | 0x20):
+            k += 1
+        if k == length:
+            return True
+    return False
+
+
+cdef uint64_t inner_name(const char *p, uint64_t n, uint64_t start) noexcept nogil:
+    """Where the name of a member begins, behind "!/"; from `start` on. 0: nowhere."""
+    cdef const char *found
+    while start < n:
+        found = <const char *>memchr(p + start, c"!", n - start)
+        if found == NULL:
+            return 0
+        start = found - p + 2
+        if start <= n and found[1] == c"/" and ends_as_archive(p, start - 2):
+            return start
+    return 0
+
+
 @cython.final
 cdef class Streams:
     """Streams for a Worker: objects with
@@ -307,6 +377,20 @@ cdef class Streams:
 
     def __len__(self):
         return len(self.streams)
+
+
+@cython.final
+cdef class Mixed:
+    """Chunks and Streams that a Worker makes in its own thread, by ``make()``;
+    `count` paths in all."""
+    cdef readonly object make
+    cdef uint64_t count
+
+    def __init__(self, uint64_t count, make):
+        self.count, self.make = count, make
+
+    def __len__(self):
+        return self.count
 
 
 class Seekable:
@@ -329,6 +413,10 @@ class Seekable:
         data = self.stream.read(self.at, size)
         self.at += size
         return data
+
+    def pread(self, size, offset):
+        """As os.pread, so that threads do not get in each other's way."""
+        return self.stream.read(offset, size)
 
 
 def chunk_of_columns(const uint8_t[::1] data not None, const int64_t[::1] offsets not None,
@@ -475,7 +563,7 @@ cdef uint64_t HEADER_MOST = 256 << 20
 
 @cython.final
 cdef class Worker:
-    """Turns Chunks and Streams into Batches. One thread at a time."""
+    """Turns Chunks, Streams and Mixed into Batches. One thread at a time."""
     cdef dcm_reader reader
     cdef Plan plan
     cdef list kept     # what Python lent to the row at hand
@@ -503,12 +591,14 @@ cdef class Worker:
         return self.reader.failed
 
     def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
-        """The rows of a Chunk or of Streams, as a list of Batches: one, or more
-        when columns get larger than `limit` bytes.
+        """The rows of a Chunk, of Streams or of Mixed, as a list of Batches: one,
+        or more when columns get larger than `limit` bytes.
 
         random : tell the system not to read ahead.
         """
         self.reader.random = random
+        if isinstance(chunk, Mixed):
+            return [batch for one in chunk.make() for batch in self.run(one, random, limit)]
         if isinstance(chunk, Streams):
             return self.run_streams(chunk, limit)
         return self.run_files(chunk, limit)

@@ -227,8 +227,11 @@ cdef class File:
             return self.origin.read_into(offset, length, into)
         memset(&err, 0, sizeof(err))
         if self.reader is not None:
-            self.reader.seek(offset)
-            data = self.reader.read(length)
+            if hasattr(self.reader, "pread"):
+                data = self.reader.pread(length, offset)
+            else:
+                self.reader.seek(offset)
+                data = self.reader.read(length)
             if len(data) != length:
                 dcm_fail(&err, DCM_E_CHANGED, offset + len(data), 0)
                 check(DCM_E_CHANGED, &err, self, "")

@@ -8,10 +8,11 @@ from time import perf_counter, process_time, thread_time
 
 from fastdcm import ingest, tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
-from fastdcm._columns import Worker, chunk_of
+from fastdcm._columns import Worker
 from fastdcm._dictionary import tag_for_keyword
+from fastdcm.archives import Expanded
 from fastdcm.hashes import xxh3
-from fastdcm.sources import open_source
+from fastdcm.sources import Paths, open_source
 from fastdcm.threads import cores
 from fastdcm.update import Update
 
@@ -147,11 +148,20 @@ def make_plan(tags=None, pixels=False, skip_errors=False, hash=()):
 def scan_chunk(paths, tags=None, *, pixels=False):
     """The headers of a few files as one Arrow batch, in this thread.
 
-    paths : list of str, bytes or os.PathLike. The rest as in `scan`.
+    paths : list of str, bytes or os.PathLike; also members of archives, in any
+        order. The rest as in `scan`.
     """
     plan = make_plan(tags, pixels)
-    batches = Worker(plan).run(chunk_of(paths), limit=2**62)
-    batch = batches[0] if batches else Batch(plan)
+    worker, taker = Worker(plan), Expanded(Paths(paths).start())
+    batch = None
+    while (chunk := taker.take(1 << 20)) is not None:
+        for piece in worker.run(chunk, limit=2**62):
+            if batch is None:
+                batch = piece
+            elif not batch.join(piece):
+                raise ValueError("more than one batch can hold: use scan")
+    if batch is None:
+        batch = Batch(plan)
     batch.seal()
     return batch
 
@@ -398,7 +408,7 @@ class Scan:
         }
 
     def __iter__(self):
-        feed = _Feed(self.source.start(), self.batch_size)
+        feed = _Feed(Expanded(self.source.start()), self.batch_size)
         self._started, self._issues = perf_counter(), 0
         if self.threads == 1:
             pool = _Alone(self.plan, feed)
@@ -496,6 +506,8 @@ def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=B
     source : folder (walked in byte order of the paths, hidden files and links
         included), glob, file, list or iterator of paths, or a table with a
         column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep its order.
+        An archive (.zip, .tar, .tar.gz, .tgz, .tar.zst), wherever it stands, is
+        its members, in its order: one row each, ``a.zip!/IM0001``.
     tags : list, default `DEFAULT_TAGS`
         An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
         private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;

@@ -125,7 +125,8 @@ def scan(sources, output, update, tags, threads, recursive, pixels, frames, hash
          fail_on_error, as_json):
     """Write the headers of many files as one table, one row a file.
 
-    SRC is a folder, a glob, a file, an index, or a table with a column `path`.
+    SRC is a folder, a glob, a file, an archive, an index, or a table with a column
+    `path`.
     A scan into an index folder that was stopped goes on with the same command.
     """
     try:

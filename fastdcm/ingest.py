@@ -163,6 +163,7 @@ class Ingest:
 
     def _freeze(self):
         """Lists the files of the source, and begins the manifest."""
+        self._listed = 0
         name = "files-000001.parquet"
         asked = getattr(self.scan.source, "asked", None)
         paths, facts = _Sum(), {}
@@ -218,8 +219,10 @@ class Ingest:
 
     def _read(self, book):
         """Scans and writes the parts that are missing."""
-        entries = _Entries(inner_path(self.folder, book.head["files"]["name"]), book.next_entry)
-        with closing(self._items(entries, bool(book.parts))) as items:
+        from pyarrow import parquet
+
+        with (parquet.ParquetFile(inner_path(self.folder, book.head["files"]["name"])) as file,
+              closing(self._items(_Entries(file, book.next_entry), bool(book.parts))) as items):
             if self.scan.threads == 1:
                 _write_parts(book, self.scan, items)
                 return
@@ -363,23 +366,22 @@ def _list_batch(schema, chunk, paths, sizes, mtimes_ns):
     columns = [[None, ends, b"".join(paths)]]
     for values, valid in ((sizes, sizes >= 0), (mtimes_ns, sizes >= 0), (errors, errors != 0)):
         columns.append([np.packbits(valid, bitorder="little"), values])
-    return pyarrow.record_batch(
-        [pyarrow.Array.from_buffers(field.type, len(paths),
-                                    [data if data is None else pyarrow.py_buffer(data) for data in buffers])
-         for field, buffers in zip(schema, columns)], schema)
+    arrays = []
+    for field, buffers in zip(schema, columns):
+        buffers = [None if data is None else pyarrow.py_buffer(data) for data in buffers]
+        arrays.append(pyarrow.Array.from_buffers(field.type, len(paths), buffers))
+    return pyarrow.record_batch(arrays, schema)
 
 
 class _Entries:
     """The entries of a list of files, from one of them on: the source of one
     part after another."""
 
-    def __init__(self, path, at):
-        from pyarrow import parquet
-
-        self.file = parquet.ParquetFile(path)
-        self.at = at                     # the next entry
-        self.block = self.end = 0        # how many blocks were read or passed over, and entries
-        self.paths, self.failed = [], {} # of the last block; entry to errno
+    def __init__(self, file, at):
+        self.file = file                  # pyarrow.parquet.ParquetFile
+        self.at = at                      # the next entry
+        self.block = self.end = 0         # how many blocks were read or passed over, and entries
+        self.paths, self.failed = [], {}  # of the last block; entry to errno
 
     def part(self):
         """A source that ends after the last entry of a part."""

@@ -21,7 +21,7 @@ from time import perf_counter
 from fastdcm import manifest
 from fastdcm._columns import chunk_of, path_text
 from fastdcm.errors import DicomError
-from fastdcm.manifest import INNER, Manifest, Summed, damaged, inner_path, part_name
+from fastdcm.manifest import INNER, Manifest, Summed, inner_path, part_name
 from fastdcm.tables import write_parquet
 from fastdcm.threads import cores
 from fastdcm.whole import sync_folder, write_whole
@@ -175,7 +175,9 @@ class Ingest:
 
         def fill(file):
             out = Summed(file)
-            facts.update(self._write_list(_looked_up(chunks, threads), out), **out.facts())
+            with closing(_looked_up(chunks, threads)) as files:
+                facts.update(self._write_list(files, out))
+            facts.update(out.facts())
 
         write_whole(inner_path(self.folder, name), fill)
         relative = facts.pop("relative")

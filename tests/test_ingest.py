@@ -2,7 +2,6 @@
 the table is the one of an undisturbed run."""
 
 import errno
-import json
 import os
 import random
 import shutil
@@ -20,10 +19,8 @@ from test_scan_run import threads_alive
 import fastdcm
 from fastdcm import ingest, manifest, whole
 from fastdcm._columns import chunk_of
-from fastdcm.bulk import make_plan
 from fastdcm.errors import DicomError
 from fastdcm.manifest import Manifest, open_index
-from fastdcm.sources import Paths
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")

@@ -504,10 +504,10 @@ def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=B
     Parameters
     ----------
     source : folder (walked in byte order of the paths, hidden files and links
-        included), glob, file, list or iterator of paths, or a table with a
-        column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep its order.
-        An archive (.zip, .tar, .tar.gz, .tgz, .tar.zst), wherever it stands, is
-        its members, in its order: one row each, ``a.zip!/IM0001``.
+        included), glob, file, list or iterator of paths, index folder, or a
+        table with a column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep
+        its order. An archive (.zip, .tar, .tar.gz, .tgz, .tar.zst), wherever it
+        stands, is its members, in its order: one row each, ``a.zip!/IM0001``.
     tags : list, default `DEFAULT_TAGS`
         An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
         private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;

@@ -167,6 +167,7 @@ class Ingest:
 
     def _freeze(self):
         """Lists the files of the source, and begins the manifest."""
+        self._listed = 0
         name = list_name(1)
         asked = getattr(self.scan.source, "asked", None)
         paths, facts = _Sum(), {"relative": False}
@@ -177,7 +178,7 @@ class Ingest:
 
         def fill(file):
             out = Summed(file)
-            with listing.Writer(out) as writer:
+            with closing(chunks), listing.Writer(out) as writer:
                 for chunk in chunks:
                     writer.put(chunk)
                     self._listed += len(chunk)

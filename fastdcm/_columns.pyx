@@ -188,12 +188,15 @@ cdef class Streams:
     - ``read(offset, length)``: exactly these bytes;
     - ``close()``.
 
-    A DicomError or OSError that they raise becomes a row in error.
+    A DicomError or OSError that they raise becomes a row in error. waiting:
+    whether to read them is mostly to wait.
     """
     cdef readonly list streams
+    cdef readonly bint waiting
 
-    def __init__(self, list streams not None):
+    def __init__(self, list streams not None, bint waiting=False):
         self.streams = streams
+        self.waiting = waiting
 
     def __len__(self):
         return len(self.streams)
@@ -219,6 +222,10 @@ class Seekable:
         data = self.stream.read(self.at, size)
         self.at += size
         return data
+
+    def pread(self, size, offset):
+        """As os.pread, so that threads do not get in each other's way."""
+        return self.stream.read(offset, size)
 
 
 @cython.final
@@ -264,6 +271,9 @@ cdef class Walk:
 # What is asked for of a stream in one row. A header that does not stand in it
 # is none that anybody could want.
 cdef uint64_t HEADER_MOST = 256 << 20
+# Rows of less are made without letting go of the GIL: to get it back, when many
+# threads wait for servers, takes longer.
+cdef uint64_t LITTLE = 65536
 
 
 @cython.final
@@ -320,7 +330,8 @@ cdef class Worker:
         cdef bytes shown = path_text(stream.path).encode()
         cdef dcm_span span
         cdef dcm_error err
-        cdef uint64_t before = self.reader.bytes_read, size, row = batch.c.rows
+        cdef uint64_t before = self.reader.bytes_read, row = batch.c.rows
+        cdef uint64_t first = max(self.reader.part10.first_read, 8192), size
         cdef int64_t mtime_ns
         cdef int code = DCM_OK
         span.p = PyBytes_AS_STRING(shown)
@@ -328,11 +339,13 @@ cdef class Worker:
         self.given.count = self.fetched = 0
         self.stream = stream
         try:
-            stream.open(max(self.reader.part10.first_read, 8192))
+            stream.open(first)
             size, mtime_ns = stream.size, stream.mtime_ns
-            with nogil:
-                code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
-                                          size, mtime_ns)
+            if size:
+                self.given.need_offset, self.given.need_length = 0, min(first, size)
+                self.fetch(stream, size)
+            code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
+                                      size, mtime_ns)
             while code == DCM_NEED:
                 if self.reader.state == DCM_READER_BYTES:
                     self.fetch(stream, size)
@@ -434,7 +447,10 @@ cdef class Worker:
             for i in range(self.reader.n_asks):
                 if not self.reader.asks[i].done:
                     self.answer(&self.reader.asks[i])
-        with nogil:
+        if self.fetched > LITTLE:
+            with nogil:
+                code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
+        else:
             code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
         if code != DCM_NEED:
             self.kept.clear()

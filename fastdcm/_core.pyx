@@ -227,8 +227,11 @@ cdef class File:
             return self.origin.read_into(offset, length, into)
         memset(&err, 0, sizeof(err))
         if self.reader is not None:
-            self.reader.seek(offset)
-            data = self.reader.read(length)
+            if hasattr(self.reader, "pread"):
+                data = self.reader.pread(length, offset)
+            else:
+                self.reader.seek(offset)
+                data = self.reader.read(length)
             if len(data) != length:
                 dcm_fail(&err, DCM_E_CHANGED, offset + len(data), 0)
                 check(DCM_E_CHANGED, &err, self, "")
@@ -383,6 +386,11 @@ cdef class File:
     def mappable(self):
         """Whether the stream is a file of its own on disk."""
         return self.reader is None and self.owner is None and self.path is not None
+
+    @property
+    def shareable(self):
+        """Whether threads can read from it at once."""
+        return self.mappable or hasattr(self.reader, "pread")
 
     def __reduce__(self):
         raise TypeError("a File cannot be pickled; pickle its Dataset")

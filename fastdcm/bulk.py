@@ -8,9 +8,9 @@ from time import perf_counter, process_time, thread_time
 
 from fastdcm import tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
-from fastdcm._columns import Worker, chunk_of
+from fastdcm._columns import Worker
 from fastdcm._dictionary import tag_for_keyword
-from fastdcm.sources import open_source
+from fastdcm.sources import Paths, open_source
 from fastdcm.threads import cores
 
 #: The columns of a scan that names none: what tells patients, studies, series
@@ -137,8 +137,14 @@ def scan_chunk(paths, tags=None, *, pixels=False):
     paths : list of str, bytes or os.PathLike. The rest as in `scan`.
     """
     plan = make_plan(tags, pixels)
-    batches = Worker(plan).run(chunk_of(paths), limit=2**62)
-    batch = batches[0] if batches else Batch(plan)
+    worker, taker, batch = Worker(plan), Paths(paths).start(), None
+    while (chunk := taker.take(2**30)) is not None:
+        for piece in worker.run(chunk, limit=2**62):
+            if batch is None:
+                batch = piece
+            elif not batch.join(piece):
+                raise ValueError("one batch cannot hold the rows of so many paths")
+    batch = Batch(plan) if batch is None else batch
     batch.seal()
     return batch
 
@@ -183,7 +189,8 @@ class _Pool:
 
     Without a number given there are as many threads as cores, and more as long
     as cores are idle (the files are not in the page cache) and eight times as
-    many are faster. Files that are waited for are read without read-ahead.
+    many are faster; for servers all at once. Files that are waited for are read
+    without read-ahead.
     """
 
     def __init__(self, plan, feed, threads):
@@ -219,6 +226,12 @@ class _Pool:
             self.threads += 1
             self.running += 1
 
+    def wait_less(self):
+        """As many threads as there may be: servers are always far away."""
+        with self.lock:
+            if self.growing and self.threads < _MOST_THREADS:
+                self.spawn(_MOST_THREADS - self.threads)
+
     def window(self, now):
         """Begins a new span of measuring."""
         self.since, self.pieces, self.seen, self.wall, self.cpu = now, 0, 0, 0.0, process_time()
@@ -244,6 +257,8 @@ class _Pool:
             try:
                 if isinstance(chunk, BaseException):
                     raise chunk
+                if getattr(chunk, "waiting", False):
+                    self.wait_less()
                 result, files = worker.run(chunk, self.random), len(chunk)
             except BaseException as error:
                 result, files = error, 0
@@ -459,8 +474,9 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
     Parameters
     ----------
     source : folder (walked in byte order of the paths, hidden files and links
-        included), glob, file, list or iterator of paths, or a table with a
-        column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep its order.
+        included), glob, file, URL (``s3://bucket/prefix/``, ``https://...``), list
+        or iterator of paths and URLs, or a table with a column ``path`` (.parquet,
+        .arrow, .csv, .jsonl). Rows keep its order.
     tags : list, default `DEFAULT_TAGS`
         An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
         private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;
@@ -478,7 +494,8 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
         Null for native pixels, where frames have one size, and, with an issue,
         where frames cannot be told apart or are more than 2**20.
     threads : int or None
-        None: as many as there are cores, more while that makes it faster.
+        None: as many as there are cores, more while that makes it faster; 64
+        for URLs.
     batch_size : int
         Files to a batch.
     on_error : "row", "skip" or "raise"

@@ -14,7 +14,7 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
 
     Parameters
     ----------
-    source : str, bytes or os.PathLike path, a file object with ``read``,
+    source : str, bytes or os.PathLike path, URL, a file object with ``read``,
         ``seek`` and ``tell``, or a memoryview or bytearray of the data.
     defer_size : ignored: every value is deferred until it is asked for.
     stop_before_pixels : bool
@@ -39,6 +39,10 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     if specific_tags is not None:
         tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
         stop = min(stop, max(tags))
+    if isinstance(source, str) and "://" in source:
+        from fastdcm.remote import is_url, open_url
+
+        source = open_url(source) if is_url(source) else source
     ds = read_level(Dataset, source, stop, force, charset, tags)
     if strict:
         ds.check_all()

@@ -6,20 +6,21 @@ A source has ``start()``, which begins anew and returns an object with
 
 import errno
 import os
-from itertools import islice
+from itertools import groupby, islice
 
 from fastdcm._columns import Walk, chunk_of, path_bytes, path_text
+from fastdcm.remote import Object, Objects, is_url, lists, streams_of
 
 __all__ = ["Folder", "Paths", "Several", "Table", "open_source", "path_bytes", "path_text"]
 
-ACCEPTED = ("a folder, a glob, a file, a list or iterator of paths, or a table with a column "
-            "`path` (.parquet, .arrow, .csv, .jsonl)")
+ACCEPTED = ("a folder, a glob, a file, a URL, a list or iterator of paths, or a table with a "
+            "column `path` (.parquet, .arrow, .csv, .jsonl)")
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl")
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z")
 
 
 class Paths:
-    """A list or an iterator of paths: str, bytes or os.PathLike."""
+    """A list or an iterator of paths: str, bytes or os.PathLike. Some may be URLs."""
 
     def __init__(self, paths):
         self.paths = paths
@@ -30,11 +31,26 @@ class Paths:
 
 class _Taker:
     def __init__(self, paths):
-        self.paths = paths
+        self.paths, self.left = paths, []
 
     def take(self, count):
-        paths = list(islice(self.paths, count))
-        return chunk_of(paths) if paths else None
+        paths, self.left = self.left or list(islice(self.paths, count)), []
+        if not paths:
+            return None
+        urls, same = next(groupby(paths, is_url)) if _may_hold_urls(paths) else (False, paths)
+        chunk = streams_of(map(Object, same), count) if urls else chunk_of(list(islice(same, count)))
+        self.left = paths[len(chunk):]
+        return chunk
+
+
+def _may_hold_urls(paths):
+    """One look at all paths together: most scans have none."""
+    for mark in ("://", b"://"):
+        try:
+            return mark in mark[:0].join(paths)
+        except TypeError:  # those are the others, or objects
+            pass
+    return True
 
 
 class Folder:
@@ -156,6 +172,8 @@ def open_source(source, recursive=True):
                             f"not {type(source).__name__}") from None
         return Paths(source)
     path = os.fsdecode(source)
+    if is_url(path):
+        return Objects(path, recursive) if lists(path) else Paths([path])
     if path.startswith("file:") and not os.path.exists(path):
         path = os.fsdecode(path_bytes(path))
     name = path.lower()
@@ -168,8 +186,6 @@ def open_source(source, recursive=True):
             raise ValueError(f"{path}: the listing in a DICOMDIR is not read; scan its folder, "
                              f"or give [{path!r}] for a row about the DICOMDIR itself")
         return Table(path) if name.endswith(TABLES) else Paths([path])
-    if "://" in path:
-        raise ValueError(f"{path}: URLs are not read; a source is {ACCEPTED}")
     if any(c in path for c in "*?["):
         return _glob(path, recursive)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

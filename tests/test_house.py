@@ -28,7 +28,7 @@ SOURCES = sorted(
 GENERATED = {"dict_table.h", "_uid_table.py"}
 
 # large, or with threads behind it, so a function may import it when first asked
-LATE = {"_uid_table", "bulk", "volume"}
+LATE = {"_uid_table", "bulk", "remote", "volume"}
 
 # Each file uses only what stands before it.
 C_ORDER = [
@@ -42,7 +42,7 @@ PYTHON_ORDER = [
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
-    "sources", "codecs", "tables", "bulk",
+    "remote", "sources", "codecs", "tables", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",
     "dataset",

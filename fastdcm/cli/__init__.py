@@ -38,6 +38,7 @@ _HINTS = {
     "empty": "`fastdcm scan FOLDER` finds out which files of a folder are DICOM",
     "not-regular": "`fastdcm scan` takes folders",
     "changed": "try again when nobody writes to it",
+    "stream": "check the URL, endpoint and credentials, or try again later",
 }
 
 
@@ -90,7 +91,8 @@ class Verbs(click.Group):
             Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)).show()
             status = 2
         except ModuleNotFoundError as error:
-            extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli"}.get(error.name)
+            extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli", "obstore": "remote",
+                     "fsspec": "remote"}.get(error.name)
             if extra is None:
                 raise
             Failure(f"this needs {error.name}", f"pip install 'fastdcm-dicom[{extra}]'").show()

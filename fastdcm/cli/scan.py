@@ -57,7 +57,8 @@ def read_tags(path):
 def scan(sources, output, tags, threads, recursive, pixels, frames, on_error, fail_on_error, as_json):
     """Write the headers of many files as one table, one row a file.
 
-    SRC is a folder, a glob, a file, or a table with a column `path`.
+    SRC is a folder, a glob, a file, a URL (s3://bucket/prefix/, https://...), or a
+    table with a column `path`.
     """
     try:
         plan = make_plan(None if tags is None else split_tags(tags), "frames" if frames else pixels,

@@ -154,7 +154,7 @@ def wrap(text, font, width, most):
 def sheet(sources, output, recursive, threads):
     """Draw a contact sheet: every series with its middle image.
 
-    SRC is a folder, a glob, a file, or a table with a column `path`. An image
+    SRC is a folder, a glob, a file, a URL, or a table with a column `path`. An image
     that cannot be decoded is a tile that says why.
     """
     kind = picture_format(output)

@@ -98,7 +98,7 @@ def tree(root, errors):
 def summary(sources, recursive, threads, fail_on_error, as_json):
     """Show patients, studies and series, with counts, sizes and errors.
 
-    SRC is a folder, a glob, a file, or a table with a column `path`.
+    SRC is a folder, a glob, a file, a URL, or a table with a column `path`.
     """
     scan = Scan(open_sources(sources, recursive), make_plan(TAGS), threads)
     root, errors = collect(Watched(scan))

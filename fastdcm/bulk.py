@@ -189,8 +189,8 @@ class _Pool:
 
     Without a number given there are as many threads as cores, and more as long
     as cores are idle (the files are not in the page cache) and eight times as
-    many are faster; for servers all at once. Files that are waited for are read
-    without read-ahead.
+    many are faster; for servers from the beginning. Files that are waited for are
+    read without read-ahead.
     """
 
     def __init__(self, plan, feed, threads):
@@ -227,10 +227,10 @@ class _Pool:
             self.running += 1
 
     def wait_less(self):
-        """As many threads as there may be: servers are always far away."""
+        """As many threads again with each piece, for a server is far away."""
         with self.lock:
-            if self.growing and self.threads < _MOST_THREADS:
-                self.spawn(_MOST_THREADS - self.threads)
+            if self.growing:
+                self.spawn(min(self.threads, _MOST_THREADS - self.threads))
 
     def window(self, now):
         """Begins a new span of measuring."""

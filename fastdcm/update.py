@@ -26,7 +26,7 @@ from fastdcm.whole import write_whole
 # New parts are of about equal size, and of no more rows than this but for the
 # last file's: so they are half full at least.
 _PART_ROWS = 65536
-_BATCH_ROWS = 8192  # rows that are copied in one piece
+_BATCH_ROWS = 2048  # rows that are copied in one piece
 _HAPPENED = ("same", "changed", "new", "gone")
 
 
@@ -444,8 +444,8 @@ def _kept(book, piece, first):
 
     path = os.path.join(book.folder, piece.part["part"])
     try:
-        with parquet.ParquetFile(path) as file:
-            for found, batch in _numbered(file.iter_batches(_BATCH_ROWS), entries()):
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
+            for found, batch in _numbered(file.iter_batches(_BATCH_ROWS, use_threads=False), entries()):
                 here = found >= 0
                 if here.any():
                     yield found[here], batch.take(_positions(np.flatnonzero(here)))

@@ -117,14 +117,12 @@ def _bits(values):
 
 
 class Listing:
-    """A list on the disk. It is read in a thread of its own: pyarrow keeps
-    memory for each thread that it is used in, and a scan may have many."""
+    """A list on the disk."""
 
     def __init__(self, path):
         from pyarrow import parquet
 
         self.file = parquet.ParquetFile(path, pre_buffer=False)
-        self.reader = ThreadPoolExecutor(1)
 
     def chunks(self, first=0, stop=None):
         """The entries from `first` to `stop`, as chunks of a block or less."""
@@ -138,9 +136,13 @@ class Listing:
             if stop is not None and begin >= stop:
                 return
             part = slice(max(first - begin, 0), None if stop is None else min(stop, end) - begin)
-            yield self.reader.submit(self._read, block, part).result()
+            with ThreadPoolExecutor(1) as reader:
+                chunk = reader.submit(self._read, block, part).result()
+            yield chunk
 
     def _read(self, block, part):
+        """In a thread that ends: pyarrow keeps memory for each that it is used
+        in, and a scan may have many."""
         return _chunk(self.file.read_row_group(block, use_threads=False)[part])
 
 

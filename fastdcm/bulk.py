@@ -482,8 +482,9 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
     Parameters
     ----------
     source : folder (walked in byte order of the paths, hidden files and links
-        included), glob, file, list or iterator of paths, or a table with a
-        column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep its order.
+        included), glob, file, list or iterator of paths, index folder, or a
+        table with a column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep
+        its order.
     tags : list, default `DEFAULT_TAGS`
         An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
         private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;

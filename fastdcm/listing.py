@@ -116,34 +116,29 @@ def _bits(values):
     return np.packbits(values, bitorder="little")
 
 
-class Listing:
-    """A list on the disk."""
+def read(path, first=0, stop=None):
+    """The entries of a list from `first` to `stop`, as chunks of a block or
+    less."""
+    from pyarrow import parquet
 
-    def __init__(self, path):
-        from pyarrow import parquet
-
-        self.file = parquet.ParquetFile(path, pre_buffer=False)
-
-    def chunks(self, first=0, stop=None):
-        """The entries from `first` to `stop`, as chunks of a block or less."""
-        if first == stop:
-            return
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
         end = 0
-        for block in range(self.file.num_row_groups):
-            begin, end = end, end + self.file.metadata.row_group(block).num_rows
+        for block in range(file.num_row_groups if first != stop else 0):
+            begin, end = end, end + file.metadata.row_group(block).num_rows
             if end <= first:
                 continue
             if stop is not None and begin >= stop:
                 return
             part = slice(max(first - begin, 0), None if stop is None else min(stop, end) - begin)
+            # In a thread that ends: pyarrow keeps memory for each that it is used
+            # in, and a scan may have many.
             with ThreadPoolExecutor(1) as reader:
-                chunk = reader.submit(self._read, block, part).result()
+                chunk = reader.submit(_read, file, block, part).result()
             yield chunk
 
-    def _read(self, block, part):
-        """In a thread that ends: pyarrow keeps memory for each that it is used
-        in, and a scan may have many."""
-        return _chunk(self.file.read_row_group(block, use_threads=False)[part])
+
+def _read(file, block, part):
+    return _chunk(file.read_row_group(block, use_threads=False)[part])
 
 
 def _chunk(table):

@@ -95,6 +95,99 @@ def test_output_and_counts(archive, tmp_path):
     assert out == "" and err.startswith("9 files, 2 errors, ")
 
 
+def test_an_index_folder(archive, tmp_path):
+    index = f"{tmp_path}/index/"
+    out, err = run("scan", archive, "-o", index, "--json")
+    stats = json.loads(out)
+    assert (stats["files"], stats["total"], stats["errors"], stats["series"]) == (9, 9, 2, 4)
+    assert err.startswith("9 files, 4 series, 2 errors, ") and err.endswith(" files/s\n")
+    run("scan", archive, "-o", tmp_path / "t.parquet")
+    assert fastdcm.open_index(index).read_all().equals(pyarrow.parquet.read_table(tmp_path / "t.parquet"))
+    # again: it is complete; with the name of a folder, too
+    out, err = run("scan", f"{archive}/", "-o", tmp_path / "index", "--threads", 1)
+    assert err == f"{tmp_path}/index is complete, and was left as it is: 9 files, 4 series, 2 errors\n"
+    run("scan", archive, "-o", index, "--fail-on-error", status=1)
+    out, err = run("scan", archive, "-o", index, "--tags", "Modality", "--no-recursive", status=2)
+    error, hint = err.splitlines()
+    assert error.startswith("error: the index was made otherwise: tags with PatientID, PatientName, ")
+    assert f"; source with {archive} and without {archive} without its folders" in error
+    assert hint == "hint: give the options that it was made with, or another folder"
+    out, err = run("scan", archive, "-o", f"{archive}/in/", status=2)
+    assert err == f"error: -o {archive}/in/: the folder is not empty, and no index\n"
+
+
+def test_several_sources_in_an_index(archive, tmp_path):
+    sources = [archive / "notes.txt", f"{archive}/in/[01].dcm", archive / "in"]
+    for _ in range(2):
+        run("scan", *sources, "-o", f"{tmp_path}/index/", "--tags", "PatientID")
+    run("scan", *sources, "-o", tmp_path / "t.parquet", "--tags", "PatientID")
+    table = fastdcm.open_index(tmp_path / "index").read_all()
+    assert table.equals(pyarrow.parquet.read_table(tmp_path / "t.parquet")) and table.num_rows == 10
+    _, err = run("scan", *sources[1:], "-o", f"{tmp_path}/index/", "--tags", "PatientID", status=2)
+    assert f"source with {sources[0]}: file" in err
+
+
+def test_errors_alone(archive, tmp_path):
+    reason = "at byte 0: this is neither a DICOM file nor a plausible DICOM data set"
+    lines = [f"{archive}/empty: empty at byte 0: the file is empty", f"{archive}/notes.txt: not-dicom {reason}"]
+    assert run("scan", archive, "--errors")[0].splitlines() == lines
+    run("scan", archive, "-o", f"{tmp_path}/index/")
+    (archive / "empty").rename(archive / "moved")  # no file is looked at
+    try:
+        out, err = run("scan", tmp_path / "index", "--errors", "--fail-on-error", status=1)
+    finally:
+        (archive / "moved").rename(archive / "empty")
+    assert (out.splitlines(), err) == (lines, "")
+    out, _ = run("scan", tmp_path / "index", archive / "empty", archive / "in", "--errors", "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["error"] for row in rows] == ["empty", "not-dicom", "empty"]
+    assert rows[0] == {"path": f"{archive}/empty", "error": "empty", "error_offset": 0,
+                       "error_detail": "the file is empty"}
+    assert run("scan", archive / "in", "--errors", "--fail-on-error") == ("", "")
+    run("scan", archive, "-o", f"{tmp_path}/skip/", "--on-error", "skip")
+    _, err = run("scan", tmp_path / "skip", "--errors", status=2)
+    assert "has no errors in it" in err
+    for other in (["-o", "x.csv"], ["--on-error", "skip"]):
+        assert "goes without" in run("scan", archive, "--errors", *other, status=2)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a name that Windows has not")
+def test_an_error_is_one_line(tmp_path):
+    (tmp_path / "a\nb").write_bytes(b"")
+    out, _ = run("scan", tmp_path, "--errors")
+    assert out == f'"{tmp_path}/a\\nb": empty at byte 0: the file is empty\n'
+
+
+def test_summary_of_an_index(archive, tmp_path):
+    index = f"{tmp_path}/index/"
+    run("scan", archive, "-o", index)
+    assert run("summary", index) == run("summary", archive)
+    assert json.loads(run("summary", index, "--json")[0]) == json.loads(run("summary", archive, "--json")[0])
+    out, _ = run("summary", index, archive / "in")
+    assert out.splitlines()[-1].startswith("16 files, ")
+    run("scan", archive, "-o", f"{tmp_path}/few/", "--tags", "PatientID,StudyInstanceUID,SeriesInstanceUID")
+    few, whole = run("summary", f"{tmp_path}/few")[0], run("summary", archive)[0]
+    assert few.splitlines()[-1] == whole.splitlines()[-1]
+    run("scan", archive, "-o", f"{tmp_path}/none/", "--tags", "PatientID")
+    _, err = run("summary", f"{tmp_path}/none", status=2)
+    assert err == (f"error: {tmp_path}/none: the index has no StudyInstanceUID, SeriesInstanceUID\n"
+                   "hint: give the folder that was scanned\n")
+
+
+def test_an_index_that_is_not_complete(archive, tmp_path):
+    index = tmp_path / "index"
+    run("scan", archive, "-o", f"{index}/")
+    manifest = index / "_fastdcm" / "manifest.jsonl"
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:1]))
+    note = f"note: {index} is not complete: 0 of 9 files read\n"
+    assert run("summary", index)[1] == run("scan", index, "--errors")[1] == note
+    manifest.unlink()
+    for verb in (["summary", index], ["scan", index], ["scan", index, "--errors"]):
+        assert "still being listed" in run(*verb, status=2)[1]
+    run("scan", archive, "-o", f"{index}/")
+    assert fastdcm.open_index(index).complete
+
+
 def test_sources_one_after_another(archive, tmp_path):
     run("scan", archive / "in", "-o", tmp_path / "list.csv")
     out, _ = run("scan", archive / "notes.txt", tmp_path / "list.csv", f"{archive}/in/[01].dcm",
@@ -216,12 +309,14 @@ def test_summary_of_files_that_say_nothing(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
-def test_progress_on_a_terminal_alone(archive):
+@pytest.mark.parametrize("into_index", [False, True])
+def test_progress_on_a_terminal_alone(archive, tmp_path, into_index):
     import pty
 
     leader, follower = pty.openpty()
-    done = subprocess.Popen([sys.executable, "-c", "from fastdcm.cli import main; main()", "scan", str(archive)],
-                            stdout=subprocess.DEVNULL, stderr=follower)
+    output = ["-o", f"{tmp_path}/index/"] if into_index else []
+    done = subprocess.Popen([sys.executable, "-c", "from fastdcm.cli import main; main()", "scan", str(archive),
+                             *output], stdout=subprocess.DEVNULL, stderr=follower)
     os.close(follower)
     seen = b""
     while True:
@@ -236,3 +331,35 @@ def test_progress_on_a_terminal_alone(archive):
     assert done.wait() == 0
     assert seen.count(b" files/s") >= 2  # the bar, and the last line
     assert b"9 files, 4 series, 2 errors" in seen
+    assert (b"9 files of 9 " in seen) == into_index
+
+
+def test_time_left(monkeypatch):
+    """What the bar says at each stage, from the counts of an ingestion."""
+    import io
+
+    from rich.console import Console
+
+    from fastdcm.cli import _shared
+
+    class Counted:
+        stats = {"listed": 1234, "total": None}
+
+    now = [100.0]
+    monkeypatch.setattr(_shared, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    sys.stderr.isatty = lambda: True
+    counted = Counted()
+    column = _shared.progress(counted).columns[1]
+
+    def text():
+        out = io.StringIO()
+        Console(file=out, width=200).print(column.render(None))
+        return out.getvalue().strip()
+
+    assert text() == "1,234 files found"
+    counted.stats = {"files": 500, "total": 2000, "errors": 1, "files_per_second": 7.0}
+    assert text() == "500 files of 2,000  7 files/s  1 error"
+    now[0] += 60
+    counted.stats = {**counted.stats, "files": 800}
+    assert text() == "800 files of 2,000  7 files/s  1 error  0:04:00 left"

@@ -2,7 +2,6 @@
 the table is the one of an undisturbed run."""
 
 import errno
-import json
 import os
 import random
 import shutil
@@ -21,10 +20,8 @@ from test_scan_run import threads_alive
 import fastdcm
 from fastdcm import ingest, listing, manifest, whole
 from fastdcm._columns import chunk_of
-from fastdcm.bulk import make_plan
 from fastdcm.errors import DicomError
 from fastdcm.manifest import Manifest, open_index
-from fastdcm.sources import Paths
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
@@ -571,7 +568,7 @@ def ten_kinds(folder):
         "empty": b"",
         "text": b"These are my notes about the archive. " * 9,
         "zeros": bytes(400),
-        "short": b"DICM",
+        "short": b"DI",
         "picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 2,
         "depth": b.part10(nested(200, undefined=True) + b.element(0x00200013, "IS", "1")),
         "deflate": b.preamble() + b.file_meta(b.DEFLATED_LE) + b"\xff" * 100,
@@ -608,6 +605,9 @@ def large(tmp_path_factory):
 
 LARGE = """
 import sys
+
+import pyarrow.parquet
+
 from fastdcm.bulk import scan
 print("begun", flush=True)
 scan(sys.argv[1]).write(sys.argv[2])
@@ -645,8 +645,9 @@ def test_a_million_files(large, tmp_path):
             process.stdout.readline()
             time.sleep(chance.uniform(0, took / 4))
             process.kill()
-        assert process.returncode == -signal.SIGKILL
-        kills += 1
+        kills += process.returncode == -signal.SIGKILL
+        if not process.returncode:  # it was faster
+            shutil.rmtree(again)
     subprocess.run([sys.executable, "-c", LARGE, large, again], check=True, capture_output=True)
     open_index(again).verify()
     assert Manifest(again).parts == Manifest(index).parts  # all bytes, by their checksums

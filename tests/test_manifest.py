@@ -82,7 +82,7 @@ def test_a_reader(index, tmp_path):
     assert opened.schema.equals(expected.schema)
     assert (opened.rows, opened.errors, opened.complete, len(opened)) == (10, 2, True, 10)
     assert (opened.read, opened.listed) == (10, 10)
-    assert opened.parts == [f"{index}/part-00000{i}.parquet" for i in (1, 2, 3, 4)]
+    assert opened.parts == [os.path.join(index, f"part-00000{i}.parquet") for i in (1, 2, 3, 4)]
     assert opened.parameters["tags"] == TAGS
     assert pyarrow.table(opened).equals(expected)
     assert opened.dataset().to_table().equals(expected)

@@ -3,9 +3,10 @@
     python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
 
 Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory, codecs,
-windows, frames, loader, ingest; all of them unless named. Contenders take turns, round by round, in one process, on
-the same files in the same order; times are medians of the rounds. The floor is
-benches/floor.c. Results are compared before anything is timed.
+windows, frames, loader, ingest, update; all of them unless named. Contenders
+take turns, round by round, in one process, on the same files in the same order;
+times are medians of the rounds. The floor is benches/floor.c. Results are
+compared before anything is timed.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import loader_jobs
 import numpy as np
 import peers
 import pixel_jobs
+import update_jobs
 from contest import Floor, compete, must, show, timed
 
 import fastdcm
@@ -221,7 +223,7 @@ def main():
         "threads": Report.threads, "cold": Report.cold, "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
-        "ingest": ingest_jobs.ingest,
+        "ingest": ingest_jobs.ingest, "update": update_jobs.update,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

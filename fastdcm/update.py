@@ -127,7 +127,7 @@ class Update(Ingest):
             if not comparison.differs:
                 raise _AllSame
             if not files:
-                raise FileNotFoundError(errno.ENOENT, "no file is there any more; is it mounted?",
+                raise FileNotFoundError(errno.ENOENT, "no file can be found there any more; is it mounted?",
                                         self.scan.source.path)
             if writer is None:
                 stack.enter_context(_begin_list(out, book, self._listed))

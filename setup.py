@@ -21,7 +21,7 @@ CORE = [
         "error", "arena", "vr", "dict", "rle", "pixel", "codestream",
         "file", "walk", "header", "value", "csa", "encode",
         "index",
-        "part10", "frames", "batch", "columns",
+        "part10", "frames", "batch", "column", "columns",
     )
 ]
 HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]

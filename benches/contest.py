@@ -20,12 +20,24 @@ class Floor:
         cc = shlex.split(os.environ.get("CC", "cc"))
         subprocess.run([*cc, "-std=c11", "-O2", "-pthread", HERE / "floor.c", "-o", self.program],
                        check=True)
+        self.uring = self.folder / "uring_floor"
+        if subprocess.run([*cc, "-std=c11", "-O2", HERE / "uring_floor.c", "-o", self.uring],
+                          capture_output=True).returncode:
+            self.uring = None  # not this system
 
     def __call__(self, paths, *options):
         """Microseconds a file."""
+        return self.run(self.program, *options, paths)
+
+    def by_uring(self, paths, depth):
+        """The same by io_uring, `depth` files in flight."""
+        return self.run(self.uring, str(depth), paths)
+
+    def run(self, program, *arguments):
+        *options, paths = arguments
         names = self.folder / "list"
         names.write_text("".join(f"{path}\n" for path in paths))
-        done = subprocess.run([self.program, *options, names], check=True, capture_output=True, text=True)
+        done = subprocess.run([program, *options, names], check=True, capture_output=True, text=True)
         return int(done.stdout) / 1000
 
 

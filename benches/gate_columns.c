@@ -35,7 +35,7 @@ int gate(const dcm_plan *plan, const char *path, int rounds)
     if (!reader || dcm_columns_init(&columns, plan))
         return -1;
     while (rounds--)
-        if (dcm_columns_file(&columns, plan, reader, name, name))
+        if (dcm_columns_file(&columns, plan, reader, name, name, NULL))
             return -1;
     if (columns.n_errors == 0)
         rows = (int)columns.rows;

@@ -2,22 +2,24 @@
 
     python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
 
-Jobs: tags, elements, pixels, threads, cold, mr, groups, import, memory, codecs,
-windows, frames, loader, ingest, update; all of them unless named. Contenders
-take turns, round by round, in one process, on the same files in the same order;
-times are medians of the rounds. The floor is benches/floor.c. Results are
-compared before anything is timed.
+All jobs (--help names them) unless some are named. Contenders take turns, round
+by round, in one process, on the same files in the same order; times are medians
+of the rounds. The floor is benches/floor.c. Results are compared before
+anything is timed.
 """
 
 import argparse
 import os
 import platform
+import random
 import subprocess
 import sys
 import tempfile
 import time
 
+import archive_jobs
 import data
+import ext_jobs
 import frame_jobs
 import ingest_jobs
 import loader_jobs
@@ -130,13 +132,14 @@ class Report:
         print(f"  the floor's own gain: {times['floor, 1 thread'] / times['floor, 2 threads']:.2f}")
         must("one thread / two threads", times["scan, 1 threads"] / times["scan, 2 threads"], 1.8, True)
 
-    def cold(self):
-        def drop():
-            for path in self.ct:
-                handle = os.open(path, os.O_RDONLY)
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-                os.close(handle)
+    def drop(self):
+        """Takes the CT files out of the page cache."""
+        for path in self.ct:
+            handle = os.open(path, os.O_RDONLY)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(handle)
 
+    def cold(self):
         if not hasattr(os, "posix_fadvise"):
             print("\nCold: this system drops no page cache on request")
             return
@@ -145,11 +148,35 @@ class Report:
                 lambda n=n, advice=advice: self.floor(self.ct, "-t", str(n), *advice)
             for advice in ((), ("-r",)) for n in (1, 2, 4, 8, 16, 32, 64)
         }
-        group["scan, default threads"] = lambda: timed(lambda p: peers.tags_scan(p, None), self.ct)
-        times = compete(group, min(self.rounds, 3), drop)
+        for n in (1, 4, 16, 64, None):
+            group[f"scan, {n or 'default'} threads"] = lambda n=n: timed(
+                lambda p: peers.tags_scan(p, n), self.ct)
+        times = compete(group, min(self.rounds, 3), self.drop)
         show("CT, 16 tags, a file, page cache dropped", times)
-        scan = times.pop("scan, default threads")
-        must("scan / best floor", scan / min(times.values()), 1.3)
+        floors = [time for name, time in times.items() if name.startswith("floor")]
+        must("scan / best floor", times["scan, default threads"] / min(floors), 1.3)
+
+    def order(self):
+        """Other ways to read what is not in the page cache: worth it from a
+        fifth on."""
+        if not hasattr(os, "posix_fadvise"):
+            print("\nOrder: this system drops no page cache on request")
+            return
+        by_inode = sorted(self.ct, key=lambda path: os.stat(path).st_ino)
+        shuffled = random.Random(1).sample(self.ct, len(self.ct))
+        group = {
+            f"{n} threads, {name}": lambda n=n, paths=paths: self.floor(paths, "-t", str(n), "-r")
+            for n in (1, 32)
+            for name, paths in (("by path", self.ct), ("by inode", by_inode), ("shuffled", shuffled))
+        }
+        group["32 threads, O_DIRECT"] = lambda: self.floor(self.ct, "-t", "32", "-d")
+        for depth in (32, 128) if self.floor.uring else ():
+            group[f"io_uring, {depth} in flight"] = lambda n=depth: self.floor.by_uring(self.ct, n)
+        times = compete(group, self.rounds, self.drop)
+        show("The floor, a file, page cache dropped", times)
+        print(f"  by path / by inode, one thread: {times['1 threads, by path'] / times['1 threads, by inode']:.2f}")
+        own = times.pop("32 threads, by path")
+        print(f"  32 threads by path / the best: {own / min(times.values()):.2f}")
 
     def groups(self):
         def opened(paths):
@@ -220,10 +247,11 @@ class Report:
 def main():
     jobs = {
         "tags": Report.tags, "elements": Report.elements, "pixels": Report.pixels,
-        "threads": Report.threads, "cold": Report.cold, "mr": Report.mr, "groups": Report.groups,
+        "threads": Report.threads, "cold": Report.cold, "order": Report.order, "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
         "ingest": ingest_jobs.ingest, "update": update_jobs.update,
+        "archives": archive_jobs.archives, "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

@@ -1,14 +1,15 @@
 # The parts of dcm.h that only the scan uses, walk.c and columns.c, and the
 # classes that hold their structs.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from fastdcm.dcm cimport (dcm_bytes, dcm_error, dcm_file, dcm_issue, dcm_part10,
-                          dcm_span)
+from fastdcm.dcm cimport (dcm_bytes, dcm_error, dcm_file, dcm_given, dcm_issue,
+                          dcm_part10, dcm_span)
 
 cdef extern from "dcm.h" nogil:
     enum:
         DCM_E_WALK
         DCM_E_LAST
         DCM_E_TOO_LARGE
+        DCM_E_READ
         DCM_I_UNFIT
         DCM_VR_UV
 
@@ -51,6 +52,7 @@ cdef extern from "dcm.h" nogil:
         DCM_PATH_DEPTH
         DCM_READER_INFLATE
         DCM_READER_TEXT
+        DCM_READER_BYTES
 
     ctypedef struct dcm_layer:
         uint8_t *valid
@@ -105,6 +107,9 @@ cdef extern from "dcm.h" nogil:
         uint32_t issue
         uint8_t vr, big, done
 
+    ctypedef struct dcm_part:
+        uint64_t base, length
+
     ctypedef struct dcm_reader:
         dcm_file file
         dcm_bytes bytes, inflated
@@ -120,7 +125,10 @@ cdef extern from "dcm.h" nogil:
     int dcm_columns_init(dcm_columns *c, const dcm_plan *plan)
     void dcm_columns_expect(dcm_columns *c, uint64_t rows)
     int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                         dcm_span path, dcm_span shown)
+                         dcm_span path, dcm_span shown, const dcm_part *part)
+    int dcm_columns_stream(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                           dcm_span shown, dcm_given *given, uint64_t size,
+                           int64_t mtime_ns)
     int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                            const dcm_error *failed)
     int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
@@ -148,6 +156,7 @@ cdef class Plan:
     cdef dcm_level *levels
     cdef dcm_column *types
     cdef bytes text            # creators
+    cdef readonly tuple hashes # the names of the columns of hashes
     cdef readonly list fields  # (name, format, lists) of every column
     cdef uint32_t n_wants, n_levels
 
@@ -157,15 +166,20 @@ cdef class Plan:
 cdef enum:
     N_FIXED = 4
     N_ERRORS = 4
+    N_HASHES = 2
 
 
 cdef class Batch:
     cdef dcm_columns c
     cdef dcm_column errors[N_ERRORS]
+    cdef dcm_column hashes[N_HASHES]
+    cdef list digests          # of each row, a tuple of str or None
     cdef readonly Plan plan
     cdef bint sealed
+    cdef dict told             # of rows in error: more than their code tells
 
     cdef int put_errors(self) except -1
+    cdef int put_hashes(self) except -1
     cdef dcm_column *column_at(self, int i) noexcept
     cdef list values(self, int column)
     cdef object value(self, const dcm_column *c, unsigned at, uint64_t i)

@@ -7,9 +7,11 @@ class Plan:
         columns: Sequence[tuple[str, Sequence[tuple[int, str | None, int | None]]]],
         pixels: int = ...,
         skip_errors: bool = ...,
+        hashes: tuple[str, ...] = ...,
     ) -> None: ...
     fields: list[tuple[str, bytes, int]]
     names: list[str]
+    hashes: tuple[str, ...]
     def __arrow_c_schema__(self) -> Any: ...
 
 class Batch:

@@ -138,8 +138,9 @@ cdef class Plan:
         item): creator is None or the private creator, item of a sequence is
         1 or more or 0 for all, and None in the last step, the element.
     pixels : 1 adds where the pixel data is, 2 where each frame is, too.
+    hashes : names among file_hash and pixel_hash, which needs pixels.
     """
-    def __init__(self, columns, int pixels=0, bint skip_errors=False):
+    def __init__(self, columns, int pixels=0, bint skip_errors=False, tuple hashes=()):
         cdef uint32_t i
         meta, data = {}, {}
         fields = []
@@ -175,7 +176,9 @@ cdef class Plan:
             self.types[i].many = many
         at = len(FIXED)
         self.fields = [f[:3] for f in fields[:at]] + [
-            (*f, f[0] == "issues") for f in ERRORS] + [f[:3] for f in fields[at:]]
+            (*f, f[0] == "issues") for f in ERRORS] + [f[:3] for f in fields[at:]] + [
+            (name, b"u", 0) for name in hashes]
+        self.hashes = hashes
         self.wants = <dcm_want *>allocate((2 + size_of(meta) + size_of(data)) * sizeof(dcm_want))
         self.levels = <dcm_level *>allocate((2 + size_of(meta) + size_of(data)) * sizeof(dcm_level))
         self.n_levels = 2
@@ -274,6 +277,8 @@ cdef class Batch:
     (``pyarrow.record_batch(batch)``, ``polars.DataFrame(batch)``)."""
     def __init__(self, Plan plan not None):
         self.plan = plan
+        self.told = {}
+        self.digests = []
         enough(dcm_columns_init(&self.c, &plan.plan))
 
     def __dealloc__(self):
@@ -281,6 +286,8 @@ cdef class Batch:
         dcm_columns_free(&self.c)
         for i in range(N_ERRORS):
             dcm_column_free(&self.errors[i])
+        for i in range(N_HASHES):
+            dcm_column_free(&self.hashes[i])
 
     def __len__(self):
         return self.c.rows
@@ -311,9 +318,15 @@ cdef class Batch:
         """Appends another's rows. False when they do not fit: the batch is
         full."""
         cdef int code
+        cdef uint64_t before = self.c.rows
         with nogil:
             code = dcm_columns_join(&self.c, &other.c)
-        return enough(code) != DCM_E_TOO_LARGE
+        if enough(code) == DCM_E_TOO_LARGE:
+            return False
+        for row, text in other.told.items():
+            self.told[before + row] = text
+        self.digests += other.digests
+        return True
 
     def seal(self):
         """Makes the columns ready for readers; nothing can be joined after."""
@@ -323,11 +336,14 @@ cdef class Batch:
             return
         self.sealed = True
         self.put_errors()
+        self.put_hashes()
         with nogil:
             for i in range(self.c.n_columns):
                 code = code or dcm_column_seal(&self.c.columns[i])
             for i in range(N_ERRORS):
                 code = code or dcm_column_seal(&self.errors[i])
+            for i in range(N_HASHES):
+                code = code or dcm_column_seal(&self.hashes[i])
         enough(code)
 
     cdef int put_errors(self) except -1:
@@ -343,7 +359,7 @@ cdef class Batch:
                 enough(dcm_column_null(&c[j], 0, e.row - row))
             put_text(&c[0], dcm_code_name(e.error.code))
             enough(dcm_column_int(&c[1], <int64_t>e.error.offset))
-            put_text(&c[2], detail(&e.error))
+            put_text(&c[2], detail(&e.error, self.told.get(e.row)))
             row = e.row + 1
         for j in range(3):
             enough(dcm_column_null(&c[j], 0, self.c.rows - row))
@@ -358,12 +374,22 @@ cdef class Batch:
             row = i + 1
         return enough(dcm_column_null(&c[3], 0, self.c.rows - row))
 
+    cdef int put_hashes(self) except -1:
+        for digests in self.digests:
+            for i, digest in enumerate(digests):
+                if digest is None:
+                    enough(dcm_column_null(&self.hashes[i], 0, 1))
+                else:
+                    put_text(&self.hashes[i], digest.encode())
+        return 0
+
     cdef dcm_column *column_at(self, int i) noexcept:
         if i < N_FIXED:
             return &self.c.columns[i]
         if i < N_FIXED + N_ERRORS:
             return &self.errors[i - N_FIXED]
-        return &self.c.columns[i - N_ERRORS]
+        i -= N_ERRORS
+        return &self.c.columns[i] if i < <int>self.c.n_columns else &self.hashes[i - self.c.n_columns]
 
     def error(self, uint64_t i=0):
         """The i-th error as an exception that is not raised."""
@@ -372,8 +398,9 @@ cdef class Batch:
             raise IndexError("no such error")
         e = &self.c.errors[i].error
         path = self.value(&self.c.columns[0], 0, self.c.errors[i].row)
-        return error_for(dcm_code_name(e.code).decode(), dcm_code_text(e.code).decode(),
-                         e.offset, format_tag(e.tag) if e.tag else "", path, e.sys)
+        text = self.told.get(self.c.errors[i].row) or dcm_code_text(e.code).decode()
+        return error_for(dcm_code_name(e.code).decode(), text, e.offset,
+                         format_tag(e.tag) if e.tag else "", path, e.sys)
 
     def column(self, name):
         """A column's values as a list of Python objects, None for null."""
@@ -438,9 +465,9 @@ cdef int put_text(dcm_column *c, bytes text) except -1:
     return enough(dcm_column_text(c, text, len(text)))
 
 
-cdef bytes detail(const dcm_error *e):
-    text = dcm_code_text(e.code).decode()
-    if e.sys:
+cdef bytes detail(const dcm_error *e, str told):
+    text = told or dcm_code_text(e.code).decode()
+    if e.sys and not told:
         text += f": {os.strerror(e.sys)}"
     if e.tag:
         text += f", at {format_tag(e.tag)}"

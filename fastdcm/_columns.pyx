@@ -8,7 +8,7 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, strlen
 from fastdcm.dcm cimport *
 from fastdcm._arrow cimport *
 from fastdcm._core cimport File, Index, open_part10
@@ -19,7 +19,8 @@ import sys
 from binascii import unhexlify
 
 from fastdcm import charset
-from fastdcm.errors import DicomError
+from fastdcm.errors import DicomError, error_for
+from fastdcm.hashes import hash_of
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -76,6 +77,7 @@ cdef class Chunk:
     cdef uint64_t count, cap_offsets
     cdef dcm_list list      # what `stat` found
     cdef Chunk shown    # as the column gives them, where that differs
+    cdef dcm_part *parts    # where members of an archive are, or NULL
     cdef list errors    # (position, code, errno) of folders that failed
 
     def __cinit__(self):
@@ -85,6 +87,7 @@ cdef class Chunk:
 
     def __dealloc__(self):
         dcm_free(self.data)
+        dcm_free(self.parts)
         dcm_free(self.offsets)
         dcm_free(self.list.sizes)
         dcm_free(self.list.mtimes_ns)
@@ -196,6 +199,27 @@ cdef class Chunk:
         s.n = self.ends[i] - begin
         return s
 
+    def archives(self):
+        """(position, path) of each path that ends as an archive does, or leads
+        into one."""
+        cdef dcm_span s
+        cdef uint64_t i = 0
+        cdef bint into = memchr(self.data, c"!", self.used) != NULL if self.used else False
+        found = []
+        while True:
+            with nogil:
+                while i < self.count:
+                    s = self.at(i)
+                    if ends_as_archive(s.p, s.n) or into and inner_name(s.p, s.n, 0):
+                        break
+                    i += 1
+            if i >= self.count:
+                break
+            found.append((i, s.p[:s.n]))
+            i += 1
+        failed = {position for position, _, _ in self.errors}
+        return [one for one in found if one[0] not in failed]
+
     cdef int settle(self) except -1:
         """After the last path: what must be escaped for its column?"""
         cdef uint64_t i
@@ -258,6 +282,141 @@ def chunk_of(paths):
         enough(chunk.add(PyBytes_AS_STRING(path), len(path)))
     chunk.settle()
     return chunk
+
+
+def parts_of(bytes archive not None, list members not None):
+    """A Chunk of members that stand in an archive as they are: tuples (name as
+    bytes, offset, length)."""
+    cdef Chunk chunk = Chunk(), names = Chunk()
+    cdef bytes name
+    cdef uint64_t i
+    chunk.parts = <dcm_part *>dcm_alloc(max(len(members), 1) * sizeof(dcm_part))
+    if chunk.parts == NULL:
+        raise MemoryError
+    for i, (member, offset, length) in enumerate(members):
+        name = member_path(archive, member)
+        enough(chunk.add(PyBytes_AS_STRING(archive), len(archive)))
+        enough(names.add(PyBytes_AS_STRING(name), len(name)))
+        chunk.parts[i].base = offset
+        chunk.parts[i].length = length
+    names.settle()
+    chunk.shown = names if names.shown is None else names.shown
+    return chunk
+
+
+def member_path(bytes archive not None, bytes member not None):
+    """The path of a member of an archive: ``a.zip!/IM0001``."""
+    return archive + b"!/" + member
+
+
+def member_splits(bytes path not None):
+    """(archive, member) as a path may mean them, the shortest archive first."""
+    cdef const char *p = PyBytes_AS_STRING(path)
+    cdef uint64_t at = 0
+    splits = []
+    while True:
+        at = inner_name(p, len(path), at)
+        if at == 0:
+            return splits
+        splits.append((path[:at - 2], path[at:]))
+
+
+def is_archive(bytes path not None):
+    """Whether it ends as an archive does."""
+    return ends_as_archive(PyBytes_AS_STRING(path), len(path))
+
+
+cdef const char *ENDINGS[8]
+ENDINGS[:] = [b".zip", b".tar", b".tgz", b".tar.gz", b".tar.zst", b".tar.bz2", b".tar.xz", b".7z"]
+
+
+cdef bint ends_as_archive(const char *p, uint64_t n) noexcept nogil:
+    cdef int i
+    cdef uint64_t k, length
+    if n < 4 or (p[n - 1] | 0x20) not in (c"p", c"r", c"z", c"t", c"2"):  # as almost all
+        return False
+    for i in range(8):
+        length = strlen(ENDINGS[i])
+        k = 0
+        while k < length <= n and (p[n - length + k] | 0x20) == (ENDINGS[i][k] | 0x20):
+            k += 1
+        if k == length:
+            return True
+    return False
+
+
+cdef uint64_t inner_name(const char *p, uint64_t n, uint64_t start) noexcept nogil:
+    """Where the name of a member begins, behind "!/"; from `start` on. 0: nowhere."""
+    cdef const char *found
+    while start < n:
+        found = <const char *>memchr(p + start, c"!", n - start)
+        if found == NULL:
+            return 0
+        start = found - p + 2
+        if start <= n and found[1] == c"/" and ends_as_archive(p, start - 2):
+            return start
+    return 0
+
+
+@cython.final
+cdef class Streams:
+    """Streams for a Worker: objects with
+
+    - ``path``: bytes, as `path_text` takes them;
+    - ``open(first)``: sets ``size`` and ``mtime_ns`` (ints); `first` bytes are
+      asked for next;
+    - ``read(offset, length)``: exactly these bytes;
+    - ``close()``.
+
+    A DicomError or OSError that they raise becomes a row in error.
+    """
+    cdef readonly list streams
+
+    def __init__(self, list streams not None):
+        self.streams = streams
+
+    def __len__(self):
+        return len(self.streams)
+
+
+@cython.final
+cdef class Mixed:
+    """Chunks and Streams that a Worker makes in its own thread, by ``make()``;
+    `count` paths in all."""
+    cdef readonly object make
+    cdef uint64_t count
+
+    def __init__(self, uint64_t count, make):
+        self.count, self.make = count, make
+
+    def __len__(self):
+        return self.count
+
+
+class Seekable:
+    """A stream, which is open, as a file object."""
+
+    def __init__(self, stream):
+        self.stream, self.at = stream, 0
+        self.name = path_text(stream.path)
+
+    def seek(self, offset, whence=0):
+        self.at = offset + (self.stream.size if whence == 2 else self.at if whence else 0)
+        return self.at
+
+    def tell(self):
+        return self.at
+
+    def read(self, size=-1):
+        left = max(self.stream.size - self.at, 0)
+        size = left if size is None or size < 0 else min(size, left)
+        data = self.stream.read(self.at, size)
+        self.at += size
+        return data
+
+    def pread(self, size, offset):
+        """As os.pread, so that threads do not get in each other's way."""
+        return self.stream.read(offset, size)
 
 
 def chunk_of_columns(const uint8_t[::1] data not None, const int64_t[::1] offsets not None,
@@ -397,12 +556,23 @@ cdef class Walk:
 
 # ----------------------------------------------------------------- worker ---
 
+# What is asked for of a stream in one row. A header that does not stand in it
+# is none that anybody could want.
+cdef uint64_t HEADER_MOST = 256 << 20
+
+
 @cython.final
 cdef class Worker:
-    """Turns Chunks into Batches. One thread at a time."""
+    """Turns Chunks, Streams and Mixed into Batches. One thread at a time."""
     cdef dcm_reader reader
     cdef Plan plan
     cdef list kept     # what Python lent to the row at hand
+    cdef dcm_given given        # of a stream: what is in memory of it
+    cdef dcm_range *ranges
+    cdef uint64_t cap_ranges
+    cdef object stream          # the one at hand, or None
+    cdef const dcm_part *part   # of the file at hand, or NULL
+    cdef uint64_t fetched       # of it
 
     def __init__(self, Plan plan not None):
         self.plan = plan
@@ -410,6 +580,7 @@ cdef class Worker:
 
     def __dealloc__(self):
         dcm_reader_free(&self.reader)
+        dcm_free(self.ranges)
 
     @property
     def bytes_read(self):
@@ -419,19 +590,102 @@ cdef class Worker:
     def failed(self):
         return self.reader.failed
 
-    def run(self, Chunk chunk not None, bint random=False, uint64_t limit=256 << 20):
-        """The rows of a chunk, as a list of Batches: one, or more when columns
-        get larger than `limit` bytes.
+    def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
+        """The rows of a Chunk, of Streams or of Mixed, as a list of Batches: one,
+        or more when columns get larger than `limit` bytes.
 
         random : tell the system not to read ahead.
         """
+        self.reader.random = random
+        if isinstance(chunk, Mixed):
+            return [batch for one in chunk.make() for batch in self.run(one, random, limit)]
+        if isinstance(chunk, Streams):
+            return self.run_streams(chunk, limit)
+        return self.run_files(chunk, limit)
+
+    cdef list run_streams(self, Streams chunk, uint64_t limit):
+        cdef Batch batch = Batch(self.plan)
+        batches = [batch]
+        for stream in chunk.streams:
+            if dcm_columns_fill(&batch.c) > limit:
+                batch = Batch(self.plan)
+                batches.append(batch)
+            self.run_stream(batch, stream)
+        return batches
+
+    cdef int run_stream(self, Batch batch, stream) except -1:
+        cdef bytes shown = path_text(stream.path).encode()
+        cdef dcm_span span
+        cdef dcm_error err
+        cdef uint64_t before = self.reader.bytes_read, size, row = batch.c.rows
+        cdef int64_t mtime_ns
+        cdef int code = DCM_OK
+        span.p = PyBytes_AS_STRING(shown)
+        span.n = len(shown)
+        self.given.count = self.fetched = 0
+        self.stream = stream
+        try:
+            stream.open(max(self.reader.part10.first_read, 8192))
+            size, mtime_ns = stream.size, stream.mtime_ns
+            with nogil:
+                code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
+                                          size, mtime_ns)
+            while code == DCM_NEED:
+                if self.reader.state == DCM_READER_BYTES:
+                    self.fetch(stream, size)
+                code = self.help(batch)
+            enough(code)
+            self.add_hashes(batch, True)
+        except (DicomError, OSError) as error:
+            fail_as(&err, error)
+            if code == DCM_NEED:
+                code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
+            else:
+                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, span, &err)
+            enough(code)
+            if batch.c.rows > row:
+                if isinstance(error, DicomError):
+                    batch.told[row] = error.text
+                elif not error.errno:
+                    batch.told[row] = str(error)
+            self.add_hashes(batch, False)
+        finally:
+            self.stream = None
+            self.kept.clear()
+            stream.close()
+        self.reader.bytes_read = before + self.fetched
+        return 0
+
+    cdef int fetch(self, stream, uint64_t size) except -1:
+        """Brings into memory what the row at hand waits for. After the first
+        time as much as there is already, so that few times are enough."""
+        cdef uint64_t offset = self.given.need_offset, length = self.given.need_length
+        cdef const char *p
+        length = min(max(length, self.fetched), size - offset)
+        if self.fetched + length > HEADER_MOST:
+            raise error_for("stream", f"its header does not stand in {HEADER_MOST >> 20} MiB of it", offset)
+        cdef bytes data = bytes(stream.read(offset, length))
+        if <uint64_t>len(data) != length:
+            raise error_for("changed", "it ended before its size was reached", offset + len(data))
+        self.kept.append(data)
+        enough(dcm_grow(<void **>&self.ranges, &self.cap_ranges, self.given.count + 1, sizeof(dcm_range)))
+        self.ranges[self.given.count].offset = offset
+        self.ranges[self.given.count].length = length
+        self.ranges[self.given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
+        self.given.ranges = self.ranges
+        self.given.count += 1
+        self.fetched += length
+        return 0
+
+    cdef list run_files(self, Chunk chunk, uint64_t limit):
         cdef Batch batch
         cdef const dcm_plan *plan = &self.plan.plan
         cdef Chunk shown = chunk.shown if chunk.shown is not None else chunk
         cdef uint64_t i = 0, stop
         cdef int code = DCM_OK
+        cdef bint hashing = len(self.plan.hashes) > 0
+        self.part = NULL
         batches = []
-        self.reader.random = random
         errors = list(chunk.errors)
         while i < chunk.count:
             batch = Batch(self.plan)
@@ -442,25 +696,60 @@ cdef class Worker:
                 if i == stop:
                     _, code, sys_error = errors.pop(0)
                     self.fail_folder(batch, shown.at(i), code, sys_error)
+                    self.add_hashes(batch, False)
                     i += 1
                     continue
+                if hashing:  # each file while it is in the cache
+                    stop = i + 1
                 with nogil:
                     while i < stop:
-                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i))
+                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i),
+                                                &chunk.parts[i] if chunk.parts != NULL else NULL)
                         if code != DCM_OK:
                             break
                         i += 1
                         if i % 16 == 0 and dcm_columns_fill(&batch.c) > limit:
                             break
+                if chunk.parts != NULL:
+                    self.part = &chunk.parts[i if code == DCM_NEED else i - 1]
                 while code == DCM_NEED:
                     code = self.help(batch)
                     if code == DCM_OK:
                         i += 1
                 if code != DCM_OK:
                     raise MemoryError
+                if hashing:
+                    self.add_hashes(batch, True)
                 if dcm_columns_fill(&batch.c) > limit:
                     break
         return batches
+
+    cdef int add_hashes(self, Batch batch, bint readable) except -1:
+        """Those of the row just written, if one was."""
+        if self.plan.hashes and <uint64_t>len(batch.digests) < batch.c.rows:
+            batch.digests.append(self.hashes(batch) if readable else (None,) * len(self.plan.hashes))
+        return 0
+
+    cdef tuple hashes(self, Batch batch):
+        cdef File f
+        try:
+            f = self.file_at_hand()
+            if self.stream is None:
+                f.open()
+        except DicomError:
+            return (None,) * len(self.plan.hashes)
+        return tuple([hash_of(f, *self.span(batch, name, f.size)) for name in self.plan.hashes])
+
+    cdef tuple span(self, Batch batch, str name, uint64_t size):
+        """(offset, length) of what is hashed in the file of the last row."""
+        cdef dcm_column *c = &batch.c.columns[
+            batch.c.n_columns - (4 if self.plan.plan.pixels == 2 else 3)]
+        cdef uint64_t row = batch.c.rows - 1
+        if name == "file_hash":
+            return 0, size
+        if self.reader.part10.deflated or not c.layers[0].valid[row]:
+            return 0, None  # none of its bytes are pixel data
+        return (<int64_t *>c.data)[row], (<int64_t *>c[1].data)[row]
 
     cdef int fail_folder(self, Batch batch, dcm_span shown, int code, int sys_error) except -1:
         cdef dcm_error err
@@ -477,7 +766,7 @@ cdef class Worker:
         if self.reader.state == DCM_READER_INFLATE:
             if not self.inflate(&err):
                 failed = &err
-        else:
+        elif self.reader.state == DCM_READER_TEXT:
             for i in range(self.reader.n_asks):
                 if not self.reader.asks[i].done:
                     self.answer(&self.reader.asks[i])
@@ -487,12 +776,19 @@ cdef class Worker:
             self.kept.clear()
         return code
 
+    cdef File file_at_hand(self):
+        if self.stream is not None:
+            return File(Seekable(self.stream))
+        if self.part != NULL:
+            return File(<bytes>self.reader.path, (self.part.base, self.part.length))
+        return File(<bytes>self.reader.path)
+
     cdef bint inflate(self, dcm_error *err) except -1:
         cdef File inner
         cdef dcm_bytes *inflated = &self.reader.inflated
         dcm_bytes_free(inflated)
         try:
-            outer = File(<bytes>self.reader.path)
+            outer = self.file_at_hand()
             inner = (<Index>open_part10(outer, self.plan.levels[1].stop, False)).file
         except DicomError as error:
             fail_as(err, error)
@@ -532,8 +828,12 @@ cdef class Worker:
 
 
 cdef int fail_as(dcm_error *err, error) except -1:
-    """The dcm_error that a DicomError was made from."""
-    cdef int code, found = DCM_E_CHANGED
+    """The dcm_error that tells of a DicomError or an OSError."""
+    cdef int code, found = DCM_E_READ
+    if not isinstance(error, DicomError):
+        dcm_fail(err, found, 0, 0)
+        err.sys = error.errno or 0
+        return 0
     name = error.code.encode()
     for code in range(DCM_E_MEMORY, DCM_E_LAST):
         if dcm_code_name(code) == name:

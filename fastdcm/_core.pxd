@@ -18,6 +18,7 @@ cdef class File:
     cdef File origin        # the file whose part this is
     cdef readonly object path
     cdef bytes name         # the path as the system takes it
+    cdef tuple member       # (offset, length) of a member of an archive, or None
     cdef readonly bytes preamble
     cdef readonly Index meta
     cdef readonly str transfer_syntax
@@ -28,6 +29,7 @@ cdef class File:
     cdef set noted
     cdef readonly bint closed
 
+    cdef int open_file(self, dcm_file *f, dcm_error *err)
     cdef int open(self) except -1
     cdef const uint8_t *at(self, uint64_t offset, uint64_t length)
     cpdef bytes read(self, uint64_t offset, uint64_t length)

@@ -98,16 +98,20 @@ cdef class File:
         self.live = {}
         self.notes = []
 
-    def __init__(self, source):
+    def __init__(self, source, member=None, path=None):
         """source: str, bytes or os.PathLike path, which `open` or `open_part10`
         opens; memoryview or bytearray; or an object with ``read``, ``seek``
-        and ``tell``."""
+        and ``tell``. member: (offset, length) of the part of a path's file that
+        is meant, called `path`."""
         cdef dcm_error err
         cdef Py_buffer view
         cdef int code
         if type(source) is str or isinstance(source, (str, bytes)) or hasattr(source, "__fspath__"):
             self.path = source if type(source) is str else os.fspath(source)
             self.name = _path_bytes(self.path)
+            if member is not None:
+                self.member = member
+                self.path = path
         elif hasattr(source, "read"):
             self.path = getattr(source, "name", None)
             if not isinstance(self.path, str):
@@ -139,14 +143,30 @@ cdef class File:
         """Size of the stream in bytes."""
         return self.bytes.total
 
+    cdef int open_file(self, dcm_file *f, dcm_error *err):
+        """dcm_file_open, and its part where the file is an archive."""
+        cdef const char *name
+        cdef uint64_t base = 0, length = 0
+        cdef bint whole = self.member is None
+        if self.name is None:
+            self.name = _path_bytes(self.path)
+        name = self.name
+        if not whole:
+            base, length = self.member
+        cdef int code
+        with nogil:
+            code = dcm_file_open(f, name, err)
+            if code == DCM_OK and not whole:
+                code = dcm_file_narrow(f, base, length, err)
+                if code != DCM_OK:
+                    dcm_file_close(f)
+        return code
+
     cdef int open(self) except -1:
         """Opens the file, for reads only where something is asked for."""
         cdef dcm_error err
-        cdef const char *name = self.name
-        cdef int code
         memset(&err, 0, sizeof(err))
-        with nogil:
-            code = dcm_file_open(&self.file, name, &err)
+        cdef int code = self.open_file(&self.file, &err)
         check(code, &err, self, "")
         dcm_bytes_reset(&self.bytes, self.file.size)
         return 0
@@ -168,10 +188,8 @@ cdef class File:
             if self.closed:
                 raise error_for("read", "the data set was closed before this value was read",
                                 filename=self.path)
-            if self.name is None:
-                self.name = _path_bytes(self.path)
             memset(&err, 0, sizeof(err))
-            code = dcm_file_open(&again, self.name, &err)
+            code = self.open_file(&again, &err)
             if code == DCM_OK and (again.size != self.file.size or
                                    again.mtime_ns != self.file.mtime_ns or
                                    again.inode != self.file.inode or
@@ -209,8 +227,11 @@ cdef class File:
             return self.origin.read_into(offset, length, into)
         memset(&err, 0, sizeof(err))
         if self.reader is not None:
-            self.reader.seek(offset)
-            data = self.reader.read(length)
+            if hasattr(self.reader, "pread"):
+                data = self.reader.pread(length, offset)
+            else:
+                self.reader.seek(offset)
+                data = self.reader.read(length)
             if len(data) != length:
                 dcm_fail(&err, DCM_E_CHANGED, offset + len(data), 0)
                 check(DCM_E_CHANGED, &err, self, "")
@@ -512,7 +533,6 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
     cdef dcm_error err
     cdef uint64_t offset = 0, length = 0, total = f.bytes.total
     cdef int transient = 0, code
-    cdef const char *name
     cdef Index meta = Index.__new__(Index), data = Index.__new__(Index)
     memset(&err, 0, sizeof(err))
     borrow_spare(&s)
@@ -522,12 +542,11 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
             dcm_bytes_reset(&f.bytes, total)
             memset(&s.bytes, 0, sizeof(s.bytes))
         if f.name is not None:
-            name = f.name
-            with nogil:
-                code = dcm_file_open(&f.file, name, &err)
-                if code == DCM_OK:
-                    dcm_bytes_reset(&f.bytes, f.file.size)
-                    dcm_part10_start(p, f.file.size, stop, force)
+            code = f.open_file(&f.file, &err)
+            if code == DCM_OK:
+                dcm_bytes_reset(&f.bytes, f.file.size)
+                dcm_part10_start(p, f.file.size, stop, force)
+                with nogil:
                     code = dcm_part10_read(p, &f.bytes, &f.file, &err)
         else:
             dcm_part10_start(p, total, stop, force)

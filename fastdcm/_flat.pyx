@@ -228,7 +228,7 @@ def read_level(cls, source, uint32_t stop, bint force, terms=None, tags=None):
     below `stop`. terms: a Specific Character Set to use in place of the one
     that stands there. tags: keep only these (ints)."""
     cdef ElementMap level = new_of(cls)
-    cdef File f = File(source)
+    cdef File f = source if isinstance(source, File) else File(source)
     cdef Index index = open_part10(f, stop, force)
     cdef uint64_t i, kept = 0
     level._source = f

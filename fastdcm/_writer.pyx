@@ -591,7 +591,7 @@ cdef File reopened(File f):
     """The same file, opened once more; None when its path now leads elsewhere."""
     cdef File new
     try:
-        new = File(f.path)
+        new = File(f.path) if f.member is None else File(f.name, f.member, f.path)
         new.open()
     except DicomError:
         return None

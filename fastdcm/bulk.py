@@ -8,9 +8,11 @@ from time import perf_counter, process_time, thread_time
 
 from fastdcm import ingest, tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
-from fastdcm._columns import Worker, chunk_of
+from fastdcm._columns import Worker
 from fastdcm._dictionary import tag_for_keyword
-from fastdcm.sources import open_source
+from fastdcm.archives import Expanded
+from fastdcm.hashes import xxh3
+from fastdcm.sources import Paths, open_source
 from fastdcm.threads import cores
 from fastdcm.update import Update
 
@@ -27,6 +29,9 @@ DEFAULT_TAGS = (
     "NumberOfFrames", "PixelSpacing", "SliceThickness", "ImagePositionPatient",
     "ImageOrientationPatient",
 )
+
+#: What can be hashed, and the column it is in.
+HASHES = {"file": "file_hash", "pixels": "pixel_hash"}
 
 #: Files to a batch: about 1 kB of table each.
 BATCH = 4096
@@ -116,14 +121,22 @@ def parse_tag(tag):
     return tag, path
 
 
-def make_plan(tags=None, pixels=False, skip_errors=False):
+def make_plan(tags=None, pixels=False, skip_errors=False, hash=()):
     """The Plan of a request. Raises ValueError for a tag that cannot be one."""
+    hashes = (hash,) if isinstance(hash, str) else tuple(hash)
+    if not set(hashes) <= {"file", "pixels"}:
+        raise ValueError(f"hash is 'file', 'pixels' or both, not {hash!r}")
+    if hashes:
+        xxh3()  # or its hint, before the first file
+    if "pixels" in hashes:
+        pixels = pixels or True
     if isinstance(tags, str):
         raise TypeError("tags is a list of elements, not one str")
     if pixels not in (False, True, "frames"):
         raise ValueError(f"pixels is False, True or 'frames', not {pixels!r}")
     columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
-    plan = Plan(columns, 2 if pixels == "frames" else pixels, skip_errors)
+    plan = Plan(columns, 2 if pixels == "frames" else pixels, skip_errors,
+                tuple(HASHES[what] for what in ("file", "pixels") if what in hashes))
     seen = set()
     for name in plan.names:
         if name in seen:
@@ -135,11 +148,20 @@ def make_plan(tags=None, pixels=False, skip_errors=False):
 def scan_chunk(paths, tags=None, *, pixels=False):
     """The headers of a few files as one Arrow batch, in this thread.
 
-    paths : list of str, bytes or os.PathLike. The rest as in `scan`.
+    paths : list of str, bytes or os.PathLike; also members of archives, in any
+        order. The rest as in `scan`.
     """
     plan = make_plan(tags, pixels)
-    batches = Worker(plan).run(chunk_of(paths), limit=2**62)
-    batch = batches[0] if batches else Batch(plan)
+    worker, taker = Worker(plan), Expanded(Paths(paths).start())
+    batch = None
+    while (chunk := taker.take(1 << 20)) is not None:
+        for piece in worker.run(chunk, limit=2**62):
+            if batch is None:
+                batch = piece
+            elif not batch.join(piece):
+                raise ValueError("more than one batch can hold: use scan")
+    if batch is None:
+        batch = Batch(plan)
     batch.seal()
     return batch
 
@@ -386,7 +408,7 @@ class Scan:
         }
 
     def __iter__(self):
-        feed = _Feed(self.source.start(), self.batch_size)
+        feed = _Feed(Expanded(self.source.start()), self.batch_size)
         self._started, self._issues = perf_counter(), 0
         if self.threads == 1:
             pool = _Alone(self.plan, feed)
@@ -476,7 +498,7 @@ class Scan:
         return self.stats
 
 
-def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_error="row"):
+def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=BATCH, on_error="row"):
     """Reads the headers of many files into a table, one row a file.
 
     Parameters
@@ -484,7 +506,8 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
     source : folder (walked in byte order of the paths, hidden files and links
         included), glob, file, list or iterator of paths, index folder, or a
         table with a column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep
-        its order.
+        its order. An archive (.zip, .tar, .tar.gz, .tgz, .tar.zst), wherever it
+        stands, is its members, in its order: one row each, ``a.zip!/IM0001``.
     tags : list, default `DEFAULT_TAGS`
         An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
         private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;
@@ -501,6 +524,12 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
         where they hold together, else the headers of all fragments are read.
         Null for native pixels, where frames have one size, and, with an issue,
         where frames cannot be told apart or are more than 2**20.
+    hash : "file", "pixels" or both
+        Adds ``file_hash``, of all bytes of the file, and ``pixel_hash``, of those
+        that pixel_offset and pixel_length tell (which it adds, too): XXH3 of 128
+        bits in hexadecimal, to find what is the same. Null for what cannot be
+        read, and of pixels where there are none, or in a deflated data set. Files
+        are read whole in the same pass.
     threads : int or None
         None: as many as there are cores, more while that makes it faster.
     batch_size : int
@@ -523,5 +552,5 @@ def scan(source, tags=None, *, pixels=False, threads=None, batch_size=BATCH, on_
         raise ValueError("threads is 1 or more, or None")
     if not 0 < batch_size <= 1 << 20:
         raise ValueError("batch_size is between 1 and 1048576")
-    plan = make_plan(tags, pixels, on_error == "skip")
+    plan = make_plan(tags, pixels, on_error == "skip", hash)
     return Scan(open_source(source), plan, threads, batch_size, on_error)

@@ -177,6 +177,14 @@ cdef extern from "dcm.h" nogil:
     int dcm_bytes_copy(dcm_bytes *b, const dcm_bytes *source)
     void dcm_bytes_free(dcm_bytes *b)
 
+    ctypedef struct dcm_range:
+        uint64_t offset, length
+        const uint8_t *data
+
+    ctypedef struct dcm_given:
+        const dcm_range *ranges
+        uint64_t count, need_offset, need_length
+
     ctypedef struct dcm_file:
         intptr_t handle
         uint64_t size
@@ -185,6 +193,7 @@ cdef extern from "dcm.h" nogil:
 
     int dcm_file_open(dcm_file *f, const char *path, dcm_error *err)
     void dcm_file_close(dcm_file *f)
+    int dcm_file_narrow(dcm_file *f, uint64_t base, uint64_t length, dcm_error *err)
     int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
                       void *into, dcm_error *err)
     void dcm_file_random(const dcm_file *f)

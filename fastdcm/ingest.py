@@ -137,8 +137,9 @@ class Ingest:
     def _parameters(self, source):
         names = self.scan.column_names[_FIXED:]
         pixels = "frames" if "frame_offsets" in names else "pixel_offset" in names
-        return {"tags": [name for name in names if name not in _PIXELS], "pixels": pixels,
-                "on_error": self.scan.on_error, "source": source}
+        hashes = list(self.scan.plan.hashes)
+        return {"tags": [name for name in names if name not in (*_PIXELS, *hashes)],
+                "pixels": pixels, "hash": hashes, "on_error": self.scan.on_error, "source": source}
 
     def _schema(self):
         import pyarrow

@@ -1,10 +1,15 @@
 """dcmread."""
 
+import errno
+
 from fastdcm._dictionary import tag_number
 from fastdcm._flat import read_level
+from fastdcm.archives import read_elsewhere
 from fastdcm.dataset import Dataset
-from fastdcm.errors import DicomError
+from fastdcm.errors import DicomError, FileAccessError
 
+# What the system says of a path that is no file of its own.
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _BEFORE_PIXELS = 0x7FE00007  # (7FE0,0008) is Float Pixel Data
 
 
@@ -14,8 +19,9 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
 
     Parameters
     ----------
-    source : str, bytes or os.PathLike path, a file object with ``read``,
-        ``seek`` and ``tell``, or a memoryview or bytearray of the data.
+    source : str, bytes or os.PathLike path, also of a member of an archive as a
+        scan tells it (``a.zip!/IM0001``), a file object with ``read``, ``seek``
+        and ``tell``, or a memoryview or bytearray of the data.
     defer_size : ignored: every value is deferred until it is asked for.
     stop_before_pixels : bool
         Leave out pixel data and what follows it.
@@ -39,7 +45,15 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     if specific_tags is not None:
         tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
         stop = min(stop, max(tags))
-    ds = read_level(Dataset, source, stop, force, charset, tags)
+
+    def read(file):
+        return read_level(Dataset, file, stop, force, charset, tags)
+
+    try:
+        ds = read(source)
+    except FileAccessError as error:
+        if error.errno not in _NOWHERE or (ds := read_elsewhere(error.filename, read)) is None:
+            raise
     if strict:
         ds.check_all()
         for issue in ds.issues:

@@ -3,7 +3,8 @@
 A source has ``start()``, which begins anew and returns an object with
 ``take(n)``: a Chunk of at most n paths, None after the last. Where names were
 given to `open_source` it also has ``asked``: what they were, as JSON may have
-it.
+it. Archives are paths here: `archives.Expanded` puts their members in their
+places.
 """
 
 import errno
@@ -11,15 +12,16 @@ import os
 from itertools import islice
 
 from fastdcm._columns import Walk, chunk_of, path_bytes, path_text
+from fastdcm.archives import SEVEN_ZIP, leads_into_archive
 from fastdcm.manifest import is_index, open_index
 
 __all__ = ["Folder", "Indexed", "Paths", "Several", "Table", "open_source", "path_bytes",
            "path_text"]
 
-ACCEPTED = ("a folder, a glob, a file, a list or iterator of paths, an index folder, or a table "
-            "with a column `path` (.parquet, .arrow, .csv, .jsonl)")
+ACCEPTED = ("a folder, a glob, a file, an archive (.zip, .tar, .tar.gz, .tar.zst), a list or "
+            "iterator of paths, an index folder, or a table with a column `path` (.parquet, "
+            ".arrow, .csv, .jsonl)")
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl")
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z")
 
 
 class Paths:
@@ -185,14 +187,16 @@ def _open(path, recursive):
     if os.path.isdir(path):
         return Indexed(path) if is_index(path) else Folder(path, recursive)
     if os.path.lexists(path):
-        if name.endswith(_ARCHIVES):
-            raise ValueError(f"{path}: archives are not read; a source is {ACCEPTED}")
+        if name.endswith(".7z"):
+            raise ValueError(f"{path}: {SEVEN_ZIP}")
         if os.path.basename(name) == "dicomdir":
             raise ValueError(f"{path}: the listing in a DICOMDIR is not read; scan its folder, "
                              f"or give [{path!r}] for a row about the DICOMDIR itself")
         return Table(path) if name.endswith(TABLES) else Paths([path])
     if "://" in path:
         raise ValueError(f"{path}: URLs are not read; a source is {ACCEPTED}")
+    if leads_into_archive(path):
+        return Paths([path])
     if any(c in path for c in "*?["):
         return _glob(path, recursive)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

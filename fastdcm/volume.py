@@ -307,6 +307,7 @@ def _is_native(plane):
     syntax = UID(row.get("transfer_syntax") or "")
     bits, stored, high = row["BitsAllocated"], row["BitsStored"], row["HighBit"]
     return (plane.tile is None and row.get("pixel_offset") is not None and row["PixelRepresentation"] in (0, 1)
+            and "!/" not in (plane.source.path or "")  # of an archive: dcmread knows where
             and isinstance(stored, int) and isinstance(high, int) and 0 < stored <= high + 1 <= bits
             and syntax.is_transfer_syntax and not syntax.is_encapsulated and not syntax.is_deflated
             and (bits in (1, 16, 32) or bits == 8 and syntax.is_little_endian)

@@ -30,134 +30,6 @@ typedef struct work {
     dcm_error err;
 } work;
 
-/* ------------------------------------------------------------ columns --- */
-
-int dcm_column_null(dcm_column *c, unsigned at, uint64_t count) {
-    int code = DCM_OK;
-    for (uint64_t i = 0; i < count && !code; i++) code = put_null(c, at);
-    return code;
-}
-
-int dcm_column_list(dcm_column *c, unsigned at) { return push(c, at, 1); }
-
-int dcm_column_text(dcm_column *c, const char *p, uint64_t n) {
-    return put_bytes(c, p, n);
-}
-
-int dcm_column_int(dcm_column *c, int64_t value) { return put_number(c, &value, 1); }
-
-void dcm_column_free(dcm_column *c) {
-    for (unsigned at = 0; at <= DCM_COLUMN_LISTS; at++) {
-        dcm_free(c->layers[at].valid);
-        dcm_free(c->layers[at].ends);
-    }
-    dcm_free(c->data);
-    memset(c, 0, sizeof *c);
-}
-
-static int column_join(dcm_column *c, const dcm_column *from) {
-    int code = data_room(c, from->used);
-    for (unsigned at = 0; !code && at <= c->lists; at++) {
-        dcm_layer *l = c->layers + at;
-        const dcm_layer *f = from->layers + at;
-        uint64_t base = at < c->lists ? c->layers[at + 1].count : c->used;
-        if (l->count + f->count + 2 > l->capacity)
-            code = layer_grow(c, at, l->count + f->count + 2);
-        if (code || !f->count) continue;
-        memcpy(l->valid + l->count, f->valid, (size_t)f->count);
-        if (is_varying(c, at))
-            for (uint64_t i = 1; i <= f->count; i++)
-                l->ends[l->count + i] = (int32_t)(f->ends[i] + (int64_t)base);
-        l->count += f->count;
-    }
-    if (code) return code;
-    if (from->used) memcpy(c->data + c->used, from->data, (size_t)from->used);
-    c->used += from->used;
-    return DCM_OK;
-}
-
-/* Bytes of 0 and 1 to bits, in place, the first lowest; how many are 0. */
-static uint64_t pack_bits(uint8_t *valid, uint64_t count) {
-    uint64_t ones = 0;
-    for (uint64_t i = 0; i < count; i += 8) {
-        uint64_t n = count - i < 8 ? count - i : 8;
-        unsigned byte = 0;
-        for (uint64_t j = 0; j < n; j++) {
-            byte |= (unsigned)valid[i + j] << j;
-            ones += valid[i + j];
-        }
-        valid[i / 8] = (uint8_t)byte;
-    }
-    return count - ones;
-}
-
-int dcm_column_seal(dcm_column *c) {
-    for (unsigned at = 0; at <= c->lists; at++) {
-        dcm_layer *l = c->layers + at;
-        int code = l->capacity ? DCM_OK : layer_grow(c, at, 1);
-        if (code) return code;
-        l->nulls = pack_bits(l->valid, l->count);
-    }
-    return c->data ? DCM_OK : data_room(c, 1);
-}
-
-int dcm_columns_init(dcm_columns *c, const dcm_plan *plan) {
-    memset(c, 0, sizeof *c);
-    c->columns = dcm_alloc(plan->n_columns * sizeof *c->columns);
-    if (!c->columns) return DCM_E_MEMORY;
-    memcpy(c->columns, plan->columns, plan->n_columns * sizeof *c->columns);
-    c->n_columns = plan->n_columns;
-    return DCM_OK;
-}
-
-void dcm_columns_expect(dcm_columns *c, uint64_t rows) {
-    for (uint32_t i = 0; i < c->n_columns; i++)
-        for (unsigned at = 0; at <= DCM_COLUMN_LISTS; at++)
-            c->columns[i].layers[at].hint = rows;
-}
-
-void dcm_columns_free(dcm_columns *c) {
-    for (uint32_t i = 0; i < c->n_columns; i++) dcm_column_free(c->columns + i);
-    dcm_free(c->columns);
-    dcm_free(c->errors);
-    dcm_free(c->issues);
-    memset(c, 0, sizeof *c);
-}
-
-uint64_t dcm_columns_fill(const dcm_columns *c) {
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < c->n_columns; i++) {
-        const dcm_column *column = c->columns + i;
-        if (column->used > most) most = column->used;
-        for (unsigned at = 0; at <= column->lists; at++)
-            if (column->layers[at].count > most) most = column->layers[at].count;
-    }
-    return most;
-}
-
-int dcm_columns_join(dcm_columns *c, const dcm_columns *from) {
-    if (dcm_columns_fill(c) + dcm_columns_fill(from) > INT32_MAX / 2 && c->rows)
-        return DCM_E_TOO_LARGE;
-    int code = dcm_grow((void **)&c->errors, &c->cap_errors,
-                        c->n_errors + from->n_errors, sizeof *c->errors);
-    if (!code)
-        code = dcm_grow((void **)&c->issues, &c->cap_issues,
-                        c->n_issues + from->n_issues, sizeof *c->issues);
-    for (uint32_t i = 0; !code && i < c->n_columns; i++)
-        code = column_join(c->columns + i, from->columns + i);
-    if (code) return code;
-    for (uint64_t i = 0; i < from->n_errors; i++) {
-        c->errors[c->n_errors] = from->errors[i];
-        c->errors[c->n_errors++].row += c->rows;
-    }
-    for (uint64_t i = 0; i < from->n_issues; i++) {
-        c->issues[c->n_issues] = from->issues[i];
-        c->issues[c->n_issues++].row += c->rows;
-    }
-    c->rows += from->rows;
-    return DCM_OK;
-}
-
 /* ------------------------------------------------------------- values --- */
 
 static int add_issue(work *w, uint32_t code, uint64_t offset, uint32_t tag) {
@@ -663,7 +535,7 @@ static int finish(work *w, int failed) {
     dcm_reader *r = w->r;
     dcm_column *fixed = c->columns;
     const char *syntax = r->part10.transfer_syntax;
-    int code = DCM_OK, opened = r->file.handle != -1;
+    int code = DCM_OK, opened = r->file.handle != -1 || r->file.given;
     r->state = 0;
     r->n_asks = r->pool_used = 0;
     dcm_file_close(&r->file);
@@ -694,9 +566,17 @@ static int finish(work *w, int failed) {
     return DCM_OK;
 }
 
+/* Of a stream: the row is begun anew when more of it is there. */
+static int wait_for_bytes(work *w) {
+    undo(w);
+    w->r->state = DCM_READER_BYTES;
+    return DCM_NEED;
+}
+
 /* Writes the row's values, asks for help, or ends it. */
 static int put_row(work *w) {
     int code = put_wants(w);
+    if (code == DCM_NEED) return wait_for_bytes(w);
     if (code) {
         if (w->err.code != code) dcm_fail(&w->err, code, w->err.offset, 0);
         return finish(w, 1);
@@ -717,17 +597,40 @@ static void begin(work *w, dcm_columns *c, const dcm_plan *plan, dcm_reader *r) 
     memset(&w->err, 0, sizeof w->err);
 }
 
-int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                     dcm_span path, dcm_span shown) {
-    work w;
-    begin(&w, c, plan, r);
+/* Before a file is open. */
+static void begin_row(work *w, dcm_span shown) {
+    dcm_reader *r = w->r;
     r->shown = shown;
-    r->issues_before = c->n_issues;
-    r->n_asks = r->pool_used = 0;
-    r->note.code = 0;
+    r->issues_before = w->c->n_issues;
     r->file.handle = -1;
+    r->file.given = NULL;
     r->part10.transfer_syntax[0] = 0;
     dcm_bytes_reset(&r->bytes, 0);
+}
+
+static int read_row(work *w) {
+    dcm_reader *r = w->r;
+    const uint32_t stop = w->plan->levels[1].stop;
+    r->n_asks = r->pool_used = 0;
+    r->note.code = 0;
+    r->part10.transfer_syntax[0] = 0;
+    dcm_bytes_reset(&r->bytes, r->file.size);
+    dcm_part10_start(&r->part10, r->file.size, stop, 0);
+    int code = dcm_part10_read(&r->part10, &r->bytes, &r->file, &w->err);
+    if (code == DCM_NEED) return wait_for_bytes(w);
+    if (code) return finish(w, 1);
+    if (r->part10.deflated) {
+        r->state = DCM_READER_INFLATE;
+        return DCM_NEED;
+    }
+    return put_row(w);
+}
+
+int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
+                     dcm_span path, dcm_span shown, const dcm_part *part) {
+    work w;
+    begin(&w, c, plan, r);
+    begin_row(&w, shown);
     if (dcm_grow((void **)&r->path, &r->cap_path, path.n + 1, 1)) return DCM_E_MEMORY;
     memcpy(r->path, path.p, (size_t)path.n);
     r->path[path.n] = 0;
@@ -736,17 +639,19 @@ int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
         return finish(&w, 1);
     }
     int code = dcm_file_open(&r->file, r->path, &w.err);
+    if (!code && part) code = dcm_file_narrow(&r->file, part->base, part->length, &w.err);
     if (code) return finish(&w, 1);
     if (r->random) dcm_file_random(&r->file);
-    dcm_bytes_reset(&r->bytes, r->file.size);
-    dcm_part10_start(&r->part10, r->file.size, plan->levels[1].stop, 0);
-    code = dcm_part10_read(&r->part10, &r->bytes, &r->file, &w.err);
-    if (code) return finish(&w, 1);
-    if (r->part10.deflated) {
-        r->state = DCM_READER_INFLATE;
-        return DCM_NEED;
-    }
-    return put_row(&w);
+    return read_row(&w);
+}
+
+int dcm_columns_stream(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span shown,
+                       dcm_given *given, uint64_t size, int64_t mtime_ns) {
+    work w;
+    begin(&w, c, plan, r);
+    begin_row(&w, shown);
+    dcm_file_given(&r->file, given, size, mtime_ns);
+    return read_row(&w);
 }
 
 int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
@@ -757,6 +662,7 @@ int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
         w.err = *failed;
         return finish(&w, 1);
     }
+    if (r->state == DCM_READER_BYTES) return read_row(&w);
     if (r->state == DCM_READER_INFLATE) {
         dcm_index *ix = &r->part10.data;
         dcm_index_start(ix, 0, r->inflated.total, r->part10.encoding,
@@ -770,11 +676,8 @@ int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                       dcm_span shown, const dcm_error *error) {
     work w;
     begin(&w, c, plan, r);
+    begin_row(&w, shown);
     w.err = *error;
-    r->shown = shown;
-    r->issues_before = c->n_issues;
-    r->file.handle = -1;
-    dcm_bytes_reset(&r->bytes, 0);
     return finish(&w, 1);
 }
 

@@ -52,6 +52,9 @@ typedef enum dcm_code {
     DCM_E_FRAME_SHORT,    /* the file ends before the frame does */
     DCM_E_FRAME_FIT,      /* a frame's shape or type does not fit its slot */
     DCM_E_FRAMES,         /* frames cannot be told apart in their fragments */
+    DCM_E_ARCHIVE,        /* an archive is damaged, or packed in a way that is not read */
+    DCM_E_ARCHIVE_LIMIT,  /* it has more in it than every honest one */
+    DCM_E_STREAM,         /* an archive or a server did not give what was asked for */
     DCM_E_LAST,
 
     /* Issues: repairs and oddities that did not stop the reading. */
@@ -385,8 +388,24 @@ void dcm_bytes_cut(dcm_bytes *b, uint64_t keep);
 int dcm_bytes_copy(dcm_bytes *b, const dcm_bytes *from);
 void dcm_bytes_free(dcm_bytes *b);
 
+/* Ranges of a stream that the caller has in memory, where there is no file to
+ * read from. A read of anything else is DCM_NEED, with what is missing in
+ * need_...: the caller adds it, and does again what it was about. */
+typedef struct dcm_range {
+    uint64_t offset, length;
+    const uint8_t *data;
+} dcm_range;
+
+typedef struct dcm_given {
+    const dcm_range *ranges; /* in any order */
+    uint64_t count;
+    uint64_t need_offset, need_length;
+} dcm_given;
+
 typedef struct dcm_file {
     intptr_t handle;    /* descriptor or HANDLE; -1 when closed */
+    dcm_given *given;   /* to read from in place of the handle, or NULL */
+    uint64_t base;      /* where it begins: not 0 for a member of an archive */
     uint64_t size;
     int64_t mtime_ns;   /* since the epoch */
     uint64_t device, inode;
@@ -396,8 +415,13 @@ typedef struct dcm_file {
  * not a regular file without blocking on it. */
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err);
 void dcm_file_close(dcm_file *f);
+/* From here on f is the part [base, base + length) of what it was: DCM_OK or
+ * DCM_E_CHANGED when that lies beyond its end. */
+int dcm_file_narrow(dcm_file *f, uint64_t base, uint64_t length, dcm_error *err);
+/* A file whose bytes the caller gives. */
+void dcm_file_given(dcm_file *f, dcm_given *given, uint64_t size, int64_t mtime_ns);
 /* Exactly `length` bytes, or DCM_E_CHANGED when the file ends before, or
- * DCM_E_READ. Several threads may read one file. */
+ * DCM_E_READ, or DCM_NEED from ranges. Several threads may read one file. */
 int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
                   void *into, dcm_error *err);
 /* Tells the system that reads will be few and scattered. */
@@ -913,18 +937,28 @@ typedef struct dcm_reader {
     uint8_t state;
 } dcm_reader;
 
-enum { DCM_READER_INFLATE = 1, DCM_READER_TEXT = 2 };
+/* Where a member stands in its archive as it is, neither packed nor encrypted. */
+typedef struct dcm_part {
+    uint64_t base, length;
+} dcm_part;
+
+enum { DCM_READER_INFLATE = 1, DCM_READER_TEXT = 2, DCM_READER_BYTES = 3 };
 
 int dcm_columns_init(dcm_columns *c, const dcm_plan *plan);
 /* Before the first row: about how many there will be. */
 void dcm_columns_expect(dcm_columns *c, uint64_t rows);
-/* One file becomes one row, also when it cannot be read. DCM_OK, DCM_NEED or
- * DCM_E_MEMORY. After DCM_NEED the caller helps, then calls _resume:
+/* One file, or the part of it that holds a member, becomes one row, also when it
+ * cannot be read. DCM_OK, DCM_NEED or DCM_E_MEMORY. After DCM_NEED the caller
+ * helps, then calls _resume:
  *   state INFLATE: inflates file from part10.data_begin into `inflated`;
- *   state TEXT: answers every ask that is not done.
- * path and shown must live until then. */
+ *   state TEXT: answers every ask that is not done;
+ *   state BYTES: adds to the ranges of a stream what they say is missing.
+ * path, shown and the ranges must live until then. */
 int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                     dcm_span path, dcm_span shown);
+                     dcm_span path, dcm_span shown, const dcm_part *part);
+/* The same for a stream whose bytes the caller gives. */
+int dcm_columns_stream(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span shown,
+                       dcm_given *given, uint64_t size, int64_t mtime_ns);
 /* failed: NULL, or why there was no help: the row's error. */
 int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                        const dcm_error *failed);

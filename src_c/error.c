@@ -44,6 +44,11 @@ static const code_row errors[DCM_E_LAST - DCM_E_MEMORY] = {
         "the frame's shape or type does not fit its slot"},
     E(FRAMES) = {"frames",
         "the frames cannot be told apart in the fragments of the pixel data"},
+    E(ARCHIVE) = {"archive",
+        "the archive is damaged, or packed in a way that is not read"},
+    E(ARCHIVE_LIMIT) = {"archive-limit",
+        "the archive holds more members or bytes than every honest one"},
+    E(STREAM) = {"stream", "the archive or the server did not give what was asked for"},
 };
 
 #define I(code) [DCM_I_##code - DCM_I_NO_PREAMBLE]

@@ -175,6 +175,8 @@ static int64_t nanoseconds(FILETIME t) { /* counted from 1601 */
 
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
+    f->given = NULL;
+    f->base = 0;
     wchar_t *wide = widen(path);
     if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
     HANDLE h = CreateFileW(wide, GENERIC_READ,
@@ -295,6 +297,8 @@ static int64_t nanoseconds(const struct stat *st) {
 
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
+    f->given = NULL;
+    f->base = 0;
     int fd; /* O_NONBLOCK: a FIFO without a writer must not block us */
     do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     while (fd < 0 && errno == EINTR);
@@ -387,6 +391,39 @@ void dcm_file_unmap(dcm_map *map) {
 
 #endif
 
+int dcm_file_narrow(dcm_file *f, uint64_t base, uint64_t length, dcm_error *err) {
+    if (base > f->size || length > f->size - base) return dcm_fail(err, DCM_E_CHANGED, f->size, 0);
+    f->base += base;
+    f->size = length;
+    return DCM_OK;
+}
+
+void dcm_file_given(dcm_file *f, dcm_given *given, uint64_t size, int64_t mtime_ns) {
+    *f = (dcm_file){.handle = -1, .given = given, .size = size, .mtime_ns = mtime_ns};
+}
+
+/* From ranges: what the first one has of it, and so on. */
+static int read_given(dcm_given *g, uint64_t offset, uint64_t length, uint8_t *into) {
+    while (length) {
+        const dcm_range *r = NULL;
+        for (uint64_t i = 0; i < g->count && !r; i++)
+            if (offset >= g->ranges[i].offset && offset - g->ranges[i].offset < g->ranges[i].length)
+                r = g->ranges + i;
+        if (!r) {
+            g->need_offset = offset;
+            g->need_length = length;
+            return DCM_NEED;
+        }
+        const uint64_t skip = offset - r->offset;
+        const uint64_t n = length < r->length - skip ? length : r->length - skip;
+        memcpy(into, r->data + skip, (size_t)n);
+        into += n;
+        offset += n;
+        length -= n;
+    }
+    return DCM_OK;
+}
+
 static uint64_t folder_length(const char *path, uint64_t n) {
     while (n && path[n - 1] != '/' && path[n - 1] != SEPARATOR) n--;
     return n;
@@ -422,9 +459,12 @@ int dcm_list_stat(const dcm_list *l) {
 int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
                   void *into, dcm_error *err) {
     uint8_t *p = into;
+    if (offset > f->size || length > f->size - offset)
+        return dcm_fail(err, DCM_E_CHANGED, f->size, 0);
+    if (f->given) return read_given(f->given, offset, length, p);
     while (length) {
         uint64_t got = 0;
-        int sys = read_some(f, offset, length, p, &got);
+        int sys = read_some(f, f->base + offset, length, p, &got);
         if (sys) return fail_sys(err, DCM_E_READ, sys, offset);
         if (!got) return dcm_fail(err, DCM_E_CHANGED, offset, 0);
         p += got;
@@ -462,10 +502,10 @@ int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length,
     memset(map, 0, sizeof *map);
     if (!length || offset > f->size || length > f->size - offset)
         return dcm_fail(err, DCM_E_CHANGED, offset, 0);
-    uint64_t slack = offset % map_granularity();
+    uint64_t slack = (f->base + offset) % map_granularity();
     if (length + slack > SIZE_MAX) return dcm_fail(err, DCM_E_MEMORY, offset, 0);
     int sys = 0;
-    map->base = map_private(f, offset - slack, length + slack, &sys);
+    map->base = map_private(f, f->base + offset - slack, length + slack, &sys);
     if (!map->base) return fail_sys(err, DCM_E_READ, sys, offset);
     map->base_length = length + slack;
     map->data = (uint8_t *)map->base + slack;

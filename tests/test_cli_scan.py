@@ -238,14 +238,14 @@ def test_exit_status(archive, tmp_path):
     (["scan", ".", "--tags", "@/no/such/list"], "error: --tags @/no/such/list", ""),
     (["scan", ".", "-o", "table.xlsx"], "ends in .parquet, .arrow, .csv, .jsonl", ""),
     (["scan", ".", "-o", "/no/such/folder/t.csv"], "error: /no/such/folder: ", ""),
-    (["scan", "a.zip"], "a.zip: archives are not read", ""),
+    (["scan", "a.7z"], "a.7z: 7z archives are not read: unpack it first", ""),
     (["scan", "s3://bucket"], "URLs are not read", ""),
     (["summary", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
     (["scan", ".", "--on-error", "raise"], "error: ", "hint: `fastdcm scan"),
 ])
 def test_errors_for_people(tmp_path, args, says, hint):
     """One line, a hint where there is one, status 2, nothing on stdout."""
-    (tmp_path / "a.zip").write_bytes(b"PK")
+    (tmp_path / "a.7z").write_bytes(b"7z")
     done = subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()", *args],
                           capture_output=True, text=True, cwd=tmp_path,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
@@ -253,7 +253,7 @@ def test_errors_for_people(tmp_path, args, says, hint):
     assert done.returncode == 2
     assert says in lines[0] and lines[0].startswith("error: ")
     assert [line[:len(hint)] for line in lines[1:]] == ([hint] if hint else [])
-    assert os.listdir(tmp_path) == ["a.zip"]
+    assert os.listdir(tmp_path) == ["a.7z"]
 
 
 def test_a_reader_that_has_enough(archive):

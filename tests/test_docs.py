@@ -10,6 +10,7 @@ The blocks of a document are run in order and share their names. Other blocks
     python tests/test_docs.py       writes the table of docs/transfer-syntaxes.md
 """
 
+import contextlib
 import doctest
 import importlib.util
 import os
@@ -21,6 +22,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from guests import two_workers
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -65,17 +67,38 @@ def run_command(line):
     return done
 
 
+# Libraries too large for who tests on a machine of his own, by what shows that
+# a block needs one.
+PEERS = {"from torch": "torch", "fastdcm.ext.ray": "ray", "import ray": "ray", "fastdcm.ext.dask": "dask"}
+
+
+@pytest.fixture
+def there():
+    """there(text): are the peers that a block needs there? Ray is started."""
+    with contextlib.ExitStack() as ends:
+
+        def there(text):
+            for peer in {peer for sign, peer in PEERS.items() if sign in text}:
+                if importlib.util.find_spec(peer) is None:
+                    assert os.environ.get("FASTDCM_REQUIRE_PEERS") != "1", f"peer missing: {peer}"
+                    return False
+                if peer == "ray" and not started:
+                    started.append(ends.enter_context(two_workers()))
+            return True
+
+        started = []
+        yield there
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name)
-def test_examples(path, samples):
+def test_examples(path, samples, there):
     names = {"__name__": "__main__"}
     for language, text, line in blocks(path):
         if language == "pycon":
             run_doctest(text, names, name(path), line)
         elif language == "python":
-            if "from torch" in text and importlib.util.find_spec("torch") is None:
-                assert os.environ.get("FASTDCM_REQUIRE_PEERS") != "1", "peer missing: torch"
-                continue  # too large for who tests on a machine of his own
-            exec(compile("\n" * line + text, str(path), "exec"), names)
+            if there(text):
+                exec(compile("\n" * line + text, str(path), "exec"), names)
         elif language == "console":
             for command in re.findall(r"^\$ (.*)$", text, flags=re.M):
                 run_command(command)

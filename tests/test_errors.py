@@ -129,6 +129,7 @@ def test_closed(tmp_path):
 BY_C = {"read", "too-large", "walk", "memory"}
 BY_FILE = {"open", "not-regular", "changed"}
 BY_KERNELS = {"rle-header", "rle-count", "rle-segment", "window", "frame-short", "frame-fit"}
+BY_STREAMS = {"stream", "archive", "archive-limit"}  # test_streams.py, test_archives.py
 BY_FRAMES = {"frames"}  # and of issues those, in test_frame_table.py
 FRAME_ISSUES = {"offset-table", "frame-count"}
 PIXEL_ISSUES = {"codestream-end", "pixel-length"}  # test_codecs.py, test_pixels.py
@@ -147,7 +148,7 @@ def test_codes_from_c(c_program, tmp_path):
 
 
 def test_every_error_is_tested(root):
-    assert ERRORS.keys() | BY_C | BY_FILE | BY_KERNELS | BY_FRAMES == codes_of(root, "E")
+    assert ERRORS.keys() | BY_C | BY_FILE | BY_KERNELS | BY_STREAMS | BY_FRAMES == codes_of(root, "E")
 
 
 # ----------------------------------------------------------------- issues ---

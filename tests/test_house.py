@@ -35,13 +35,14 @@ C_ORDER = [
     "error", "arena", "vr", "dict", "pixel", "rle", "codestream",
     "file", "walk", "header", "value", "csa", "encode",
     "index",
-    "part10", "frames", "batch", "columns",
+    "part10", "frames", "batch", "column", "columns",
 ]
 PYTHON_ORDER = [
     "errors", "threads", "whole", "manifest", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
-    "_csa", "_writer", "_arrow", "_columns", "_frames", "_pixels", "_codestream",
+    "_csa", "_writer", "_arrow", "hashes", "_columns", "_frames", "_pixels", "_codestream",
+    "members", "zips", "tars", "archives",
     "listing", "sources", "codecs", "tables", "ingest", "update", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",

@@ -48,7 +48,7 @@ def test_what_is_written(index):
     head, *parts, last = map(json.loads, lines(index))
     assert head["fastdcm_index"] == 1
     assert head["parameters"] == {
-        "tags": TAGS, "pixels": False, "on_error": "row",
+        "tags": TAGS, "pixels": False, "hash": [], "on_error": "row",
         "source": [{"path": os.path.join(os.path.dirname(index), "in"), "recursive": True}]}
     assert head["folder"] is None  # paths are absolute
     assert head["files"]["name"] == "files-000001.parquet" and head["files"]["entries"] == 10

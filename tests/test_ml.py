@@ -2,7 +2,6 @@
 
 import functools
 import gc
-import importlib
 import multiprocessing
 import os
 import pickle
@@ -15,21 +14,9 @@ import pydicom
 import pytest
 from builder import element as el
 from builder import sequence as sq
+from guests import guest
 
 import fastdcm
-
-
-def guest(name, *parts):
-    """A package, or the tests that need it are skipped by its name."""
-    try:
-        for module in (name, *parts):
-            importlib.import_module(module)
-        return importlib.import_module(name)
-    except ImportError as error:
-        if os.environ.get("FASTDCM_REQUIRE_PEERS") == "1":
-            raise
-        pytest.skip(f"{name} is missing: {error}", allow_module_level=True)
-
 
 guest("pyarrow", "pyarrow.parquet")
 torch = guest("torch")

@@ -346,11 +346,9 @@ def test_one_file(archive):
 
 
 def test_sources_that_are_none(tmp_path):
-    (tmp_path / "a.zip").write_bytes(b"PK")
     (tmp_path / "DICOMDIR").write_bytes(b"")
-    for source in (tmp_path / "a.zip", "s3://bucket/x"):
-        with pytest.raises(ValueError, match="a source is a folder, a glob"):
-            scan(source)
+    with pytest.raises(ValueError, match="a source is a folder, a glob"):
+        scan("s3://bucket/x")
     with pytest.raises(ValueError, match="DICOMDIR"):
         scan(tmp_path / "DICOMDIR")
     with pytest.raises(FileNotFoundError):

@@ -1,11 +1,11 @@
 """Video: MPEG-2, MPEG-4 and HEVC through PyAV (PS3.5 8.2.5 to 8.2.8)."""
 
 import io
-import os
 
 import numpy as np
 import pytest
 from builder import fragments, image
+from guests import guest
 
 import fastdcm
 
@@ -15,12 +15,7 @@ ROWS, COLUMNS, FRAMES = 48, 64, 12
 
 @pytest.fixture(scope="module")
 def av():
-    try:
-        import av
-    except ImportError:
-        if os.environ.get("FASTDCM_REQUIRE_PEERS") == "1":
-            pytest.fail("peer missing: av")
-        pytest.skip("peer missing: av")
+    av = guest("av")
     av.logging.set_level(None)
     return av
 

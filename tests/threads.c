@@ -46,7 +46,7 @@ static void *worker(void *result)
         dcm_part10_start(&from_file, file.size, UINT32_MAX, 0);
         must(!dcm_part10_read(&from_file, &bytes, &file, &err), "read");
         must(from_memory.data.count == from_file.data.count, "two counts");
-        must(!dcm_columns_file(&columns, &plan, reader, name, name), "columns");
+        must(!dcm_columns_file(&columns, &plan, reader, name, name, NULL), "columns");
     }
     must(columns.rows == ROUNDS && columns.n_errors == 0, "rows");
     *(uint64_t *)result = from_file.data.count;

@@ -93,7 +93,8 @@ class Verbs(click.Group):
             Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)).show()
             status = 2
         except ModuleNotFoundError as error:
-            extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli"}.get(error.name)
+            extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli", "xxhash": "hash",
+                     "duckdb": "query"}.get(error.name)
             if extra is None:
                 raise
             Failure(f"this needs {error.name}", f"pip install 'fastdcm-dicom[{extra}]'").show()

@@ -17,8 +17,8 @@ def open_sources(paths, recursive):
         sources = [open_source(path, recursive) for path in paths]
     except FileNotFoundError as error:
         raise Failure(f"{error.filename}: {error.strerror}",
-                      "give a folder, a glob, files, an index, or a table with a column `path`"
-                      ) from None
+                      "give a folder, a glob, files, archives, an index, or a table with a column "
+                      "`path`") from None
     except ValueError as error:
         raise Failure(str(error)) from None
     return sources[0] if len(sources) == 1 else Several(sources)

@@ -112,6 +112,8 @@ def list_errors(indexes, rows, as_json):
 @click.option("--recursive/--no-recursive", default=True, help="Folders in folders, too (default).")
 @click.option("--pixels", is_flag=True, help="Adds where the pixel data is, and how many frames.")
 @click.option("--frames", is_flag=True, help="--pixels, and where each encapsulated frame is.")
+@click.option("--hash", "hashes", type=click.Choice(["file", "pixels"]), multiple=True,
+              help="Adds the hash of the whole file, or of its pixel data; both when given twice.")
 @click.option("--on-error", type=click.Choice(["row", "skip", "raise"]), default="row",
               help="A file that cannot be read is a row (default), no row, or the end.")
 @click.option("--errors", "only_errors", is_flag=True, help="Only list the files that cannot be read: "
@@ -119,16 +121,17 @@ def list_errors(indexes, rows, as_json):
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 when files could not be read.")
 @click.option("--json", "as_json", is_flag=True,
               help="With -o the counts as JSON on stdout; without it rows as JSON lines.")
-def scan(sources, output, update, tags, threads, recursive, pixels, frames, on_error, only_errors,
+def scan(sources, output, update, tags, threads, recursive, pixels, frames, hashes, on_error, only_errors,
          fail_on_error, as_json):
     """Write the headers of many files as one table, one row a file.
 
-    SRC is a folder, a glob, a file, an index, or a table with a column `path`.
+    SRC is a folder, a glob, a file, an archive, an index, or a table with a column
+    `path`.
     A scan into an index folder that was stopped goes on with the same command.
     """
     try:
         plan = make_plan(None if tags is None else split_tags(tags), "frames" if frames else pixels,
-                         on_error == "skip")
+                         on_error == "skip", hashes)
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
     if update and (output is None or not ingest.is_name(output)):

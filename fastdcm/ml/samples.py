@@ -98,6 +98,12 @@ class _Rows:
         found = self.arrow(name).dictionary_encode()
         return found.indices.fill_null(-1).to_numpy(zero_copy_only=False), found.dictionary.to_pylist()
 
+    def inside(self, name):
+        """Whether a path leads into an archive, as dcmread reads it."""
+        from pyarrow import compute
+
+        return compute.match_substring(self.arrow(name), "!/").to_numpy(zero_copy_only=False)
+
     def each(self, name, rows, frames):
         """Column of lists, one value a frame: the value of each sample, NaN
         where the list has none; for text its number in FUNCTIONS."""
@@ -221,7 +227,7 @@ class Samples:
         there[~(good & possible)] = 0
         lost = good & possible & (there < frames)
         self._leave_out({"short": int((frames - there)[lost].sum())})
-        return there, can
+        return there, can & ~rows.inside("path")
 
     def _read_places(self, rows):
         self._offset = rows.ints("pixel_offset")

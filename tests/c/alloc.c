@@ -52,7 +52,7 @@ static int read_twice(const input *in) {
 
 static int one_row(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, const input *in) {
     dcm_span path = {in->path, strlen(in->path)};
-    int code = dcm_columns_file(c, plan, r, path, path);
+    int code = dcm_columns_file(c, plan, r, path, path, NULL);
     while (code == DCM_NEED) {
         int text = r->state == DCM_READER_TEXT;
         dcm_error failed = {DCM_E_DEFLATE, 0, 0, 0, 0};

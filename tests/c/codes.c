@@ -14,7 +14,7 @@ int main(int argc, char **argv) {
     dcm_error err = {0};
     CHECK(argc == 2);
 
-    dcm_file closed = {-1, 100, 0, 0, 0};
+    dcm_file closed = {.handle = -1, .size = 100};
     uint8_t byte;
     tell(&err, dcm_file_read(&closed, 7, 1, &byte, &err));
 

@@ -1,13 +1,15 @@
 /* fuzz_columns.c: any bytes as a file that becomes a row of columns.
  *
  * Whatever the file, it is one row, every column has one entry for it, lists
- * and texts lie within their buffers, text is UTF-8, and the same file gives
- * the same row again. */
+ * and texts lie within their buffers, text is UTF-8, the same file gives the
+ * same row again, and so does a stream that gives its bytes by and by. */
 #define _POSIX_C_SOURCE 200809L
 #include "replay.h"
 #include "../c/plan.h"
 
 #include <unistd.h>
+
+enum { RANGES = 4096 };
 
 static char path[] = "/tmp/fuzz_columns.XXXXXX";
 static int handle = -1;
@@ -90,6 +92,42 @@ static void help(dcm_reader *r, const uint8_t *data, size_t size) {
     }
 }
 
+/* Adds to the ranges what a stream waits for: ever more of it. */
+static void more(dcm_given *g, dcm_range *ranges, const uint8_t *data, size_t size) {
+    uint64_t length = g->need_length + (g->count << 6);
+    CHECK(g->need_offset < size && g->need_length && g->need_length <= size - g->need_offset);
+    if (length > size - g->need_offset) length = size - g->need_offset;
+    CHECK(g->count < RANGES);
+    ranges[g->count++] = (dcm_range){g->need_offset, length, data + g->need_offset};
+    g->ranges = ranges;
+}
+
+/* A stream whose bytes come by and by gives the row that the file gave: `c` has
+ * that twice. */
+static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *data, size_t size) {
+    static dcm_range ranges[RANGES];
+    dcm_span name = {path, sizeof path - 1};
+    dcm_given given = {0};
+    dcm_columns s = {0};
+    CHECK(!dcm_columns_init(&s, &plan));
+    int code = dcm_columns_stream(&s, &plan, r, name, &given, size, 0);
+    while (code == DCM_NEED) {
+        if (r->state == DCM_READER_BYTES) more(&given, ranges, data, size);
+        else help(r, data, size);
+        code = dcm_columns_resume(&s, &plan, r, NULL);
+    }
+    CHECK(code == DCM_OK && s.rows == 1);
+    CHECK(s.n_errors * 2 == c->n_errors && s.n_issues * 2 == c->n_issues);
+    CHECK(!s.n_errors || s.errors[0].error.code == c->errors[0].error.code);
+    for (uint32_t i = 0; i < s.n_columns; i++) {
+        const dcm_column *one = s.columns + i, *two = c->columns + i;
+        check_column(one, 1);
+        CHECK(2 * one->used == two->used);
+        if (i != 2 && one->used) CHECK(!memcmp(one->data, two->data, (size_t)one->used)); /* 2: mtime_ns */
+    }
+    dcm_columns_free(&s);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     dcm_columns c = {0}, other = {0};
     dcm_reader *r = calloc(1, sizeof *r);
@@ -98,7 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     put(data, size);
     CHECK(!dcm_columns_init(&c, &plan) && !dcm_columns_init(&other, &plan));
     for (int i = 0; i < 2; i++) {
-        int code = dcm_columns_file(&c, &plan, r, name, name), helped = 0;
+        int code = dcm_columns_file(&c, &plan, r, name, name, NULL), helped = 0;
         while (code == DCM_NEED) {
             CHECK(helped++ < 1000);
             help(r, data, size);
@@ -119,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                                             (size_t)column->used / 2)));
     }
     CHECK(c.n_errors % 2 == 0 && c.n_issues % 2 == 0 && c.n_errors <= 2);
+    check_stream(&c, r, data, size);
     CHECK(!dcm_columns_join(&other, &c) && !dcm_columns_join(&other, &c) && other.rows == 4);
     for (uint32_t i = 0; i < other.n_columns; i++) {
         check_column(other.columns + i, 4);

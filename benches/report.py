@@ -27,6 +27,7 @@ import numpy as np
 import peers
 import pixel_jobs
 import remote_jobs
+import update_jobs
 from contest import Floor, compete, must, show, timed
 
 import fastdcm
@@ -247,11 +248,12 @@ class Report:
 def main():
     jobs = {
         "tags": Report.tags, "elements": Report.elements, "pixels": Report.pixels,
-        "threads": Report.threads, "cold": Report.cold, "order": Report.order, "mr": Report.mr, "groups": Report.groups,
+        "threads": Report.threads, "cold": Report.cold, "order": Report.order,
+        "mr": Report.mr, "groups": Report.groups,
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
-        "ingest": ingest_jobs.ingest, "archives": archive_jobs.archives, "remote": remote_jobs.remote,
-        "ray": ext_jobs.ray,
+        "ingest": ingest_jobs.ingest, "update": update_jobs.update,
+        "archives": archive_jobs.archives, "remote": remote_jobs.remote, "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

@@ -92,9 +92,6 @@ cdef class Worker:
         try:
             stream.open(first)
             size, mtime_ns = stream.size, stream.mtime_ns
-            if size:
-                self.given.need_offset, self.given.need_length = 0, min(first, size)
-                self.fetch(stream, size)
             code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
                                       size, mtime_ns)
             while code == DCM_NEED:

@@ -99,8 +99,10 @@ class Ingest:
         book = self._open()
         if not book.complete:
             manifest.sweep(self.folder, book)
-            entries = _Entries(inner_path(self.folder, book.head["files"]["name"]), book.next_entry)
-            self._write(book, self._items(entries, bool(book.parts)))
+            path = inner_path(self.folder, book.head["files"]["name"])
+            with closing(listing.read(path, book.next_entry)) as blocks:
+                entries = _Entries(blocks, book.next_entry)
+                self._write(book, self._items(entries, bool(book.parts)))
             book.append({"complete": True})
         return book
 
@@ -174,12 +176,11 @@ class Ingest:
         chunks = chunks_of(self.scan.source)
         if asked is None:
             chunks = map(paths.add, chunks)
-        chunks = self._found(chunks)
 
         def fill(file):
             out = Summed(file)
-            with closing(chunks), listing.Writer(out) as writer:
-                for chunk in chunks:
+            with closing(self._found(chunks)) as found, listing.Writer(out) as writer:
+                for chunk in found:
                     writer.put(chunk)
                     self._listed += len(chunk)
                     facts["relative"] = facts["relative"] or listing.is_relative(chunk)
@@ -310,8 +311,8 @@ class _Entries:
     """The entries of a list of files, from one of them on: the source of one
     part after another."""
 
-    def __init__(self, path, at):
-        self.blocks = listing.Listing(path).chunks(at)
+    def __init__(self, blocks, at):
+        self.blocks = blocks             # chunks of the list, from there on
         self.at = at                     # the next entry
         self.block, self.used = (), 0    # what is at hand, and how much of it was taken
 

@@ -135,28 +135,29 @@ def _bits(values):
     return np.packbits(values, bitorder="little")
 
 
-class Listing:
-    """A list on the disk."""
+def read(path, first=0, stop=None):
+    """The entries of a list from `first` to `stop`, as chunks of a block or
+    less."""
+    from pyarrow import parquet
 
-    def __init__(self, path):
-        from pyarrow import parquet
-
-        self.file = parquet.ParquetFile(path)
-
-    def chunks(self, first=0, stop=None):
-        """The entries from `first` to `stop`, as chunks of a block or less."""
-        if first == stop:
-            return
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
         end = 0
-        for block in range(self.file.num_row_groups):
-            begin, end = end, end + self.file.metadata.row_group(block).num_rows
+        for block in range(file.num_row_groups if first != stop else 0):
+            begin, end = end, end + file.metadata.row_group(block).num_rows
             if end <= first:
                 continue
             if stop is not None and begin >= stop:
                 return
-            table = self.file.read_row_group(block, use_threads=False)
-            low = max(first - begin, 0)
-            yield _chunk(table.slice(low, (end if stop is None else min(stop, end)) - begin - low))
+            part = slice(max(first - begin, 0), None if stop is None else min(stop, end) - begin)
+            # In a thread that ends: pyarrow keeps memory for each that it is used
+            # in, and a scan may have many.
+            with ThreadPoolExecutor(1) as reader:
+                chunk = reader.submit(_read, file, block, part).result()
+            yield chunk
+
+
+def _read(file, block, part):
+    return _chunk(file.read_row_group(block, use_threads=False)[part])
 
 
 def _chunk(table):
@@ -166,6 +167,19 @@ def _chunk(table):
     path, size, time, error = (column.combine_chunks() for column in table.columns)
     _, offsets, data = path.buffers()
     offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
-    facts = (column.fill_null(null).to_numpy() for column, null in
-             ((size, -1), (time, -1), (error, 0)))
-    return chunk_of_columns(np.frombuffer(data, np.uint8) if data else b"", offsets, *facts)
+    return chunk_of_columns(np.frombuffer(data, np.uint8) if data else b"", offsets,
+                            _filled(size, np.int64, -1), _filled(time, np.int64, -1),
+                            _filled(error, np.int32, 0))
+
+
+def _filled(column, kind, null):
+    """A column's values, with another value for null. (A pyarrow.scalar would
+    import pandas, too.)"""
+    import numpy as np
+
+    valid, data = column.buffers()
+    values = np.frombuffer(data, kind)[column.offset:column.offset + len(column)]
+    if not column.null_count:
+        return values
+    bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
+    return np.where(bits[column.offset:column.offset + len(column)], values, kind(null))

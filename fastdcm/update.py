@@ -26,7 +26,7 @@ from fastdcm.whole import write_whole
 # New parts are of about equal size, and of no more rows than this but for the
 # last file's: so they are half full at least.
 _PART_ROWS = 65536
-_BATCH_ROWS = 8192  # rows that are copied in one piece
+_BATCH_ROWS = 2048  # rows that are copied in one piece
 _HAPPENED = ("same", "changed", "new", "gone")
 
 
@@ -69,7 +69,7 @@ class Update(Ingest):
         manifest.sweep(self.folder, book, *filter(None, [begun]))
         if begun is not None:
             comparison = Comparison(book)
-            for chunk in _list_of(begun).chunks():
+            for chunk in _list_of(begun):
                 comparison.put(chunk)
             book = self._finish(book, begun, comparison)
         return self._update(book)
@@ -114,7 +114,8 @@ class Update(Ingest):
         files = self._listed = 0
         self._total = writer = None
         with ExitStack() as stack:
-            for chunk in self._found(chunks_of(self.scan.source)):
+            found = stack.enter_context(closing(self._found(chunks_of(self.scan.source))))
+            for chunk in found:
                 comparison.put(chunk)
                 if writer is None and comparison.differs:
                     writer = stack.enter_context(_begin_list(out, book, self._listed))
@@ -126,7 +127,7 @@ class Update(Ingest):
             if not comparison.differs:
                 raise _AllSame
             if not files:
-                raise FileNotFoundError(errno.ENOENT, "no file is there any more; is it mounted?",
+                raise FileNotFoundError(errno.ENOENT, "no file can be found there any more; is it mounted?",
                                         self.scan.source.path)
             if writer is None:
                 stack.enter_context(_begin_list(out, book, self._listed))
@@ -165,27 +166,27 @@ class Update(Ingest):
 
     def _rewritten(self, book, begun, stretch, first):
         """The new parts of a stretch, from an entry of the new list on."""
-        files, part = _list_of(begun), _Part(first)
+        part = _Part(first)
         kept = chain.from_iterable(_kept(book, piece, first) for piece in stretch.pieces)
-        chosen = _Chosen(_list_of(begun), stretch.pieces, first)
+        chosen = _Chosen(begun, stretch.pieces, first)
         with closing(self._scanned(chosen)) as scanned:
             for numbers, batch in _merged(kept, scanned):
                 while len(numbers):
                     if part.rows >= stretch.part_rows and numbers[0] != part.last:
-                        yield self._line(files, part, int(numbers[0]))
+                        yield self._line(begun, part, int(numbers[0]))
                         part = _Part(int(numbers[0]))
                     count = part.take(numbers, batch, stretch.part_rows)
                     yield batch.slice(0, count)
                     numbers, batch = numbers[count:], batch.slice(count)
-        yield self._line(files, part, stretch.stop)
+        yield self._line(begun, part, stretch.stop)
 
-    def _line(self, files, part, stop):
+    def _line(self, begun, part, stop):
         """What the manifest tells of a part that ends before the entry `stop`."""
         skipped = stop - part.first - part.files if self.scan.on_error == "skip" else 0
         ends = (part.first, stop - 1) if part.first < stop else ()
         return {"files": part.rows + skipped, "errors": part.errors + skipped,
                 "issues": part.issues, "entries": [part.first, stop],
-                "paths": [path_text(next(files.chunks(i, i + 1))[0]) for i in ends]}
+                "paths": [path_text(next(_list_of(begun, i, i + 1))[0]) for i in ends]}
 
     def _scanned(self, chosen):
         """(entries, rows) of the files that are not the same."""
@@ -204,14 +205,15 @@ class _AllSame(Exception):
     """No list is to be written."""
 
 
-def _list_of(book):
-    return listing.Listing(inner_path(book.folder, book.head["files"]["name"]))
+def _list_of(book, first=0, stop=None):
+    path = inner_path(book.folder, book.head["files"]["name"])
+    return listing.read(path, first, stop)
 
 
 def _begin_list(out, book, entries):
     """A writer of a list that begins as that of a manifest does."""
     writer = listing.Writer(out)
-    for chunk in _list_of(book).chunks(0, entries):
+    for chunk in _list_of(book, 0, entries):
         writer.put(chunk)
     return writer
 
@@ -260,9 +262,8 @@ class Comparison:
     def _blocks(self, book):
         """The entries of the index. When those of a part are used up, it becomes
         a piece."""
-        files = _list_of(book)
         for part in book.parts:
-            yield from files.chunks(*part["entries"])
+            yield from _list_of(book, *part["entries"])
             self._close(part)
 
     def _close(self, part):
@@ -376,12 +377,12 @@ class _Part:
 class _Chosen:
     """The files of a stretch that are not the same: the source of a scan."""
 
-    def __init__(self, files, pieces, first):
-        self.blocks = self._blocks(files, pieces, first)
+    def __init__(self, begun, pieces, first):
+        self.blocks = self._blocks(begun, pieces, first)
         self.block, self.numbers, self.used = None, (), 0
         self.taken = deque()
 
-    def _blocks(self, files, pieces, first):
+    def _blocks(self, begun, pieces, first):
         """(files, their entries)"""
         import numpy as np
 
@@ -389,7 +390,7 @@ class _Chosen:
             at = max(piece.start, first)
             if piece.new is None or at >= piece.stop:
                 continue
-            for chunk in files.chunks(at, piece.stop):
+            for chunk in _list_of(begun, at, piece.stop):
                 marks = np.frombuffer(piece.new, np.uint8, len(chunk), at - piece.start)
                 chosen = chunk.select(marks)  # SAME is 0
                 if chosen is not None:
@@ -438,14 +439,14 @@ def _kept(book, piece, first):
 
     def entries():
         at = 0
-        for chunk in _list_of(book).chunks(*piece.part["entries"]):
+        for chunk in _list_of(book, *piece.part["entries"]):
             yield chunk, numbers[at:at + len(chunk)]
             at += len(chunk)
 
     path = os.path.join(book.folder, piece.part["part"])
     try:
-        with parquet.ParquetFile(path) as file:
-            for found, batch in _numbered(file.iter_batches(_BATCH_ROWS), entries()):
+        with parquet.ParquetFile(path, pre_buffer=False) as file:
+            for found, batch in _numbered(file.iter_batches(_BATCH_ROWS, use_threads=False), entries()):
                 here = found >= 0
                 if here.any():
                     yield found[here], batch.take(_positions(np.flatnonzero(here)))

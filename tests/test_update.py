@@ -230,7 +230,7 @@ def test_nothing_is_left(tree):
     before = parts(index)
     shutil.rmtree(folder)
     folder.mkdir()
-    with pytest.raises(FileNotFoundError, match="no file is there any more"):
+    with pytest.raises(FileNotFoundError, match="no file can be found"):
         bring(folder, index)
     assert parts(index) == before
     same(index, rows)
@@ -746,6 +746,19 @@ def test_any_tree_after_any_other(tmp_path_factory, states):
         opened.verify()
         assert sorted(path.name for path in index.glob("*.parquet")) == \
             sorted(map(os.path.basename, opened.parts))
+        told_by(index)
+
+
+def told_by(index):
+    """Each part has the rows of its files, and of no other."""
+    book = Manifest(str(index))
+    for part in book.parts:
+        rows = pyarrow.parquet.read_table(index / part["part"]).column("path").to_pylist()
+        assert len(rows) == part["rows"]
+        files = [os.fsdecode(path) for chunk in update._list_of(book, *part["entries"])
+                 for path in chunk.paths()]
+        assert part["paths"] == [files[0], files[-1]]
+        assert all(row in files or row.rpartition("!/")[0] in files for row in rows)
 
 
 # ------------------------------------------------------------------ command ---

@@ -6,7 +6,6 @@ size, mtime_ns (null where nothing was) and error (the errno of a folder that
 could not be listed). In memory it is one Chunk after another.
 """
 
-import errno
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -20,20 +19,22 @@ BLOCK = 65536
 
 def as_chunk(taken):
     """What a taker gives, as a Chunk: of streams, which their server has listed,
-    with the sizes and times that it told."""
+    with the sizes and times that it told. Raises the DicomError of a listing that
+    failed: without its other half it is no list."""
     import numpy as np
 
     if not isinstance(taken, Streams):
         return taken
     streams = taken.streams
+    for stream in streams:
+        if (error := getattr(stream, "error", None)) is not None:
+            raise error
     paths = [stream.path for stream in streams]
     ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
     sizes, times = ([-1 if value is None else value for value in values] for values in (
         [stream.size for stream in streams], [stream.mtime_ns for stream in streams]))
-    errors = [getattr(stream, "error", None) for stream in streams]
-    errnos = [0 if error is None else error.errno or errno.EIO for error in errors]
     return chunk_of_columns(b"".join(paths), ends, np.array(sizes, np.int64),
-                            np.array(times, np.int64), np.array(errnos, np.int32))
+                            np.array(times, np.int64), np.zeros(len(paths), np.int32))
 
 
 def _look(chunk):

@@ -9,7 +9,7 @@ import pytest
 from builder import element, part10
 from served import MODIFIED, Served
 
-from fastdcm import DicomError, dcmread, remote, scan
+from fastdcm import DicomError, dcmread, open_index, remote, scan
 from fastdcm.remote import Object, Objects, open_url
 
 FILE = part10(element(0x00100010, "PN", "Doe^Jane") + element(0x7FE00010, "OW", bytes(300_000)))
@@ -334,6 +334,30 @@ def test_other_schemes(memory):
     assert (ds.PatientName, ds.PixelData) == ("Doe^Jane", bytes(300_000))
     batch, = scan(["memory://m/a.dcm"], [])
     assert batch.column("size") == [len(FILE)] and batch.column("mtime_ns")[0] > 10**18
+
+
+def test_an_index_of_a_bucket(memory, tmp_path):
+    index = str(tmp_path / "index") + "/"
+    rows = scan("memory://m/", ["PatientName"]).read_all()
+    assert scan("memory://m/", ["PatientName"]).write(index)["files"] == 4
+    opened = open_index(index)
+    assert opened.complete and opened.read_all().equals(rows)
+    os.truncate(os.path.join(index, "_fastdcm", "manifest.jsonl"), len(first_line(index)))
+    scan("memory://m/", ["PatientName"]).write(index)  # by the list that is there
+    assert open_index(index).read_all().equals(rows)
+    assert scan(index, ["PatientName"]).read_all().equals(rows)
+    with pytest.raises(ValueError, match="one folder"):
+        scan("memory://m/", ["PatientName"]).write(index, update=True)
+
+
+def first_line(index):
+    with open(os.path.join(index, "_fastdcm", "manifest.jsonl"), "rb") as file:
+        return file.readline()
+
+
+def test_an_index_of_a_bucket_that_is_not_there(memory, tmp_path):
+    with pytest.raises(DicomError, match="nothing is listed there"):
+        scan("memory://none/", []).write(str(tmp_path / "index") + "/")
 
 
 def test_a_scheme_that_nobody_knows():

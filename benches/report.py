@@ -26,6 +26,7 @@ import loader_jobs
 import numpy as np
 import peers
 import pixel_jobs
+import remote_jobs
 import update_jobs
 from contest import Floor, compete, must, show, timed
 
@@ -251,7 +252,8 @@ def main():
         "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
         "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
         "ingest": ingest_jobs.ingest, "update": update_jobs.update,
-        "archives": archive_jobs.archives, "ray": ext_jobs.ray,
+        "archives": archive_jobs.archives, "remote": remote_jobs.remote,
+        "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)

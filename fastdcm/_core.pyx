@@ -387,6 +387,11 @@ cdef class File:
         """Whether the stream is a file of its own on disk."""
         return self.reader is None and self.owner is None and self.path is not None
 
+    @property
+    def shareable(self):
+        """Whether threads can read from it at once."""
+        return self.mappable or hasattr(self.reader, "pread")
+
     def __reduce__(self):
         raise TypeError("a File cannot be pickled; pickle its Dataset")
 

@@ -1,4 +1,4 @@
-"""Archives as sources, and paths that lead into them.
+"""Archives as sources, and paths that lead into them; URLs among paths.
 
 What is stored in one piece becomes parts of the archive, which C reads as it
 reads files. A deflated member of a zip is a stream of its own. A packed tar is
@@ -19,11 +19,12 @@ from functools import lru_cache, partial
 from itertools import groupby, islice
 from threading import Lock
 
-from fastdcm._columns import (Chunk, Mixed, Seekable, Streams, chunk_of, is_archive, member_splits,
-                              parts_of, path_bytes)
+from fastdcm._chunks import (Chunk, Mixed, Seekable, Streams, chunk_of, is_archive, member_splits,
+                             parts_of, path_bytes)
 from fastdcm._core import File
 from fastdcm.errors import DicomError, error_for
 from fastdcm.members import Disk, Failed, cut_within, damaged
+from fastdcm.remote import Object, ObjectTaker, is_url
 from fastdcm.tars import PACKINGS, InTar, PackedTar, Tar, is_tar
 from fastdcm.zips import Zip
 
@@ -161,8 +162,9 @@ def read_elsewhere(path, read):
 
 
 class Expanded:
-    """A taker of paths as one of their rows: archives become their members, and
-    paths into archives what they mean. Plain paths go through as they are."""
+    """A taker of paths as one of their rows: archives become their members, paths
+    into archives what they mean, and URLs objects. Plain paths go through as they
+    are."""
 
     def __init__(self, taker):
         self.taker = taker
@@ -178,9 +180,26 @@ class Expanded:
             self.piece = next(self.pieces, None)
             if self.piece is None:
                 chunk = self.taker.take(count)
-                if not isinstance(chunk, Chunk) or not (found := chunk.archives()):
+                if not isinstance(chunk, Chunk):
                     return chunk
-                self.pieces = _pieces(chunk, found)
+                urls = [i for i in chunk.urls() if is_url(chunk[i])]
+                found = chunk.archives()
+                if not urls and not found:
+                    return chunk
+                self.pieces = _with_urls(chunk, urls) if urls else _pieces(chunk, found)
+
+
+def _with_urls(chunk, urls):
+    """Takers of what stands in a Chunk with URLs at these positions."""
+    begin = 0
+    for _, run in groupby(enumerate(urls), lambda one: one[1] - one[0]):  # of neighbours
+        run = [i for _, i in run]
+        part = chunk.part(begin, run[0])
+        yield from _pieces(part, part.archives())
+        yield ObjectTaker(Object(chunk[i]) for i in run)
+        begin = run[-1] + 1
+    part = chunk.part(begin, len(chunk))
+    yield from _pieces(part, part.archives())
 
 
 def _pieces(chunk, found):

@@ -152,16 +152,14 @@ def scan_chunk(paths, tags=None, *, pixels=False):
         order. The rest as in `scan`.
     """
     plan = make_plan(tags, pixels)
-    worker, taker = Worker(plan), Expanded(Paths(paths).start())
-    batch = None
+    worker, taker, batch = Worker(plan), Expanded(Paths(paths).start()), None
     while (chunk := taker.take(1 << 20)) is not None:
         for piece in worker.run(chunk, limit=2**62):
             if batch is None:
                 batch = piece
             elif not batch.join(piece):
-                raise ValueError("more than one batch can hold: use scan")
-    if batch is None:
-        batch = Batch(plan)
+                raise ValueError("one batch cannot hold the rows of so many paths")
+    batch = Batch(plan) if batch is None else batch
     batch.seal()
     return batch
 
@@ -206,7 +204,8 @@ class _Pool:
 
     Without a number given there are as many threads as cores, and more as long
     as cores are idle (the files are not in the page cache) and eight times as
-    many are faster. Files that are waited for are read without read-ahead.
+    many are faster; for servers from the beginning. Files that are waited for are
+    read without read-ahead.
     """
 
     def __init__(self, plan, feed, threads):
@@ -242,6 +241,12 @@ class _Pool:
             self.threads += 1
             self.running += 1
 
+    def wait_less(self):
+        """As many threads again with each piece, for a server is far away."""
+        with self.lock:
+            if self.growing:
+                self.spawn(min(self.threads, _MOST_THREADS - self.threads))
+
     def window(self, now):
         """Begins a new span of measuring."""
         self.since, self.pieces, self.seen, self.wall, self.cpu = now, 0, 0, 0.0, process_time()
@@ -267,6 +272,8 @@ class _Pool:
             try:
                 if isinstance(chunk, BaseException):
                     raise chunk
+                if getattr(chunk, "waiting", False):
+                    self.wait_less()
                 result, files = worker.run(chunk, self.random), len(chunk)
             except BaseException as error:
                 result, files = error, 0
@@ -504,10 +511,11 @@ def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=B
     Parameters
     ----------
     source : folder (walked in byte order of the paths, hidden files and links
-        included), glob, file, list or iterator of paths, index folder, or a
-        table with a column ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep
-        its order. An archive (.zip, .tar, .tar.gz, .tgz, .tar.zst), wherever it
-        stands, is its members, in its order: one row each, ``a.zip!/IM0001``.
+        included), glob, file, URL (``s3://bucket/prefix/``, ``https://...``), list
+        or iterator of paths and URLs, index folder, or a table with a column
+        ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep its order. An archive
+        (.zip, .tar, .tar.gz, .tgz, .tar.zst), wherever it stands, is its members,
+        in its order: one row each, ``a.zip!/IM0001``.
     tags : list, default `DEFAULT_TAGS`
         An element is a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or,
         private, ``"(gggg,xxee,CREATOR)"`` wherever the creator's block lies;
@@ -531,7 +539,8 @@ def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=B
         read, and of pixels where there are none, or in a deflated data set. Files
         are read whole in the same pass.
     threads : int or None
-        None: as many as there are cores, more while that makes it faster.
+        None: as many as there are cores, more while that makes it faster; 64
+        for URLs.
     batch_size : int
         Files to a batch.
     on_error : "row", "skip" or "raise"

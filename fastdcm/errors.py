@@ -49,7 +49,10 @@ class DicomError(Exception):
         if self.offset is not None:
             where.append(f"byte {self.offset}")
         if self.filename is not None:
-            where.append(f"file {os.fspath(self.filename)!r}")
+            name = os.fspath(self.filename)
+            if isinstance(name, str) and "://" in name:  # a URL's query may be a signature
+                name = name.partition("?")[0]
+            where.append(f"file {name!r}")
         return f"{line}: {', '.join(where)}" if where else line
 
 

@@ -154,9 +154,9 @@ class Frames:
         if self._count * self._layout.cells >= 1 << 48:
             raise self._error(f"{self._count} frames of {self._layout.cells} samples are beyond "
                               "all memory")
-        # A Python file object is one place for all threads.
+        # A Python file object is one place for all threads, unless it has pread.
         self._lock = threading.Lock()
-        self._threads_can_read = not isinstance(self._source, File) or self._source.mappable
+        self._threads_can_read = not isinstance(self._source, File) or self._source.shareable
 
     def _error(self, text, code="pixels"):
         return DicomError(text, code, None, "", self._filename)

@@ -17,7 +17,7 @@ from threading import Thread
 from time import perf_counter
 
 from fastdcm import listing, manifest
-from fastdcm._columns import path_text
+from fastdcm._chunks import path_text
 from fastdcm.errors import DicomError
 from fastdcm.manifest import INNER, Manifest, Summed, inner_path, list_name, part_name
 from fastdcm.tables import write_parquet
@@ -267,7 +267,7 @@ def _text(value):
 def chunks_of(source):
     """The files of a source, chunk by chunk."""
     taker = source.start()
-    return iter(lambda: taker.take(_LOOK), None)
+    return map(listing.as_chunk, iter(lambda: taker.take(_LOOK), None))
 
 
 class _Sum:
@@ -303,7 +303,8 @@ class _Own:
         """The chunk without them; None when nothing is left."""
         if not chunk.mentions(b"part-") and not chunk.mentions(b"_fastdcm"):
             return chunk
-        return chunk.select(bytes(not self.holds(os.path.dirname(path)) for path in chunk.paths()))
+        others = bytes(not self.holds(os.path.dirname(path)) for path in chunk.paths())
+        return chunk if all(others) else chunk.select(others)
 
 
 class _Entries:

@@ -6,36 +6,55 @@ size, mtime_ns (null where nothing was) and error (the errno of a folder that
 could not be listed). In memory it is one Chunk after another.
 """
 
+import errno
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from fastdcm._columns import chunk_of_columns
+from fastdcm._chunks import Streams, chunk_of_columns
+from fastdcm.remote import is_url
 
 #: Entries of a block, which is in memory as a whole.
 BLOCK = 65536
 
 
+def as_chunk(taken):
+    """What a taker gives, as a Chunk: of streams, which their server has listed,
+    with the sizes and times that it told."""
+    import numpy as np
+
+    if not isinstance(taken, Streams):
+        return taken
+    streams = taken.streams
+    paths = [stream.path for stream in streams]
+    ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
+    sizes, times = ([-1 if value is None else value for value in values] for values in (
+        [stream.size for stream in streams], [stream.mtime_ns for stream in streams]))
+    errors = [getattr(stream, "error", None) for stream in streams]
+    errnos = [0 if error is None else error.errno or errno.EIO for error in errors]
+    return chunk_of_columns(b"".join(paths), ends, np.array(sizes, np.int64),
+                            np.array(times, np.int64), np.array(errnos, np.int32))
+
+
+def _look(chunk):
+    if not chunk.is_known:
+        chunk.stat()
+    return chunk
+
+
 def looked_up(chunks, threads):
     """The chunks with sizes and times, in order."""
     if threads == 1:
-        for chunk in chunks:
-            chunk.stat()
-            yield chunk
+        yield from map(_look, chunks)
         return
     with ThreadPoolExecutor(threads) as pool:
         ahead = deque()
         for chunk in chunks:
-            ahead.append((pool.submit(chunk.stat), chunk))
+            ahead.append(pool.submit(_look, chunk))
             if len(ahead) > 2 * threads:
-                yield _done(*ahead.popleft())
+                yield ahead.popleft().result()
         while ahead:
-            yield _done(*ahead.popleft())
-
-
-def _done(looked, chunk):
-    looked.result()
-    return chunk
+            yield ahead.popleft().result()
 
 
 def count_files(chunk):
@@ -49,8 +68,8 @@ def is_relative(chunk):
     """Whether one of its paths, which have sizes and times, is relative."""
     import numpy as np
 
-    if os.name == "nt":
-        return not all(map(os.path.isabs, chunk.paths()))
+    if os.name == "nt" or chunk.urls():
+        return not all(os.path.isabs(path) or is_url(path) for path in chunk.paths())
     data, offsets, *_ = chunk.columns()
     begins = np.frombuffer(offsets, np.int64)
     paths = np.frombuffer(data, np.uint8)

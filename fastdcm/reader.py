@@ -20,8 +20,8 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     Parameters
     ----------
     source : str, bytes or os.PathLike path, also of a member of an archive as a
-        scan tells it (``a.zip!/IM0001``), a file object with ``read``, ``seek``
-        and ``tell``, or a memoryview or bytearray of the data.
+        scan tells it (``a.zip!/IM0001``), a URL, a file object with ``read``,
+        ``seek`` and ``tell``, or a memoryview or bytearray of the data.
     defer_size : ignored: every value is deferred until it is asked for.
     stop_before_pixels : bool
         Leave out pixel data and what follows it.
@@ -45,6 +45,10 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     if specific_tags is not None:
         tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
         stop = min(stop, max(tags))
+    if isinstance(source, str) and "://" in source:
+        from fastdcm.remote import is_url, open_url
+
+        source = open_url(source) if is_url(source) else source
 
     def read(file):
         return read_level(Dataset, file, stop, force, charset, tags)

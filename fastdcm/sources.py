@@ -3,29 +3,30 @@
 A source has ``start()``, which begins anew and returns an object with
 ``take(n)``: a Chunk of at most n paths, None after the last. Where names were
 given to `open_source` it also has ``asked``: what they were, as JSON may have
-it. Archives are paths here: `archives.Expanded` puts their members in their
-places.
+it. Archives and URLs are paths here: `archives.Expanded` puts members and
+objects in their places.
 """
 
 import errno
 import os
 from itertools import islice
 
-from fastdcm._columns import Walk, chunk_of, path_bytes, path_text
+from fastdcm._chunks import Walk, chunk_of, path_bytes, path_text
 from fastdcm.archives import SEVEN_ZIP, leads_into_archive
 from fastdcm.manifest import is_index, open_index
+from fastdcm.remote import Objects, is_url, lists
 
 __all__ = ["Folder", "Indexed", "Paths", "Several", "Table", "open_source", "path_bytes",
            "path_text"]
 
-ACCEPTED = ("a folder, a glob, a file, an archive (.zip, .tar, .tar.gz, .tar.zst), a list or "
-            "iterator of paths, an index folder, or a table with a column `path` (.parquet, "
+ACCEPTED = ("a folder, a glob, a file, a URL, an archive (.zip, .tar, .tar.gz, .tar.zst), a list "
+            "or iterator of paths, an index folder, or a table with a column `path` (.parquet, "
             ".arrow, .csv, .jsonl)")
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl")
 
 
 class Paths:
-    """A list or an iterator of paths: str, bytes or os.PathLike."""
+    """A list or an iterator of paths: str, bytes or os.PathLike. Some may be URLs."""
 
     def __init__(self, paths):
         self.paths = paths
@@ -181,6 +182,8 @@ def open_source(source, recursive=True):
 
 
 def _open(path, recursive):
+    if is_url(path):
+        return Objects(path, recursive) if lists(path) else Paths([path])
     if path.startswith("file:") and not os.path.exists(path):
         path = os.fsdecode(path_bytes(path))
     name = path.lower()
@@ -193,8 +196,6 @@ def _open(path, recursive):
             raise ValueError(f"{path}: the listing in a DICOMDIR is not read; scan its folder, "
                              f"or give [{path!r}] for a row about the DICOMDIR itself")
         return Table(path) if name.endswith(TABLES) else Paths([path])
-    if "://" in path:
-        raise ValueError(f"{path}: URLs are not read; a source is {ACCEPTED}")
     if leads_into_archive(path):
         return Paths([path])
     if any(c in path for c in "*?["):

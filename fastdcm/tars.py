@@ -7,7 +7,7 @@ that are idle, so that who reads members in their order unpacks each byte once.
 
 import zlib
 
-from fastdcm._columns import member_path
+from fastdcm._chunks import member_path
 from fastdcm.errors import DicomError
 from fastdcm.members import BLOCK, MOST_MEMBERS, Failed, Stream, beyond, check_member, check_name, cut_within, damaged
 from fastdcm.threads import cores

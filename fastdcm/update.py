@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing
 from itertools import chain
 
 from fastdcm import listing, manifest
-from fastdcm._columns import ALONE, CHANGED, SAME, compare, owners, path_text
+from fastdcm._chunks import ALONE, CHANGED, SAME, compare, owners, path_text
 from fastdcm.errors import DicomError
 from fastdcm.ingest import Ingest, chunks_of
 from fastdcm.manifest import UPDATE, Manifest, Summed, damaged, inner_path, list_name

@@ -7,7 +7,7 @@ import stat
 import struct
 import zlib
 
-from fastdcm._columns import member_path
+from fastdcm._chunks import member_path
 from fastdcm.errors import DicomError
 from fastdcm.members import BLOCK, PASSED, PASSED_RATIO, Failed, Stream, beyond, check_member, check_name, damaged
 

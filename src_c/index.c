@@ -9,7 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FRAME_SEQUENCE, FRAME_ITEM, FRAME_FRAGMENTS, FRAME_SEARCH };
+/* TABLED: fragments behind a table that may tell where the last of them are;
+ * TABLE: at the end of that table; JUMPED: where it led. */
+enum { FRAME_SEQUENCE, FRAME_ITEM, FRAME_FRAGMENTS, FRAME_TABLED, FRAME_TABLE, FRAME_JUMPED,
+       FRAME_SEARCH };
+
+#define EXTENDED_TABLE 0x7FE00001u
+#define PIXEL_DATA 0x7FE00010u
 
 #define MAX_ISSUES 256
 
@@ -153,26 +159,67 @@ static int search(dcm_index *ix, const dcm_bytes *b) {
     }
 }
 
-/* One step inside a sequence or fragments, at an item header. p: 8 bytes. */
+/* From the first item of pixel data to the end of its offset table: the Basic
+ * one, which that item is, or the Extended one, an element before (PS3.5 A.4). */
+static void to_table(dcm_index *ix, dcm_frame *f, uint64_t length) {
+    f->kind = FRAME_TABLE;
+    f->last = (uint32_t)length;
+    ix->pos += length; /* its last 8 bytes, for the header is as long */
+    if (length >= 8) return;
+    for (uint64_t i = f->row; i && ix->rows[i - 1].tag >= EXTENDED_TABLE; i--) {
+        const dcm_row *row = ix->rows + i - 1;
+        if (row->tag != EXTENDED_TABLE || row->length < 8) continue;
+        ix->pos = row->offset + row->length - 8;
+        return;
+    }
+    f->kind = FRAME_FRAGMENTS;
+    ix->pos = f->start;
+}
+
+/* On to the last frame: thousands of fragments need not be passed one by one to
+ * find where they end. p: the last 8 bytes of the table. */
+static void jump(dcm_index *ix, dcm_frame *f, const uint8_t *p) {
+    const uint64_t first = f->start + 8 + f->last, room = f->end - first;
+    const uint64_t offset = f->last < 8 ? dcm_u64(p, 0) : dcm_u32(p + 4, 0);
+    f->kind = room >= 8 && offset <= room - 8 ? FRAME_JUMPED : FRAME_FRAGMENTS;
+    ix->pos = f->kind == FRAME_JUMPED ? first + offset : f->start;
+}
+
+/* The table lies, or the file is damaged: all fragments are passed, after all. */
+static void jumped_astray(dcm_index *ix, dcm_frame *f) {
+    f->kind = FRAME_FRAGMENTS;
+    ix->pos = f->start;
+}
+
+static int step_fragments(dcm_index *ix, const uint8_t *p) {
+    dcm_frame *f = ix->stack + ix->sp - 1;
+    const int big = f->encoding & DCM_BIG;
+    const uint32_t tag = dcm_tag(p, big), length = dcm_u32(p + 4, big);
+    const uint64_t start = ix->pos + 8;
+    if (f->kind == FRAME_TABLE) {
+        jump(ix, f, p);
+    } else if (tag == DCM_ITEM && length <= f->end - start) {
+        if (f->kind == FRAME_TABLED) to_table(ix, f, length);
+        else ix->pos = start + length;
+    } else if (tag == DCM_SEQUENCE_END) {
+        close_frame(ix, ix->pos, start, 1);
+    } else if (f->kind == FRAME_JUMPED) {
+        jumped_astray(ix, f);
+    } else { /* start again, by search */
+        ix->pos = f->start;
+        f->kind = FRAME_SEARCH;
+        return dcm_index_issue(ix, DCM_I_FRAGMENTS, start - 8, f->tag);
+    }
+    return DCM_OK;
+}
+
+/* One step inside a sequence, at an item header. p: 8 bytes. */
 static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
     dcm_frame *f = ix->stack + ix->sp - 1;
     const int big = f->encoding & DCM_BIG;
     uint32_t tag = dcm_tag(p, big), length = dcm_u32(p + 4, big);
     uint64_t start = ix->pos + 8, room = f->end - start;
     int code;
-    if (f->kind == FRAME_FRAGMENTS) {
-        if (tag == DCM_ITEM && length <= room) {
-            ix->pos = start + length;
-        } else if (tag == DCM_SEQUENCE_END) {
-            close_frame(ix, ix->pos, start, 1);
-        } else { /* start again, by search */
-            code = dcm_index_issue(ix, DCM_I_FRAGMENTS, ix->pos, f->tag);
-            ix->pos = f->start;
-            f->kind = FRAME_SEARCH;
-            return code;
-        }
-        return DCM_OK;
-    }
     if (tag == DCM_ITEM) {
         int undefined = length == DCM_UNDEFINED;
         uint64_t end = undefined ? f->end : start + length;
@@ -230,8 +277,10 @@ static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row,
         if (code) return code;
     }
     ix->pos = row->offset;
-    return push(ix, row->flags & DCM_ROW_ITEMS ? FRAME_SEQUENCE : FRAME_FRAGMENTS,
-                row->tag, end, 0, encoding, at);
+    const int kind = row->flags & DCM_ROW_ITEMS ? FRAME_SEQUENCE
+                     : keep && !ix->flat && row->tag == PIXEL_DATA && !(encoding & DCM_BIG)
+                         ? FRAME_TABLED : FRAME_FRAGMENTS;
+    return push(ix, kind, row->tag, end, 0, encoding, at);
 }
 
 /* What plain() does with the elements that it passes. FLAT keeps them, too, and
@@ -393,6 +442,10 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
             continue;
         }
         uint64_t left = f->end - ix->pos;
+        if (left < 8 && f->kind == FRAME_JUMPED) {
+            jumped_astray(ix, f);
+            continue;
+        }
         if (!left) {
             if (!f->defined) code = dcm_index_issue(ix, DCM_I_UNCLOSED, ix->pos, f->tag);
             close_frame(ix, ix->pos, ix->pos, 0);
@@ -410,9 +463,11 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
             at = ix->pos;
             gone = 0;
             if (run < least)
-                return need(ix, at, least, f->kind == FRAME_FRAGMENTS ? 1 : walking(ix));
+                return need(ix, at, least, f->kind >= FRAME_FRAGMENTS ? 1 : walking(ix));
         }
-        if (f->kind != FRAME_ITEM) {
+        if (f->kind >= FRAME_FRAGMENTS) {
+            code = step_fragments(ix, p + gone);
+        } else if (f->kind != FRAME_ITEM) {
             code = step_items(ix, p + gone, run - gone);
         } else if (!ix->flat && out_or_in(ix, p + gone, left, &code)) {
             continue;

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import fastdcm
 from fastdcm import DicomError, archives, dcmread, tars
-from fastdcm._columns import Chunk, Walk, chunk_of, is_archive, member_splits, path_text
+from fastdcm._chunks import Chunk, Walk, chunk_of, is_archive, member_splits, path_text
 from fastdcm.bulk import scan, scan_chunk
 from fastdcm.errors import MissingFileError
 

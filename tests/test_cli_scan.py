@@ -239,7 +239,7 @@ def test_exit_status(archive, tmp_path):
     (["scan", ".", "-o", "table.xlsx"], "ends in .parquet, .arrow, .csv, .jsonl", ""),
     (["scan", ".", "-o", "/no/such/folder/t.csv"], "error: /no/such/folder: ", ""),
     (["scan", "a.7z"], "a.7z: 7z archives are not read: unpack it first", ""),
-    (["scan", "s3://bucket"], "URLs are not read", ""),
+    (["scan", "nope://bucket"], "error: Protocol not known: nope", "hint: check the URL"),
     (["summary", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
     (["scan", ".", "--on-error", "raise"], "error: ", "hint: `fastdcm scan"),
 ])

@@ -6,7 +6,8 @@ import pytest
 
 import fastdcm
 from builder import DEFLATED_LE, JPEG_BASELINE, deflate, element, file_meta, fragments, part10, preamble
-from fastdcm._columns import Streams, Worker, parts_of
+from fastdcm._chunks import Streams, parts_of
+from fastdcm._columns import Worker
 from fastdcm.bulk import make_plan
 from test_streams import Stream
 

@@ -28,7 +28,7 @@ SOURCES = sorted(
 GENERATED = {"dict_table.h", "_uid_table.py"}
 
 # large, or with threads behind it, so a function may import it when first asked
-LATE = {"_uid_table", "bulk", "manifest", "volume"}
+LATE = {"_uid_table", "bulk", "manifest", "remote", "volume"}
 
 # Each file uses only what stands before it.
 C_ORDER = [
@@ -41,8 +41,8 @@ PYTHON_ORDER = [
     "errors", "threads", "whole", "manifest", "charset", "_uid_table", "uid",
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
-    "_csa", "_writer", "_arrow", "hashes", "_columns", "_frames", "_pixels", "_codestream",
-    "members", "zips", "tars", "archives",
+    "_csa", "_writer", "_arrow", "hashes", "_chunks", "_columns", "_frames", "_pixels", "_codestream",
+    "members", "zips", "tars", "remote", "archives",
     "listing", "sources", "codecs", "tables", "ingest", "update", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",

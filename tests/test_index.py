@@ -1,6 +1,7 @@
 """The index: rows, spans and flags of every way to encode a data set."""
 
 import io
+import struct
 
 import pytest
 
@@ -214,11 +215,12 @@ def test_flat_rows_of_a_nest():
 class Counting(io.BytesIO):
     """Counts what is read from it."""
 
-    got = 0
+    got = reads = 0
 
     def read(self, size=-1):
         data = super().read(size)
         self.got += len(data)
+        self.reads += 1
         return data
 
 
@@ -259,6 +261,64 @@ def test_a_file_object_a_path_and_memory_are_one(tmp_path, name):
     shifted.seek(6)
     ds = dcmread(shifted)
     assert (str(ds), repr(ds.check_all()), repr(flat_rows(ds))) in texts
+
+
+FRAMES = [b"\xff\xd8\xff" + bytes([i]) * 9997 for i in range(40)]
+STEP = len(FRAMES[0]) + 8
+TRUE = [i * STEP for i in range(40)]
+TABLES = {  # offsets, and whether they spare us the way from fragment to fragment
+    "true": (TRUE, True),
+    "with the end": ([*TRUE, 40 * STEP], True),
+    "none": ([], False),
+    "one": ([0], False),
+    "counted from the table": ([o + 160 + 8 for o in TRUE], False),
+    "into a frame": ([*TRUE[:-1], TRUE[-1] + 2], False),
+    "back to the start": ([*TRUE[:-1], 0], False),
+    "beyond the end": ([*TRUE[:-1], 1 << 31], False),
+    "to the last byte": ([*TRUE[:-1], 40 * STEP + 7], False),
+}
+BEHIND = element(0xFFFCFFFC, "OB", bytes(10))
+
+
+def last_row(raw):
+    """Offset, length and flags of its pixel data, issues, and how often it was read."""
+    stream = Counting(raw)
+    file = File(stream)
+    index = open_part10(file, EVERYTHING, False)
+    _, _, offset, length, _, flags = next(row for row in index.rows() if row[0] == PIXEL_DATA)
+    return (offset, length, flags), [issue[0] for issue in index.issues()], stream.reads
+
+
+@pytest.mark.parametrize("behind", [b"", BEHIND])
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("extended", [False, True])
+def test_an_offset_table_leads_to_the_end_of_the_fragments(name, extended, behind):
+    offsets, spares = TABLES[name]
+    table = b"" if extended else struct.pack(f"<{len(offsets)}I", *offsets)
+    before = element(0x7FE00001, "OV", struct.pack(f"<{len(offsets)}Q", *offsets)) if extended else b""
+    start = part10(before, transfer_syntax=JPEG_BASELINE)
+    raw = start + fragments(FRAMES, table=table) + behind
+    place, issues, reads = last_row(raw)
+    assert place == (len(start) + 12, 8 + len(table) + 40 * STEP, ROW_UNDEFINED | FRAGMENTS | DELIMITED)
+    assert issues == []
+    assert reads <= 5 if spares else reads >= 40
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 20, STEP + 8, STEP + 10])
+def test_fragments_that_are_cut_are_what_they_are_without_their_table(cut):
+    start = part10(transfer_syntax=JPEG_BASELINE)
+    whole = fragments(FRAMES, table=struct.pack("<40I", *TRUE))
+    bare = fragments(FRAMES)
+    (_, length, flags), issues, _ = last_row(start + whole[:len(whole) - cut])
+    (_, other, same), known, _ = last_row(start + bare[:len(bare) - cut])
+    assert (length - 160, flags, issues) == (other, same, known)
+
+
+def test_what_follows_the_last_frame_is_passed():
+    """Two fragments a frame; a table of the frames."""
+    start = part10(transfer_syntax=JPEG_BASELINE)
+    raw = start + fragments(FRAMES, table=struct.pack("<20I", *TRUE[::2]))
+    assert last_row(raw)[0][1] == 8 + 80 + 40 * STEP
 
 
 def test_a_long_group_2_keeps_its_transfer_syntax():

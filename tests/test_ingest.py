@@ -19,7 +19,7 @@ from test_scan_run import threads_alive
 
 import fastdcm
 from fastdcm import ingest, listing, manifest, whole
-from fastdcm._columns import chunk_of
+from fastdcm._chunks import chunk_of
 from fastdcm.errors import DicomError
 from fastdcm.manifest import Manifest, open_index
 

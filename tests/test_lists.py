@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastdcm._columns import (ALONE, CHANGED, SAME, Walk, Worker, chunk_of, chunk_of_columns,
-                              compare, owners, path_text)
+from fastdcm._chunks import (ALONE, CHANGED, SAME, Walk, chunk_of, chunk_of_columns, compare,
+                             owners, path_text)
+from fastdcm._columns import Worker
 from fastdcm.bulk import make_plan
 
 POSIX = os.name != "nt"

@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 import fastdcm
-from fastdcm._columns import Worker, chunk_of
+from fastdcm._chunks import chunk_of
+from fastdcm._columns import Worker
 from fastdcm.bulk import DEFAULT_TAGS, make_plan, parse_tag, scan, scan_chunk
 
 FIXED = ["path", "size", "mtime_ns", "transfer_syntax", "error", "error_offset", "error_detail",

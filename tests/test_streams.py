@@ -1,4 +1,4 @@
-"""Streams and members of archives: `_columns.Streams` and `_columns.parts_of`."""
+"""Streams and members of archives: `_chunks.Streams` and `_chunks.parts_of`."""
 
 import os
 
@@ -7,7 +7,8 @@ import pytest
 import builder
 from builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 from fastdcm import DicomError, dcmread
-from fastdcm._columns import Seekable, Streams, Worker, chunk_of, parts_of
+from fastdcm._chunks import Seekable, Streams, chunk_of, parts_of
+from fastdcm._columns import Worker
 from fastdcm._core import File
 from fastdcm._flat import read_level
 from fastdcm.bulk import make_plan

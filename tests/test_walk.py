@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from fastdcm._columns import Walk, Worker, chunk_of, path_bytes, path_text
+from fastdcm._chunks import Walk, chunk_of, path_bytes, path_text
+from fastdcm._columns import Worker
 from fastdcm.bulk import make_plan, scan, scan_chunk
 
 POSIX = os.name != "nt"

@@ -41,6 +41,7 @@ _HINTS = {
     "index-in-use": "wait until it is done",
     "index-differs": "give the options that it was made with, or another folder",
     "index-damaged": "delete the folder, and scan again",
+    "stream": "check the URL, endpoint and credentials, or try again later",
 }
 
 
@@ -94,7 +95,7 @@ class Verbs(click.Group):
             status = 2
         except ModuleNotFoundError as error:
             extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli", "xxhash": "hash",
-                     "duckdb": "query"}.get(error.name)
+                     "duckdb": "query", "obstore": "remote", "fsspec": "remote"}.get(error.name)
             if extra is None:
                 raise
             Failure(f"this needs {error.name}", f"pip install 'fastdcm-dicom[{extra}]'").show()

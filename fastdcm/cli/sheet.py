@@ -154,8 +154,8 @@ def wrap(text, font, width, most):
 def sheet(sources, output, recursive, threads):
     """Draw a contact sheet: every series with its middle image.
 
-    SRC is a folder, a glob, a file, an archive, or a table with a column `path`.
-    An image that cannot be decoded is a tile that says why.
+    SRC is a folder, a glob, a file, an archive, a URL, or a table with a column
+    `path`. An image that cannot be decoded is a tile that says why.
     """
     kind = picture_format(output)
     scan = Scan(open_sources(sources, recursive), make_plan(TAGS, True), threads)

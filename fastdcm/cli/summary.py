@@ -113,8 +113,8 @@ def tree(root, errors):
 def summary(sources, recursive, threads, fail_on_error, as_json):
     """Show patients, studies and series, with counts, sizes and errors.
 
-    SRC is a folder, a glob, a file, an archive, a table with a column `path`, or
-    an index folder, whose files are not read again.
+    SRC is a folder, a glob, a file, an archive, a URL, a table with a column
+    `path`, or an index folder, whose files are not read again.
     """
     indexes, sources = open_indexes(sources)
     batches = [columns_of(index) for index in indexes]

@@ -4,7 +4,9 @@ import os
 
 import numpy as np
 
-from fastdcm._columns import chunk_of_columns
+from fastdcm._chunks import chunk_of_columns
+from fastdcm.listing import as_chunk
+from fastdcm.remote import is_url
 from fastdcm.sources import Indexed, Table, open_source
 
 _AT_ONCE = 4096
@@ -58,10 +60,11 @@ def listed(source):
     told = _told(source)
     paths, sizes, errnos, here = [], [np.empty(0, np.int64)], [np.empty(0, np.int32)], os.getcwdb()
     taker = source.start()
-    while (chunk := taker.take(_AT_ONCE)) is not None:
-        paths += [os.path.join(here, path) for path in chunk.paths()]
+    while (chunk := as_chunk(taker.take(_AT_ONCE))) is not None:
+        paths += [path if is_url(path) else os.path.join(here, path) for path in chunk.paths()]
         if told is None:
-            chunk.stat()
+            if not chunk.is_known:
+                chunk.stat()
             _, _, found, _, failed = chunk.columns()
             sizes.append(np.maximum(np.frombuffer(found, np.int64), 0))
             errnos.append(np.frombuffer(failed, np.int32))

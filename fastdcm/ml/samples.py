@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from fastdcm._columns import path_bytes
+from fastdcm._chunks import path_bytes
 from fastdcm._pixels import FRAME
 from fastdcm.bulk import scan
 

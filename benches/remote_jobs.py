@@ -1,0 +1,76 @@
+"""Headers of files behind a server, beside obstore alone: a job of report.py.
+
+The server is tests/served.py in a process of its own, on loopback: once as fast
+as it can answer, once with the wait of a server far away. obstore's own ranged
+reads have as many threads as the scan and ask for the same first bytes.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import obstore
+from contest import compete, must, show, timed
+from obstore.store import HTTPStore
+
+import fastdcm
+from fastdcm.threads import spread
+
+FILES, THREADS, FIRST, FAR = 2000, 64, 8192, 0.02
+SERVER = Path(__file__).resolve().parent.parent / "tests" / "served.py"
+
+
+@contextmanager
+def serving(paths, seconds):
+    """The URL of a server of these files."""
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            os.symlink(path, Path(folder) / Path(path).name)
+        server = subprocess.Popen([sys.executable, SERVER, folder, str(seconds)],
+                                  stdout=subprocess.PIPE, text=True)
+        try:
+            yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def requests(url):
+    with urllib.request.urlopen(f"{url}/requests") as answer:
+        return int(answer.read())
+
+
+def remote(report):
+    paths = report.ct[:FILES]
+    names = [Path(path).name for path in paths]
+    local = fastdcm.scan(paths).read_all().drop_columns(["path", "mtime_ns"])
+    for title, seconds in (("at once", 0), (f"after {FAR * 1000:.0f} ms", FAR)):
+        with serving(paths, seconds) as url:
+            store = HTTPStore(url, client_options={"allow_http": True})
+
+            def alone(names):
+                def work(start, stop):
+                    for name in names[start:stop]:
+                        assert len(bytes(obstore.get_range(store, name, start=0, end=FIRST))) == FIRST
+
+                spread(work, len(names), THREADS)
+
+            def scan(names):
+                assert sum(map(len, fastdcm.scan([f"{url}/{name}" for name in names]))) == len(names)
+
+            alone(names)
+            before = requests(url)
+            ours = fastdcm.scan([f"{url}/{name}" for name in names])
+            assert ours.read_all().drop_columns(["path", "mtime_ns"]).equals(local)
+            asked = requests(url) - before - 1
+            assert ours.stats["threads"] == THREADS
+            times = compete({"obstore alone": lambda: timed(alone, names),
+                             "fastdcm scan": lambda: timed(scan, names)}, report.rounds)
+            show(f"CT behind a server that answers {title}, {THREADS} threads, a file", times)
+            must("rate of the scan / of obstore alone", times["obstore alone"] / times["fastdcm scan"], 0.9, True)
+            must("requests a file", asked / len(names), 1.3)
+            must("KB a file", ours.stats["bytes_read"] / len(names) / 1000, 20)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import builder as b
@@ -408,6 +409,46 @@ def test_columns_of_every_kind(tree, tmp_path):
     assert list(rows.values()) == [row for row in expected.to_pylist() if row["path"] != changed]
     assert table.schema.equals(open_index(index).schema)
     pyarrow.dataset.dataset(str(index)).to_table()
+
+
+def pack(path, members, mtime):
+    """A zip of files that tell these numbers, by name."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            put(path.parent / "member", text)
+            archive.write(path.parent / "member", name)
+    (path.parent / "member").unlink(missing_ok=True)
+    os.utime(path, ns=(0, mtime * 10**9))
+
+
+def test_archives(tmp_path):
+    """One that is the same is not opened, and keeps the rows of all its members."""
+    folder, index = tmp_path / "in", tmp_path / "index"
+    for i in range(6):
+        put(folder / f"{i}.dcm", str(i))
+        pack(folder / f"{i}.zip", {f"m{k:02}": str(10 * i + k) for k in range(5 * i)}, 7)
+    bring(folder, index)
+    assert len(open_index(index)) == 6 + 75
+    before = open_index(index).read_all().to_pylist()
+    spoil(folder)
+    pack(folder / "2.zip", {"x": "77", "m00": "20"}, 8)
+    (folder / "3.zip").unlink()
+    pack(folder / "4a.zip", {f"m{k}": str(k) for k in range(9)}, 9)
+    (folder / "5.zip").rename(folder / "50.zip")
+    assert bring(folder, index) == (9, 1, 2, 2)
+    rows = open_index(index).read_all().to_pylist()
+    places = [f"{folder}/{i}.zip!/" for i in range(6)]
+    for place in (places[1], places[4]):
+        kept = [row for row in before if row["path"].startswith(place)]
+        assert kept and [row for row in rows if row["path"].startswith(place)] == kept
+    assert [row["path"] for row in rows if row["path"].startswith(places[2])] == \
+        [f"{places[2]}x", f"{places[2]}m00"]
+    assert not any(row["path"].startswith((places[0], places[3], places[5])) for row in rows)
+    names = [row["path"] for row in scan(folder).read_all().to_pylist()]
+    assert len(rows) == 6 + 5 + 2 + 20 + 9 + 1 and {row["path"] for row in rows} >= {
+        name for name in names if "2.zip" in name or "4a.zip" in name}
+    told_by(index)
+    assert bring(folder, index) == (12, 0, 0, 0)
 
 
 # ------------------------------------------------------------- what cannot ---

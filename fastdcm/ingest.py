@@ -20,7 +20,7 @@ from fastdcm import listing, manifest
 from fastdcm._chunks import path_text
 from fastdcm.errors import DicomError
 from fastdcm.manifest import INNER, Manifest, Summed, inner_path, list_name, part_name
-from fastdcm.tables import write_parquet
+from fastdcm.tables import DELTA, write_parquet
 from fastdcm.threads import cores
 from fastdcm.whole import sync_folder, write_whole
 
@@ -39,6 +39,8 @@ _COUNTS = ("files", "errors", "issues")
 def is_name(path):
     """Whether what is written under that name is an index folder: it ends in a
     separator, or an index is there."""
+    if path.startswith(DELTA):
+        return False
     return path.endswith(("/", os.sep)) or manifest.is_index(path)
 
 

@@ -18,13 +18,20 @@ _ROW_GROUP = 16384
 _DISTINCT = ("path", "mtime_ns", "SOPInstanceUID")
 
 
+#: What the name of a Delta table begins with: a path or a URL follows.
+DELTA = "delta://"
+
+
 def write(scan, path):
-    """Writes the table, whole. ValueError for a path whose ending is none of
-    .parquet .arrow .csv .jsonl, FileNotFoundError where there is no folder."""
+    """Writes the table, whole. ValueError for a path that is no Delta table's and
+    whose ending is none of .parquet .arrow .csv .jsonl, FileNotFoundError where
+    there is no folder."""
+    if path.startswith(DELTA):
+        return _write_delta(scan, path[len(DELTA):])
     writer = _WRITERS.get(os.path.splitext(path)[1].lower())
     if writer is None:
         raise ValueError(f"{path}: a table's name ends in {', '.join(_WRITERS)}, that of an index "
-                         "folder in /")
+                         f"folder in /, and that of a Delta table begins with {DELTA}")
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
@@ -104,6 +111,17 @@ def _repeating(schema):
         if name not in _DISTINCT:
             names.append(name)
     return names
+
+
+def _write_delta(scan, place):
+    """A new version of the table, in one transaction: who reads sees the rows
+    that were there before, or these."""
+    import pyarrow
+    from deltalake import write_deltalake
+
+    reader = pyarrow.RecordBatchReader.from_batches(
+        pyarrow.schema(scan), map(pyarrow.record_batch, scan))
+    write_deltalake(place, reader, mode="overwrite", schema_mode="overwrite")
 
 
 def _write_arrow(scan, file):

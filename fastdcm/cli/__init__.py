@@ -95,7 +95,7 @@ class Verbs(click.Group):
             status = 2
         except ModuleNotFoundError as error:
             extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli", "xxhash": "hash",
-                     "duckdb": "query", "obstore": "remote", "fsspec": "remote"}.get(error.name)
+                     "duckdb": "query", "obstore": "remote", "fsspec": "remote", "deltalake": "delta"}.get(error.name)
             if extra is None:
                 raise
             Failure(f"this needs {error.name}", f"pip install 'fastdcm-dicom[{extra}]'").show()

@@ -102,7 +102,8 @@ def list_errors(indexes, rows, as_json):
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @click.option("-o", "--output", metavar="OUT", help="A .parquet, .arrow, .csv or .jsonl file, or, "
-              "with a / at its end, an index folder; without it CSV goes to stdout.")
+              "with a / at its end, an index folder, or a Delta table, delta://PLACE; without it CSV goes to "
+              "stdout.")
 @click.option("--update", is_flag=True, help="Bring the index folder up to date: read only what is new "
               "or changed (size, time) in the folder SRC, drop what is gone.")
 @click.option("--tags", metavar="LIST", help="Elements, separated by commas: keywords, (gggg,eeee), "

@@ -71,6 +71,7 @@ class Update(Ingest):
             comparison = Comparison(book)
             for chunk in _list_of(begun):
                 comparison.put(chunk)
+            comparison.end()
             book = self._finish(book, begun, comparison)
         return self._update(book)
 
@@ -81,7 +82,7 @@ class Update(Ingest):
             begun.check()
         except (FileNotFoundError, DicomError):  # of a damaged one nothing is needed
             return None
-        return begun if begun.head["before"] == book.head["files"] else None
+        return begun if begun.head.get("before") == book.head["files"] else None
 
     # ----------------------------------------------------- the new list ---
 
@@ -127,8 +128,8 @@ class Update(Ingest):
             if not comparison.differs:
                 raise _AllSame
             if not files:
-                raise FileNotFoundError(errno.ENOENT, "no file can be found there any more; is it mounted?",
-                                        self.scan.source.path)
+                raise FileNotFoundError(errno.ENOENT, "no file can be found there any more; is it "
+                                        "mounted?", self.scan.source.path)
             if writer is None:
                 stack.enter_context(_begin_list(out, book, self._listed))
 
@@ -137,7 +138,6 @@ class Update(Ingest):
     def _finish(self, book, begun, comparison):
         """Writes the parts that are missing, and puts the manifest of the update
         in its place. Returns it."""
-        comparison.end()
         self._count(comparison)
         self._total = begun.head["files"]["entries"]
         self._write(begun, self._parts(book, begun, plan(comparison.pieces)))
@@ -183,10 +183,9 @@ class Update(Ingest):
     def _line(self, begun, part, stop):
         """What the manifest tells of a part that ends before the entry `stop`."""
         skipped = stop - part.first - part.files if self.scan.on_error == "skip" else 0
-        ends = (part.first, stop - 1) if part.first < stop else ()
-        return {"files": part.rows + skipped, "errors": part.errors + skipped,
-                "issues": part.issues, "entries": [part.first, stop],
-                "paths": [path_text(next(_list_of(begun, i, i + 1))[0]) for i in ends]}
+        ends = (next(_list_of(begun, i, i + 1))[0] for i in (part.first, stop - 1))
+        return {"files": part.rows + skipped, "errors": part.errors + skipped, "issues": part.issues,
+                "entries": [part.first, stop], "paths": list(map(path_text, ends))}
 
     def _scanned(self, chosen):
         """(entries, rows) of the files that are not the same."""

@@ -187,6 +187,8 @@ def test_folders_that_could_not_be_listed_stand_where_the_walk_has_them():
     around = [(b"a-b", 1, 1, 0), failed, (b"a0" if POSIX else b"ab", 1, 1, 0)]
     assert marks(around, around) == [[SAME] * 3] * 2
     assert marks(around, [around[0], (b"a", -1, -1, 5), around[2]]) == [[SAME, CHANGED, SAME]] * 2
+    assert marks([failed], around) == [[SAME], [ALONE, SAME, ALONE]]
+    assert marks(around, [failed]) == [[ALONE, SAME, ALONE], [SAME]]
     # it can be listed again; or half of it can; or it is a file now
     assert marks(around, [around[0], inside, around[2]]) == [[SAME, ALONE, SAME]] * 2
     assert marks(around, [around[0], failed, inside, around[2]]) == [[SAME] * 3,

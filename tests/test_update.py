@@ -1,11 +1,16 @@
-"""An index folder brought up to date: its rows are those of a fresh scan, and of
-what was there and is the same nothing is read."""
+"""An index folder brought up to date: its rows are those of a fresh scan, of
+what was there and is the same nothing is read, and whatever stops an update, the
+index stays exact and the next one goes on."""
 
+import errno
 import json
 import os
 import random
 import shutil
+import signal
+import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -13,15 +18,11 @@ import builder as b
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import fastdcm
 from fastdcm import ingest, listing, manifest, update
-from fastdcm.bulk import Scan, make_plan
 from fastdcm.errors import DicomError
 from fastdcm.manifest import Manifest, open_index
-from fastdcm.sources import Folder, open_source
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
@@ -88,6 +89,18 @@ def same(index, expected):
     assert sum(part["issues"] for part in book.parts) == issues
 
 
+def told_by(index):
+    """Each part has the rows of its files, and of no other."""
+    book = Manifest(str(index))
+    for part in book.parts:
+        rows = pyarrow.parquet.read_table(index / part["part"]).column("path").to_pylist()
+        assert len(rows) == part["rows"]
+        files = [os.fsdecode(path) for chunk in update._list_of(book, *part["entries"])
+                 for path in chunk.paths()]
+        assert part["paths"] == [files[0], files[-1]]
+        assert all(row in files or row.rpartition("!/")[0] in files for row in rows)
+
+
 @pytest.fixture
 def tree(tmp_path):
     """60 files in six folders, every 13th empty, in an index; then spoilt."""
@@ -117,16 +130,6 @@ def after(rows, folder, changed=(), gone=()):
 
 def parts(index):
     return {part.name: part.read_bytes() for part in Path(index).glob("*.parquet")}
-
-
-def change(folder):
-    """Over the whole of the tree; returns what bring() then tells."""
-    put(folder / "0/03.dcm", "3", 44)
-    put(folder / "3/3x.dcm", "34")
-    (folder / "3/35.dcm").unlink()
-    for i in range(12):
-        put(folder / f"9/{i:02}.dcm", str(i))
-    return 58, 1, 13, 1
 
 
 # ------------------------------------------------------------ what happens ---
@@ -499,86 +502,230 @@ def test_a_damaged_part(tree):
         assert caught.value.code == "index-damaged"
 
 
-# ------------------------------------------------------------------ any tree ---
+# -------------------------------------------------------------- interrupted ---
 
 
-class Told(Scan):
-    """A scan whose files tell their rows themselves, without being DICOM; those
-    that end in .zip are archives of as many members."""
-
-    def __iter__(self):
-        schema, taker, count = pyarrow.schema(self), self.source.start(), 0
-        while (chunk := taker.take(self.batch_size)) is not None:
-            rows = []
-            for path in map(os.fsdecode, chunk.paths()):
-                text = Path(path).read_text()
-                number = len(text) if path.endswith(".zip") else None
-                names = [path] if number is None else [f"{path}!/{i}" for i in range(number)]
-                rows += [{"path": name, "SOPInstanceUID": text} for name in names]
-            count += len(rows)
-            if rows:
-                yield pyarrow.RecordBatch.from_pylist(rows, schema)
-        self.counts = {"files": count, "errors": 0, "issues": 0, "bytes_read": 0, "threads": 1}
-
-    stats = property(lambda self: {**super().stats, **getattr(self, "counts", {})})
-
-    def over(self, source):
-        return Told(source, self.plan, self.threads, self.batch_size)
+class Crash(BaseException):
+    pass
 
 
-def told(folder):
-    return Told(open_source(str(folder)), make_plan(["SOPInstanceUID"]), 1, 4)
+class Machine:
+    """Stops at the n-th thing that is done to the disk; after that nothing more
+    is done."""
+
+    def __init__(self, monkeypatch, stop):
+        self.left = stop
+        for name in ("replace", "unlink", "fsync"):
+            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
+
+    def counted(self, call):
+        def counted(*arguments, **options):
+            self.left -= 1
+            if self.left <= 0:
+                raise Crash
+            return call(*arguments, **options)
+        return counted
 
 
-names = st.sampled_from(["a", "b", "c", "a-", "a.zip", "b.zip", "c0", "z.zip"])
-states = st.lists(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join),
-                                  st.tuples(st.integers(0, 12), st.integers(0, 3)), max_size=30),
-                  min_size=2, max_size=4)
+# One that changes, and others that are new: within a part, which becomes three,
+# and behind the last.
+CHANGED = ["0/03.dcm", *(f"3/33{i:02}.dcm" for i in range(11)), *(f"9/{i:02}.dcm" for i in range(12))]
+COUNTS = 58, 1, 23, 1
 
 
-def lay(folder, tree):
-    """{path: (length, time)}; a file that is there gives way to a folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for name, (length, mtime) in tree.items():
-        path = folder / name
-        if not path.is_dir() and not any(up.is_file() for up in path.parents):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{mtime}" * length)
-            os.utime(path, ns=(0, mtime))
+def change(folder):
+    """Over the whole of the tree; bring() then tells COUNTS."""
+    for i, name in enumerate(CHANGED):
+        put(folder / name, str(i), 44)
+    (folder / "3/35.dcm").unlink()
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(states)
-def test_any_tree_after_any_other(tmp_path_factory, states):
-    """Archives among them. Each has the rows of a fresh scan, in its order."""
-    home = tmp_path_factory.mktemp("any")
-    folder, index = home / "in", home / "index"
-    for state in states:
-        lay(folder, {"-": (1, 1), **state})
-        told(folder).write(f"{index}/", update=True)
-        rows = [row["path"] for batch in told(folder) for row in batch.to_pylist()]
-        opened = open_index(index)
-        assert opened.read_all().column("path").to_pylist() == rows
-        fresh = [row["SOPInstanceUID"] for batch in told(folder) for row in batch.to_pylist()]
-        assert opened.read_all().column("SOPInstanceUID").to_pylist() == fresh
-        opened.verify()
-        assert sorted(path.name for path in index.glob("*.parquet")) == \
-            sorted(map(os.path.basename, opened.parts))
-        told_by(index)
+def one_of(index, *tables):
+    found = open_index(index).read_all()
+    assert any(found.equals(table) for table in tables)
 
 
-def told_by(index):
-    """Each part has the rows of its files, and of no other."""
-    book = Manifest(str(index))
-    for part in book.parts:
-        rows = pyarrow.parquet.read_table(index / part["part"]).column("path").to_pylist()
-        assert len(rows) == part["rows"]
-        files = [os.fsdecode(path) for chunk in update._list_of(book, *part["entries"])
-                 for path in chunk.paths()]
-        assert part["paths"] == [files[0], files[-1]]
-        assert all(row in files or row.rpartition("!/")[0] in files for row in rows)
+def test_a_crash_at_each_step(tree, tmp_path, monkeypatch):
+    folder, index, rows = tree
+    change(folder)
+    expected = after(rows, folder, CHANGED, ["3/35.dcm"])
+    for stop in range(1, 1000):
+        broken = tmp_path / f"broken{stop}"
+        shutil.copytree(index, broken)
+        with monkeypatch.context() as patch:
+            machine = Machine(patch, stop)
+            try:
+                told = bring(folder, broken, threads=1)
+            except Crash:
+                told = None
+        if told is not None:
+            assert machine.left > 0
+            break
+        one_of(broken, rows, expected)
+        again = bring(folder, broken)
+        assert again[0] in (COUNTS[0], 82)
+        same(broken, expected)
+        shutil.rmtree(broken)
+    assert stop > 25 and told == COUNTS
+
+
+def test_a_crash_in_the_update_that_goes_on(tree, tmp_path, monkeypatch):
+    """Whatever number of them."""
+    folder, index, rows = tree
+    change(folder)
+    expected = after(rows, folder, CHANGED, ["3/35.dcm"])
+    chance, crashes = random.Random(5), 0
+    for _ in range(200):
+        with monkeypatch.context() as patch:
+            Machine(patch, chance.randint(1, 14))
+            try:
+                bring(folder, index, threads=1)
+                break
+            except Crash:
+                crashes += 1
+        one_of(index, rows, expected)
+    bring(folder, index)
+    same(index, expected)
+    assert crashes > 3
+
+
+def test_what_changes_after_an_update_was_stopped(tree, monkeypatch):
+    """It is finished as it was begun, and then there is another."""
+    folder, index, rows = tree
+    change(folder)
+    with monkeypatch.context() as patch:
+        Machine(patch, 12)
+        with pytest.raises(Crash):
+            bring(folder, index, threads=1)
+    assert (index / "_fastdcm/update.jsonl").exists()
+    put(folder / "5/50.dcm", "1", 99)
+    (folder / "3/3305.dcm").unlink()
+    assert bring(folder, index) == (80, 2, 23, 2)
+    names = [name for name in CHANGED if name != "3/3305.dcm"]
+    same(index, after(rows, folder, [*names, "5/50.dcm"], ["3/35.dcm"]))
+
+
+@pytest.mark.parametrize("harm", ["part", "list", "line", "other"])
+def test_an_update_that_cannot_be_gone_on_with_begins_anew(tree, monkeypatch, harm):
+    folder, index, rows = tree
+    change(folder)
+    with monkeypatch.context() as patch:
+        Machine(patch, 14)
+        with pytest.raises(Crash):
+            bring(folder, index, threads=1)
+    path = index / "_fastdcm/update.jsonl"
+    begun = Manifest(str(index), manifest.UPDATE)
+    assert begun.parts
+    if harm == "part":
+        (index / begun.parts[0]["part"]).unlink()
+    elif harm == "list":
+        (index / "_fastdcm" / begun.head["files"]["name"]).write_bytes(b"x")
+    elif harm == "line":
+        path.write_bytes(b"{\n" + path.read_bytes())
+    else:
+        path.write_bytes(path.read_bytes().replace(b'"before":{"name"', b'"before":{"nome"'))
+    assert bring(folder, index) == COUNTS
+    same(index, after(rows, folder, CHANGED, ["3/35.dcm"]))
+
+
+def test_what_is_left_of_an_update_of_another_index_goes(tree):
+    folder, index, rows = tree
+    head = Manifest(str(index)).head
+    Manifest.create(str(index), {**head, "before": {**head["files"], "sha256": ""}}, manifest.UPDATE)
+    assert bring(folder, index) == (60, 0, 0, 0)
+    same(index, rows)
+
+
+def test_an_index_that_is_not_complete(tree, tmp_path, monkeypatch):
+    folder, _, _ = tree
+    index = tmp_path / "other"
+    with monkeypatch.context() as patch:
+        Machine(patch, 14)
+        with pytest.raises(Crash):
+            scan(folder, threads=1).write(f"{index}/")
+    assert not open_index(index).complete
+    put(folder / "0/00.dcm", "5", 3)
+    put(folder / "a.dcm", "5", 3)
+    assert bring(folder, index) == (59, 1, 1, 0)
+    same(index, scan(folder).read_all())
+
+
+def test_a_full_disk(tree, monkeypatch):
+    folder, index, rows = tree
+    change(folder)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(update.Summed, "write", full)
+        with pytest.raises(OSError, match="space"):
+            bring(folder, index)
+    same(index, rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest.Summed, "write", full)
+        with pytest.raises(OSError, match="space"):
+            bring(folder, index)
+    one_of(index, rows)
+    assert bring(folder, index)[0] in (COUNTS[0], 82)
+    assert open_index(index).rows == 82
+
+
+def test_scans_that_go_on_leave_an_update_alone(tree, monkeypatch):
+    """The command without --update finds the index complete."""
+    folder, index, rows = tree
+    change(folder)
+    with monkeypatch.context() as patch:
+        Machine(patch, 14)
+        with pytest.raises(Crash):
+            bring(folder, index, threads=1)
+    scan(folder).write(f"{index}/")
+    one_of(index, rows)
+    assert bring(folder, index)[0] == 82  # told by the last look
+    assert open_index(index).rows == 82
+
+
+PROGRAM = """
+import sys, fastdcm
+from fastdcm import ingest, update
+ingest._PART_ROWS = update._PART_ROWS = 100
+fastdcm.scan(sys.argv[1], ["SOPInstanceUID"], batch_size=50).write(sys.argv[2], update=True)
+"""
+
+
+@posix
+def test_killed(tmp_path, monkeypatch):
+    """By force, at any moment, and again."""
+    folder, index = tmp_path / "in", tmp_path / "index"
+    for i in range(1500):
+        put(folder / f"{i // 150}/{i:04}.dcm", str(i))
+    monkeypatch.setattr(ingest, "_PART_ROWS", 100)
+    monkeypatch.setattr(update, "_PART_ROWS", 100)
+    command = [sys.executable, "-c", PROGRAM, str(folder), f"{index}/"]
+    begin = time.perf_counter()
+    subprocess.run(command, check=True)
+    whole_run = time.perf_counter() - begin
+    chance, kills = random.Random(3), 0
+    for turn in range(2):
+        before = open_index(index).read_all()
+        for i in chance.sample(range(1500), 400):
+            path = folder / f"{i // 150}/{i:04}.dcm"
+            if path.exists() and i % 3:
+                path.unlink()
+            else:
+                put(path, str(i), turn)
+        expected = fastdcm.scan(str(folder), ["SOPInstanceUID"]).read_all()
+        for _ in range(5):
+            process = subprocess.Popen(command)
+            try:
+                process.wait(chance.uniform(0.3, 1) * whole_run)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+            kills += process.wait() == -signal.SIGKILL
+            one_of(index, before, expected)
+        subprocess.run(command, check=True)
+        same(index, expected)
+    assert kills > 2
 
 
 # ------------------------------------------------------------------ command ---
@@ -599,12 +746,12 @@ def test_the_command(tree, run):
     done = run("scan", folder, "-o", f"{index}/", "--update", *tags)
     assert done.exit_code == 0, done.output
     assert "is up to date: 60 same, 0 changed, 0 new, 0 gone; 60 files, 5 errors" in done.stderr
-    counts = change(folder)
+    change(folder)
     done = run("scan", folder, "-o", f"{index}/", "--update", "--json", *tags)
-    assert "58 same, 1 changed, 13 new, 1 gone; 72 files" in done.stderr
+    assert "58 same, 1 changed, 23 new, 1 gone; 82 files" in done.stderr
     stats = json.loads(done.stdout)
-    assert tuple(stats[what] for what in ("same", "changed", "new", "gone")) == counts
-    assert stats["files"] == 72
+    assert tuple(stats[what] for what in ("same", "changed", "new", "gone")) == COUNTS
+    assert stats["files"] == 82
     for arguments in (["--update"], ["--update", "-o", "x.parquet"]):
         done = run("scan", folder, *arguments)
         assert done.exit_code == 2 and "--update goes with -o and an index folder" in done.output

@@ -24,9 +24,9 @@ from fastdcm.tables import DELTA, write_parquet
 from fastdcm.threads import cores
 from fastdcm.whole import sync_folder, write_whole
 
-# A part ends with the entry of the list that brings it to as many rows. When
-# the scan is stopped, the part at hand is what must be read again.
-_PART_ROWS = 65536
+# Entries of the list to a part: so many rows, and more where some are archives.
+# When the scan is stopped, the part at hand is what must be read again.
+_PART_ENTRIES = 65536
 _LOOK = 4096        # files that are looked up in one piece
 _LOOKERS = 16       # threads that do so: on a network each look waits
 _AHEAD = 4          # batches that wait for the thread that writes
@@ -320,7 +320,7 @@ class _Entries:
 
     def part(self):
         """A source that ends after the last entry of a part."""
-        self.begin, self.left = self.at, _PART_ROWS
+        self.begin, self.left = self.at, _PART_ENTRIES
         self.ends = []  # the paths of its first entry and its last
         return self
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from fastdcm._chunks import Seekable, Streams
 from fastdcm.errors import DicomError, error_for
+from fastdcm.members import Failed
 
 _HTTP = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "az", "abfs", "abfss")
@@ -255,13 +256,11 @@ def _check_process():
                                   "with 'spawn' or 'forkserver'")
 
 
-def _place(url, store=None):
+def _place(url):
     """(the place, the name in it) of what a URL leads to."""
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
     host, _, name = rest.partition("/")
-    if store is not None:
-        return _Store(store), name
     try:
         if scheme in _BUCKETS or scheme in _HTTP and _PLAIN(rest):
             return _store(f"{scheme}://{host}"), name
@@ -297,18 +296,17 @@ class Object:
     """One object, a stream (see `fastdcm._chunks.Streams`).
 
     size : known already, or None. mtime_ns: whole seconds, 0 when the server
-        does not tell them. store: an obstore store of the whole bucket, in
-        place of the one that the URL means.
+        does not tell them.
 
     Raises DicomError: "open" for what is missing or forbidden, "stream" for
     what a server did not give, "changed" when it is no longer what was read
     first. Threads may share it.
     """
 
-    def __init__(self, url, size=None, mtime_ns=None, store=None):
+    def __init__(self, url, size=None, mtime_ns=None):
         self.url = os.fsdecode(url)
         self.path = os.fsencode(url)
-        self.size, self.mtime_ns, self.store = size, mtime_ns, store
+        self.size, self.mtime_ns = size, mtime_ns
         self.where = None       # the place, and the name in it
         self.version = None     # size and ETag, or time: of every answer
         self.kept = ()          # (offset, bytes) of short reads: the first, and some of the last
@@ -335,7 +333,7 @@ class Object:
     def get(self, offset, length):
         try:
             if self.where is None:
-                self.where = _place(self.url, self.store)
+                self.where = _place(self.url)
             place, name = self.where
             data, size, mtime_ns, etag = place.get(name, offset, length)
         except (DicomError, ModuleNotFoundError, MemoryError):
@@ -354,37 +352,22 @@ class Object:
         return data
 
 
-class _Failed:
-    """A stream that is nothing but an error."""
-
-    size = mtime_ns = None
-
-    def __init__(self, url, error):
-        self.path, self.error = os.fsencode(url), error
-
-    def open(self, first):
-        raise self.error
-
-    def close(self):
-        pass
-
-
 class Objects:
     """The objects below a URL, or that match it as a glob, in the order in which
     their server lists them: of buckets, that of their names. A listing that
     fails ends with a row in error. What lists nothing is one object.
 
-    A source for `scan`. store: as in `Object`.
+    A source for `scan`.
     """
 
-    def __init__(self, url, recursive=True, store=None):
-        self.url, self.recursive, self.store = url, recursive, store
+    def __init__(self, url, recursive=True):
+        self.url, self.recursive = url, recursive
         parts = url.split("/")
         fixed = next((i for i, part in enumerate(parts) if i > 2 and any(c in part for c in "*?[")),
                      len(parts))
         self.pattern = parts[fixed:]
         self.base = "/".join(parts[:fixed]).rstrip("/") + "/"
-        self.place, self.name = _place(self.base, store)
+        self.place, self.name = _place(self.base)
 
     def start(self):
         return ObjectTaker(self.streams())
@@ -395,17 +378,20 @@ class Objects:
             for name, size, mtime_ns in self.place.list(self.name):
                 if self.matches(name):
                     found = True
-                    yield Object(self.base + name, size, mtime_ns, self.store)
+                    yield Object(self.base + name, size, mtime_ns)
         except FileNotFoundError:
             pass
         except Exception as error:
             told = _refusal(error, self.url, "walk")
-            yield _Failed(self.url, error_for("walk", f"the listing ended: {told.text}", errno=told.errno))
+            yield self.failed(error_for("walk", f"the listing ended: {told.text}", errno=told.errno))
             return
         if not found and (self.pattern or not self.name or self.url.endswith("/")):
-            yield _Failed(self.url, error_for("open", "nothing is listed there", errno=errno.ENOENT))
+            yield self.failed(error_for("open", "nothing is listed there", errno=errno.ENOENT))
         elif not found:
-            yield Object(self.url, store=self.store)
+            yield Object(self.url)
+
+    def failed(self, error):
+        return Failed(os.fsencode(self.url), None, None, error)
 
     def matches(self, name):
         parts = name.split("/")
@@ -432,19 +418,14 @@ class ObjectTaker:
         self.streams = streams
 
     def take(self, count):
-        return streams_of(self.streams, count)
+        streams = list(islice(self.streams, min(count, _AT_ONCE)))
+        return Streams(streams, True) if streams else None
 
 
-def streams_of(objects, count):
-    """The next of an iterator of streams, None when there is none."""
-    streams = list(islice(objects, min(count, _AT_ONCE)))
-    return Streams(streams, True) if streams else None
-
-
-def open_url(url, size=None, store=None):
+def open_url(url, size=None):
     """The object as a file object, for `dcmread`: threads may share it. With
     its size, as a scan gave it, nothing is asked for before it is needed."""
-    stream = Object(url, size, store=store)
+    stream = Object(url, size)
     if size is None:
         stream.open(_FIRST)
     return Seekable(stream)

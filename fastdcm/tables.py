@@ -17,7 +17,6 @@ _ROW_GROUP = 16384
 # Columns whose values hardly repeat: a dictionary of them takes time and room.
 _DISTINCT = ("path", "mtime_ns", "SOPInstanceUID")
 
-
 #: What the name of a Delta table begins with: a path or a URL follows.
 DELTA = "delta://"
 

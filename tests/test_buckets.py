@@ -10,7 +10,7 @@ from builder import element, part10
 from served import MODIFIED, Served
 
 from fastdcm import DicomError, dcmread, open_index, remote, scan
-from fastdcm.remote import Object, Objects, open_url
+from fastdcm.remote import Objects
 
 FILE = part10(element(0x00100010, "PN", "Doe^Jane") + element(0x7FE00010, "OW", bytes(300_000)))
 KEYS = ["p/a.dcm", "p/b b.dcm", "p/c/d.dcm", "p/c/e/f.dcm", "p/%41+é#?.dcm", "p/[1].dcm", "p.dcm", "q/g.dcm"]
@@ -204,17 +204,6 @@ def test_credentials_that_are_missing_are_told(bucket, monkeypatch):
     remote._known_store.cache_clear()
     server.special = server.bucket
     assert dcmread("s3://bucket/x").PatientName == "Doe^Jane"
-
-
-def test_a_store_of_ones_own(bucket, monkeypatch):
-    from obstore.store import S3Store
-
-    server = bucket(KEYS)
-    monkeypatch.delenv("AWS_ENDPOINT_URL")
-    store = S3Store("bucket", endpoint=server.url, client_options={"allow_http": True})
-    assert list(table(Objects("s3://bucket/q/", store=store))) == ["s3://bucket/q/g.dcm"]
-    assert dcmread(open_url("s3://bucket/q/g.dcm", store=store)).PatientName == "Doe^Jane"
-    assert Object("s3://bucket/q/g.dcm", store=store).read(128, 4) == b"DICM"
 
 
 def test_azure(bucket, monkeypatch):

@@ -49,7 +49,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(ingest, "_PART_ROWS", 150)
+    monkeypatch.setattr(ingest, "_PART_ENTRIES", 150)
     monkeypatch.setattr(listing, "BLOCK", 400)
     monkeypatch.setattr(ingest, "_LOOK", 130)
 
@@ -383,7 +383,7 @@ PROGRAM = """
 import os, sys
 from fastdcm import ingest, listing
 from fastdcm.bulk import scan
-ingest._PART_ROWS, listing.BLOCK, ingest._LOOK = 150, 400, 130
+ingest._PART_ENTRIES, listing.BLOCK, ingest._LOOK = 150, 400, 130
 
 def run(source, index, threads):
     scan(source, {tags}, threads=threads, batch_size=64).write(index)

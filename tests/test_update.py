@@ -31,7 +31,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Parts of 8 files, and blocks that end elsewhere."""
-    for module, name, value in ((ingest, "_PART_ROWS", 8), (update, "_PART_ROWS", 8),
+    for module, name, value in ((ingest, "_PART_ENTRIES", 8), (update, "_PART_ROWS", 8),
                                 (update, "_BATCH_ROWS", 3), (ingest, "_LOOK", 7),
                                 (listing, "BLOCK", 11)):
         monkeypatch.setattr(module, name, value)
@@ -545,6 +545,14 @@ def one_of(index, *tables):
     assert any(found.equals(table) for table in tables)
 
 
+def change_and_crash(monkeypatch, folder, index, step):
+    change(folder)
+    with monkeypatch.context() as patch:
+        Machine(patch, step)
+        with pytest.raises(Crash):
+            bring(folder, index, threads=1)
+
+
 def test_a_crash_at_each_step(tree, tmp_path, monkeypatch):
     folder, index, rows = tree
     change(folder)
@@ -592,11 +600,7 @@ def test_a_crash_in_the_update_that_goes_on(tree, tmp_path, monkeypatch):
 def test_what_changes_after_an_update_was_stopped(tree, monkeypatch):
     """It is finished as it was begun, and then there is another."""
     folder, index, rows = tree
-    change(folder)
-    with monkeypatch.context() as patch:
-        Machine(patch, 12)
-        with pytest.raises(Crash):
-            bring(folder, index, threads=1)
+    change_and_crash(monkeypatch, folder, index, 12)
     assert (index / "_fastdcm/update.jsonl").exists()
     put(folder / "5/50.dcm", "1", 99)
     (folder / "3/3305.dcm").unlink()
@@ -608,11 +612,7 @@ def test_what_changes_after_an_update_was_stopped(tree, monkeypatch):
 @pytest.mark.parametrize("harm", ["part", "list", "line", "other"])
 def test_an_update_that_cannot_be_gone_on_with_begins_anew(tree, monkeypatch, harm):
     folder, index, rows = tree
-    change(folder)
-    with monkeypatch.context() as patch:
-        Machine(patch, 14)
-        with pytest.raises(Crash):
-            bring(folder, index, threads=1)
+    change_and_crash(monkeypatch, folder, index, 14)
     path = index / "_fastdcm/update.jsonl"
     begun = Manifest(str(index), manifest.UPDATE)
     assert begun.parts
@@ -674,11 +674,7 @@ def test_a_full_disk(tree, monkeypatch):
 def test_scans_that_go_on_leave_an_update_alone(tree, monkeypatch):
     """The command without --update finds the index complete."""
     folder, index, rows = tree
-    change(folder)
-    with monkeypatch.context() as patch:
-        Machine(patch, 14)
-        with pytest.raises(Crash):
-            bring(folder, index, threads=1)
+    change_and_crash(monkeypatch, folder, index, 14)
     scan(folder).write(f"{index}/")
     one_of(index, rows)
     assert bring(folder, index)[0] == 82  # told by the last look
@@ -688,7 +684,7 @@ def test_scans_that_go_on_leave_an_update_alone(tree, monkeypatch):
 PROGRAM = """
 import sys, fastdcm
 from fastdcm import ingest, update
-ingest._PART_ROWS = update._PART_ROWS = 100
+ingest._PART_ENTRIES = update._PART_ROWS = 100
 fastdcm.scan(sys.argv[1], ["SOPInstanceUID"], batch_size=50).write(sys.argv[2], update=True)
 """
 
@@ -699,7 +695,7 @@ def test_killed(tmp_path, monkeypatch):
     folder, index = tmp_path / "in", tmp_path / "index"
     for i in range(1500):
         put(folder / f"{i // 150}/{i:04}.dcm", str(i))
-    monkeypatch.setattr(ingest, "_PART_ROWS", 100)
+    monkeypatch.setattr(ingest, "_PART_ENTRIES", 100)
     monkeypatch.setattr(update, "_PART_ROWS", 100)
     command = [sys.executable, "-c", PROGRAM, str(folder), f"{index}/"]
     begin = time.perf_counter()

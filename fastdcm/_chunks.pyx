@@ -194,20 +194,13 @@ cdef class Chunk:
         """(position, path) of each path that ends as an archive does, or leads
         into one."""
         cdef dcm_span s
-        cdef uint64_t i = 0
+        cdef uint64_t i
         cdef bint into = memchr(self.data, c"!", self.used) != NULL if self.used else False
         found = []
-        while True:
-            with nogil:
-                while i < self.count:
-                    s = self.at(i)
-                    if ends_as_archive(s.p, s.n) or into and inner_name(s.p, s.n, 0):
-                        break
-                    i += 1
-            if i >= self.count:
-                break
-            found.append((i, s.p[:s.n]))
-            i += 1
+        for i in range(self.count):
+            s = self.at(i)
+            if ends_as_archive(s.p, s.n) or into and inner_name(s.p, s.n, 0):
+                found.append((i, s.p[:s.n]))
         failed = {position for position, _, _ in self.errors}
         return [one for one in found if one[0] not in failed]
 
@@ -359,8 +352,10 @@ cdef class Streams:
     - ``read(offset, length)``: exactly these bytes;
     - ``close()``.
 
-    A DicomError or OSError that they raise becomes a row in error. waiting:
-    whether to read them is mostly to wait.
+    A DicomError or OSError that they raise becomes a row in error.
+
+    waiting : whether to read them is mostly to wait. They then have ``ask(first)``,
+        too, called for all before the first is opened; ``open`` tells what came of it.
     """
 
     def __init__(self, list streams not None, bint waiting=False):

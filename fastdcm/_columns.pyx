@@ -69,20 +69,26 @@ cdef class Worker:
 
     cdef list run_streams(self, Streams chunk, uint64_t limit):
         cdef Batch batch = Batch(self.plan)
+        cdef uint64_t first = max(self.reader.part10.first_read, 8192)
         batches = [batch]
+        if chunk.waiting:
+            # All answers, then all rows: what is done between two answers keeps
+            # other threads from theirs, and finds little of itself in the caches.
+            for stream in chunk.streams:
+                stream.ask(first)
         for stream in chunk.streams:
             if dcm_columns_fill(&batch.c) > limit:
                 batch = Batch(self.plan)
                 batches.append(batch)
-            self.run_stream(batch, stream)
+            self.run_stream(batch, stream, first)
         return batches
 
-    cdef int run_stream(self, Batch batch, stream) except -1:
+    cdef int run_stream(self, Batch batch, stream, uint64_t first) except -1:
         cdef bytes shown = path_text(stream.path).encode()
         cdef dcm_span span
         cdef dcm_error err
         cdef uint64_t before = self.reader.bytes_read, row = batch.c.rows
-        cdef uint64_t first = max(self.reader.part10.first_read, 8192), size
+        cdef uint64_t size
         cdef int64_t mtime_ns
         cdef int code = DCM_OK
         span.p = PyBytes_AS_STRING(shown)

@@ -170,6 +170,7 @@ class Expanded:
         self.taker = taker
         self.pieces = iter(())
         self.piece = None
+        self.objects = ObjectTaker()
 
     def take(self, count):
         while True:
@@ -186,17 +187,17 @@ class Expanded:
                 found = chunk.archives()
                 if not urls and not found:
                     return chunk
-                self.pieces = _with_urls(chunk, urls) if urls else _pieces(chunk, found)
+                self.pieces = _with_urls(chunk, urls, self.objects) if urls else _pieces(chunk, found)
 
 
-def _with_urls(chunk, urls):
+def _with_urls(chunk, urls, objects):
     """Takers of what stands in a Chunk with URLs at these positions."""
     begin = 0
     for _, run in groupby(enumerate(urls), lambda one: one[1] - one[0]):  # of neighbours
         run = [i for _, i in run]
         part = chunk.part(begin, run[0])
         yield from _pieces(part, part.archives())
-        yield ObjectTaker(Object(chunk[i]) for i in run)
+        yield objects.over(Object(chunk[i]) for i in run)
         begin = run[-1] + 1
     part = chunk.part(begin, len(chunk))
     yield from _pieces(part, part.archives())

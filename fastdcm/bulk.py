@@ -171,6 +171,7 @@ _WINDOW_SECONDS = 0.004
 _WAITS = 3  # other programs make one span, or two, look cold
 _PIECE_SECONDS = 0.003
 _LEAST_PIECE, _MOST_PIECE = 16, 1024
+_ASKED_SECONDS = 0.03  # a piece of what servers are asked for
 _COLD_SECONDS = 30e-6  # for a file; from the page cache it takes a third of it
 
 
@@ -218,7 +219,9 @@ class _Pool:
         self.done = {}          # number to (batches or exception, ends a batch, files)
         self.ahead = 0          # files handed out whose rows nobody has fetched
         self.most_ahead = max(4 * feed.batch_size, 4 * _MOST_PIECE)
+        self.awaited = 0        # the number whose rows are fetched next
         self.open = True
+        self.asking = False     # servers
         self.random = True      # until the page cache is known to have them
         self.size = 32
         self.threads = self.running = 0
@@ -241,9 +244,10 @@ class _Pool:
             self.threads += 1
             self.running += 1
 
-    def wait_less(self):
+    def ask(self):
         """As many threads again with each piece, for a server is far away."""
         with self.lock:
+            self.asking = True
             if self.growing:
                 self.spawn(min(self.threads, _MOST_THREADS - self.threads))
 
@@ -273,7 +277,7 @@ class _Pool:
                 if isinstance(chunk, BaseException):
                     raise chunk
                 if getattr(chunk, "waiting", False):
-                    self.wait_less()
+                    self.ask()
                 result, files = worker.run(chunk, self.random), len(chunk)
             except BaseException as error:
                 result, files = error, 0
@@ -281,7 +285,8 @@ class _Pool:
             with self.lock:
                 self.ahead += files - size
                 self.done[number] = result, ends, files
-                self.done_one.notify()
+                if number == self.awaited:
+                    self.done_one.notify()
                 self.files += files
                 self.bytes_read += worker.bytes_read - bytes_read
                 self.failed += worker.failed - failed
@@ -314,14 +319,16 @@ class _Pool:
               and (self.waits >= _WAITS or threads > self.cores)):
             self.best_rate = rate
             self.spawn(min(7 * threads, _MOST_THREADS - threads))
-        size = int(_PIECE_SECONDS * self.seen / self.wall) if self.wall else _MOST_PIECE
-        self.size = min(max(size, _LEAST_PIECE), _MOST_PIECE)
+        seconds, least = (_ASKED_SECONDS, 1) if self.asking else (_PIECE_SECONDS, _LEAST_PIECE)
+        size = int(seconds * self.seen / self.wall) if self.wall else _MOST_PIECE
+        self.size = min(max(size, least), _MOST_PIECE)
         self.window(now)
 
     def results(self):
         """(batches, whether they end a batch), in the order of the source."""
         for number in count():
             with self.lock:
+                self.awaited = number
                 while number not in self.done and self.running:
                     self.done_one.wait()
                 if number not in self.done:

@@ -86,6 +86,9 @@ class Failed:
     def __init__(self, path, size, mtime_ns, error):
         self.path, self.size, self.mtime_ns, self.error = path, size, mtime_ns, error
 
+    def ask(self, first):
+        pass
+
     def open(self, first):
         if not self.size:
             raise self.error

@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice
 from threading import Lock
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 from fastdcm._chunks import Seekable, Streams
@@ -21,11 +22,11 @@ from fastdcm.members import Failed
 _HTTP = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://").match
-# A host and a path that there is but one way to write.
-_PLAIN = re.compile(r"[\w.:-]+(/[\w-][\w.-]*)+", re.ASCII).fullmatch
+# A server, and a path that there is but one way to write.
+_PLAIN = re.compile(r"(https?://[\w.:-]+)/((?:[\w-][\w.-]*/)*[\w-][\w.-]*)", re.ASCII).fullmatch
 
-# To a chunk. A request is mostly waiting, so that all threads get some early.
-_AT_ONCE = 4
+# To a chunk, at most.
+_AT_ONCE = 16
 # What dcmread asks for first: the header of almost any single frame.
 _FIRST = 16384
 # Headers within pixel data are looked at more than once.
@@ -92,35 +93,33 @@ class _Store:
         self.store = store
 
     def get(self, name, offset, length):
-        """(bytes, size, mtime_ns, ETag) by one request. A body is read as far
-        as it was asked for, whatever comes."""
+        """(an answer, whose `meta` tells of the object; its bytes) by one request. A
+        body is read as far as it was asked for, whatever comes."""
         import obstore
 
         for last in (False, False, True):
-            meta, pieces, start = self.ask(name, offset, length)
+            answer, pieces, start = self.ask(name, offset, length)
             try:
-                data = _cut(pieces, offset - start, length)
-                break
+                return answer, _cut(pieces, offset - start, length)
             except obstore.exceptions.BaseError:  # obstore goes on by itself where an ETag makes that safe
-                if last or meta["e_tag"]:
+                if last or answer.meta["e_tag"]:
                     raise
-        return data, meta["size"], _mtime_ns(meta), meta["e_tag"]
 
     def ask(self, name, offset, length):
-        """(what is known of the object, pieces of its bytes, the offset of the first)."""
+        """(the answer, pieces of its bytes, the offset of the first)."""
         import obstore
 
         _check_process()
         try:
-            result = obstore.get(self.store, name, options={"range": (offset, offset + length)})
-            return result.meta, result.stream(length), offset
+            answer = obstore.get(self.store, name, options={"range": (offset, offset + length)})
+            return answer, answer.stream(length), offset
         except obstore.exceptions.NotSupportedError:  # the server sends all or nothing
-            result = obstore.get(self.store, name)
-            return result.meta, result.stream(65536), 0
+            answer = obstore.get(self.store, name)
+            return answer, answer.stream(65536), 0
         except obstore.exceptions.GenericError as error:
             if offset or "status code: 416" not in str(error):
                 raise
-            return obstore.head(self.store, name), (), 0  # it is empty
+            return obstore.get(self.store, name), (), 0  # it is empty
 
     def list(self, name):
         """(name behind `name`, size, mtime_ns) of each object below, as they come.
@@ -172,13 +171,16 @@ def _entry(meta, prefix):
 
 def _mtime_ns(meta):
     """In whole seconds, as HTTP tells them; a listing may know more."""
-    return int(meta["last_modified"].timestamp()) * 10**9
+    modified = meta["last_modified"]
+    return int(modified.timestamp()) * 10**9 if modified else 0
 
 
 def _cut(pieces, offset, length):
     """The bytes [offset, offset + length) of what begins with `pieces`."""
     parts, at = [], 0
     for piece in pieces:
+        if len(piece) == length and at == offset == 0:
+            return piece
         parts.append(piece[max(offset - at, 0):max(offset + length - at, 0)])
         at += len(piece)
         if at >= offset + length:
@@ -193,13 +195,13 @@ class _Filesystem:
         self.filesystem = filesystem
 
     def get(self, name, offset, length):
-        size = self.filesystem.info(name)["size"]
+        meta = {"size": self.filesystem.info(name)["size"], "last_modified": None, "e_tag": None}
         try:
-            mtime_ns = int(self.filesystem.modified(name).timestamp()) * 10**9
+            meta["last_modified"] = self.filesystem.modified(name)
         except NotImplementedError:
-            mtime_ns = 0
-        data = self.filesystem.cat_file(name, offset, min(offset + length, size))
-        return data, size, mtime_ns, None
+            pass
+        data = self.filesystem.cat_file(name, offset, min(offset + length, meta["size"]))
+        return SimpleNamespace(meta=meta), data
 
     def list(self, name):
         start = len(name.rstrip("/")) + 1
@@ -228,14 +230,21 @@ def _open_store(base):
     return _Store((HTTPStore if _scheme(base) in _HTTP else from_url)(base, **options))
 
 
-_known_store = lru_cache(maxsize=64)(_open_store)
+_stores, _MOST_STORES = {}, 64
 _opening = Lock()
 
 
 def _store(base):
     """The one store of a bucket or a server: with its connections, for all threads."""
-    with _opening:  # many threads begin together
-        return _known_store(base)
+    store = _stores.get(base)
+    if store is None:
+        with _opening:  # many threads begin together
+            store = _stores.get(base)
+            if store is None:
+                if len(_stores) == _MOST_STORES:
+                    _stores.clear()
+                store = _stores[base] = _open_store(base)
+    return store
 
 
 def _missing(error, url):
@@ -258,11 +267,13 @@ def _check_process():
 
 def _place(url):
     """(the place, the name in it) of what a URL leads to."""
-    scheme, _, rest = url.partition("://")
-    scheme = scheme.lower()
-    host, _, name = rest.partition("/")
     try:
-        if scheme in _BUCKETS or scheme in _HTTP and _PLAIN(rest):
+        if plain := _PLAIN(url):
+            return _store(plain[1]), plain[2]
+        scheme, _, rest = url.partition("://")
+        scheme = scheme.lower()
+        if scheme in _BUCKETS:
+            host, _, name = rest.partition("/")
             return _store(f"{scheme}://{host}"), name
         if scheme in _HTTP:
             return _odd(url)
@@ -309,13 +320,26 @@ class Object:
         self.size, self.mtime_ns = size, mtime_ns
         self.where = None       # the place, and the name in it
         self.version = None     # size and ETag, or time: of every answer
+        self.asked = None       # what came of `ask`
         self.kept = ()          # (offset, bytes) of short reads: the first, and some of the last
 
-    def open(self, first):
-        """The first bytes come with what there is to know of it."""
+    def ask(self, first):
+        """Gets the first bytes, and with them what there is to know of it, for `open`."""
         if self.size != 0:
+            try:
+                self.asked = self.answer(0, first)
+            except DicomError as error:
+                self.asked = error
+
+    def open(self, first):
+        if self.size != 0:
+            if self.asked is None:
+                self.ask(first)
             self.size = None
-            self.kept = (0, self.get(0, first)),
+            if isinstance(self.asked, DicomError):
+                raise self.asked
+            self.kept = (0, self.checked(0, first, *self.asked)),
+            self.asked = None
 
     def read(self, offset, length):
         for start, data in self.kept:
@@ -331,16 +355,22 @@ class Object:
         pass
 
     def get(self, offset, length):
+        return self.checked(offset, length, *self.answer(offset, length))
+
+    def answer(self, offset, length):
         try:
-            if self.where is None:
-                self.where = _place(self.url)
-            place, name = self.where
-            data, size, mtime_ns, etag = place.get(name, offset, length)
+            place, name = self.where = self.where or _place(self.url)
+            return place.get(name, offset, length)
         except (DicomError, ModuleNotFoundError, MemoryError):
             raise
         except Exception as error:
             raise _refusal(error, self.url) from None
-        version = size, etag or mtime_ns
+
+    def checked(self, offset, length, answer, data):
+        """The bytes of an answer of the object that the first answer was of."""
+        meta = answer.meta
+        size, mtime_ns = meta["size"], _mtime_ns(meta)
+        version = size, meta["e_tag"] or mtime_ns
         if self.version is None and self.size in (None, size):
             self.version, self.size, self.mtime_ns = version, size, mtime_ns
         if version != self.version:
@@ -412,13 +442,19 @@ def _matches(parts, pattern):
 
 
 class ObjectTaker:
-    """Takes from an iterator of streams."""
+    """Takes from iterators of streams, one after another: a few at first, so that
+    all threads get some early, and more later."""
 
-    def __init__(self, streams):
+    def __init__(self, streams=()):
+        self.streams, self.given = streams, 0
+
+    def over(self, streams):
         self.streams = streams
+        return self
 
     def take(self, count):
-        streams = list(islice(self.streams, min(count, _AT_ONCE)))
+        streams = list(islice(self.streams, min(count, 1 + self.given // 64, _AT_ONCE)))
+        self.given += len(streams)
         return Streams(streams, True) if streams else None
 
 

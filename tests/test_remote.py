@@ -1,5 +1,6 @@
 """Files behind HTTP: rows, requests, faults, data sets."""
 
+import errno
 import io
 import multiprocessing
 import os
@@ -18,7 +19,7 @@ from fastdcm import DicomError, dcmread, remote, scan, scan_chunk
 from fastdcm._core import File
 from fastdcm._frames import FrameTable
 from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
-from fastdcm.remote import Object, is_url, open_url
+from fastdcm.remote import Object, ObjectTaker, is_url, open_url
 
 NAME = element(0x00100010, "PN", "Doe^Jane")
 LONG = element(0x00204000, "LT", "x" * 9000) + element(0x00281101, "OW", bytes(300_000))
@@ -47,9 +48,9 @@ def soon(monkeypatch):
     """Little patience: what is tried again is tried again at once."""
     for name, value in {"_RETRIES": 2, "_BACKOFF": 0.001, "_BACKOFF_MOST": 0.01, "_SILENCE": 0.3}.items():
         monkeypatch.setattr(remote, name, value)
-    remote._known_store.cache_clear()
+    remote._stores.clear()
     yield
-    remote._known_store.cache_clear()
+    remote._stores.clear()
 
 
 @pytest.fixture
@@ -376,6 +377,28 @@ def test_a_stream_of_its_own(server):
     assert stream.read(128, 4) == b"DICM" and stream.size == len(CT)
     with pytest.raises(FileChangedError):
         Object(server.url + "/ct.dcm", size=7).read(0, 7)
+
+
+def test_what_was_asked_for_is_told_when_it_is_opened(server):
+    there, missing = Object(server.url + "/ct.dcm"), Object(server.url + "/missing")
+    for stream in there, missing:
+        stream.ask(100)
+    server.clear()
+    with pytest.raises(DicomError) as caught:
+        missing.open(100)
+    there.open(100)
+    assert caught.value.code == "open" and caught.value.errno == errno.ENOENT
+    assert there.read(0, 100) == CT[:100] and there.size == len(CT) and not server.requests
+
+
+def test_all_threads_get_some_early():
+    taker = ObjectTaker(Object(f"http://x/{i}") for i in range(3000))
+    counts = []
+    while (chunk := taker.take(1000)) is not None:
+        assert chunk.waiting
+        counts.append(len(chunk))
+    assert counts[:64] == [1] * 64 and counts == sorted(counts[:-1]) + counts[-1:]
+    assert max(counts) == 16 and sum(counts) == 3000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

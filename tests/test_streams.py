@@ -97,6 +97,23 @@ def test_a_stream_that_fails_is_a_row(wrong, error, detail):
     assert second["error"] is None and second["PatientName"] == "Doe^Jane" and bad.closed
 
 
+def test_those_that_wait_are_all_asked_before_one_is_opened():
+    calls = []
+
+    class Far(Stream):
+        def ask(self, first):
+            calls.append(("ask", self.path, first))
+
+        def open(self, first):
+            calls.append(("open", self.path, first))
+            super().open(first)
+
+    told = rows(Streams([Far(b"a", FILES["plain"]), Far(b"b", FILES["plain"], "open"), Far(b"c", FILES["cut"])], True))
+    assert [call[:2] for call in calls] == [(what, path) for what in ("ask", "open") for path in (b"a", b"b", b"c")]
+    assert {call[2] for call in calls} == {8192}
+    assert [row["error"] for row in told] == [None, "read", None] and told[2]["issues"]
+
+
 def test_details_stay_with_their_rows():
     plan = make_plan(TAGS)
     a, = Worker(plan).run(Streams([Stream(b"a", FILES["plain"])]))

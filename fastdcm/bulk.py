@@ -487,8 +487,8 @@ class Scan:
             are JSON, bytes are base64 and null is empty; in JSON bytes are
             base64 too. Of an index folder, ends in ``/``, or one is there. Of a
             Delta Lake table, begins with ``delta://``: a new version of it.
-        update : brings an index folder up to date with the one folder that it
-            was made of: reads what is new or changed (in size or time of the
+        update : brings an index folder up to date with the one folder or bucket
+            that it was made of: reads what is new or changed (in size or time of the
             last change), drops what is gone, and opens no other file. `stats`
             then has ``same``, ``changed``, ``new`` and ``gone``, too.
 

@@ -20,7 +20,8 @@ BLOCK = 65536
 def as_chunk(taken):
     """What a taker gives, as a Chunk: of streams, which their server has listed,
     with the sizes and times that it told. Raises the DicomError of a listing that
-    failed: without its other half it is no list."""
+    failed, which is no list without its other half, and of an object that is not
+    there."""
     import numpy as np
 
     if not isinstance(taken, Streams):
@@ -29,6 +30,8 @@ def as_chunk(taken):
     for stream in streams:
         if (error := getattr(stream, "error", None)) is not None:
             raise error
+        if stream.size is None:  # the one object that nothing is below of
+            stream.open(1)
     paths = [stream.path for stream in streams]
     ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
     sizes, times = ([-1 if value is None else value for value in values] for values in (

@@ -89,6 +89,8 @@ def _refusal(error, url, code="stream"):
 class _Store:
     """A place that obstore reads."""
 
+    is_dated = True  # a listing tells when objects were changed
+
     def __init__(self, store):
         self.store = store
 
@@ -190,6 +192,8 @@ def _cut(pieces, offset, length):
 
 class _Filesystem:
     """A place that fsspec reads."""
+
+    is_dated = False
 
     def __init__(self, filesystem):
         self.filesystem = filesystem
@@ -398,6 +402,7 @@ class Objects:
         self.pattern = parts[fixed:]
         self.base = "/".join(parts[:fixed]).rstrip("/") + "/"
         self.place, self.name = _place(self.base)
+        self.is_dated = self.place.is_dated
 
     def start(self):
         return ObjectTaker(self.streams())

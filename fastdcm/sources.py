@@ -3,7 +3,8 @@
 A source has ``start()``, which begins anew and returns an object with
 ``take(n)``: a Chunk of at most n paths, None after the last. Where names were
 given to `open_source` it also has ``asked``: what they were, as JSON may have
-it. Archives and URLs are paths here: `archives.Expanded` puts members and
+it. Where ``is_dated`` is true it can be listed anew, and tells what has changed:
+paths come in their byte order, with the times of their last change. Archives and URLs are paths here: `archives.Expanded` puts members and
 objects in their places.
 """
 
@@ -47,6 +48,8 @@ class _Taker:
 class Folder:
     """The files under a folder, in byte order of their paths. Hidden files
     too; links are followed."""
+
+    is_dated = True
 
     def __init__(self, path, recursive=True):
         self.path = os.fspath(path)

@@ -1,28 +1,32 @@
 """An index folder brought up to date: what is new, changed or gone since it was
 made, and nothing else is read.
 
-The folder is listed anew, with sizes and times, and the new list is compared
-with the one of the index. Parts whose files are all the same stay. The others
-give way to new parts, in the order of the new list: rows of files that are the
-same are copied, the rest is scanned. A second manifest tells what of this is
-done; at the end it takes the place of the first. So at every moment one
-manifest is right, and whatever stops an update, the next goes on with it.
+The folder or bucket is listed anew, with sizes and times, and the new list is
+compared with the one of the index. A file that could not be had is tried, and
+counts as changed when it is another row now. Parts whose files are all the same
+stay. The others give way to new parts, in the order of the new list: rows of
+files that are the same are copied, the rest is scanned. A second manifest tells
+what of this is done; at the end it takes the place of the first. So at every
+moment one manifest is right, and whatever stops an update, the next goes on
+with it.
 """
 
 import errno
 import os
 from collections import deque
 from contextlib import ExitStack, closing
-from itertools import chain
+from itertools import chain, groupby
 
 from fastdcm import listing, manifest
-from fastdcm._chunks import ALONE, CHANGED, SAME, compare, owners, path_text
+from fastdcm._chunks import ALONE, CHANGED, SAME, compare, owners, path_bytes, path_text
 from fastdcm.errors import DicomError
 from fastdcm.ingest import Ingest, chunks_of
 from fastdcm.manifest import UPDATE, Manifest, Summed, damaged, inner_path, list_name
-from fastdcm.sources import Folder
+from fastdcm.sources import Paths
 from fastdcm.whole import write_whole
 
+# Errors of the system or of a server, which may be over while the file is the same.
+_OUTSIDE = ("open", "read", "stream")
 # New parts are of about equal size, and of no more rows than this but for the
 # last file's: so they are half full at least.
 _PART_ROWS = 65536
@@ -31,10 +35,10 @@ _HAPPENED = ("same", "changed", "new", "gone")
 
 
 class Update(Ingest):
-    """Brings an index up to date with its folder; makes it, where there is none.
+    """Brings an index up to date with its source; makes it, where there is none.
 
     `run` raises as that of Ingest does; ValueError for a source that is not one
-    folder; FileNotFoundError when no file is left in it. An index or an update
+    folder or bucket; FileNotFoundError when no file is left in it. An index or an update
     that was stopped is first gone on with.
     """
 
@@ -53,9 +57,9 @@ class Update(Ingest):
                 "files_per_second": read / stats["seconds"] if stats["seconds"] else 0.0}
 
     def run(self):
-        if not isinstance(self.scan.source, Folder):
+        if not getattr(self.scan.source, "is_dated", False):
             raise ValueError(f"{self.folder}: an index is brought up to date with the one folder "
-                             "that it was made of")
+                             "or bucket (s3, gs, az) that it was made of")
         return super().run()
 
     def _run(self):
@@ -68,7 +72,7 @@ class Update(Ingest):
         begun = self._begun_before(book)
         manifest.sweep(self.folder, book, *filter(None, [begun]))
         if begun is not None:
-            comparison = Comparison(book)
+            comparison = Comparison(book, begun.head["again"])
             for chunk in _list_of(begun):
                 comparison.put(chunk)
             comparison.end()
@@ -89,7 +93,8 @@ class Update(Ingest):
     def _update(self, book):
         """Lists the files anew, and does what there is to do. Returns the
         manifest."""
-        comparison, facts = Comparison(book), {}
+        again = _ranges(sorted(set(self._recovered(book))))
+        comparison, facts = Comparison(book, again), {}
         name = list_name(int(book.head["files"]["name"][6:-8]) + 1)
 
         def fill(file):
@@ -105,9 +110,21 @@ class Update(Ingest):
             return book
         begun = Manifest.create(self.folder, {
             **book.head, "files": {"name": name, **facts}, "before": book.head["files"],
-            "next_part": book.next_number,
+            "again": again, "next_part": book.next_number,
         }, UPDATE)
         return self._finish(book, begun, comparison)
+
+    def _recovered(self, book):
+        """The entries whose files could not be had, and are read otherwise now."""
+        for part in book.parts:
+            failed = _failed(book, part) if part["errors"] else {}
+            if failed:
+                now = {}
+                for batch in self.scan.over(Paths([path_bytes(path) for path in failed])):
+                    now.update(zip(batch.column("path"), batch.column("error")))
+                for path, (entry, error) in failed.items():
+                    if now.get(path) != error:  # an archive is its members, when it can be read
+                        yield entry
 
     def _list_anew(self, book, comparison, out):
         """Compares the files that are there, and writes their list from when it
@@ -204,6 +221,12 @@ class _AllSame(Exception):
     """No list is to be written."""
 
 
+def _ranges(numbers):
+    """Ascending numbers as a list of [start, stop]."""
+    runs = groupby(enumerate(numbers), lambda one: one[1] - one[0])  # of neighbours
+    return [[run[0][1], run[-1][1] + 1] for run in (list(run) for _, run in runs)]
+
+
 def _list_of(book, first=0, stop=None):
     path = inner_path(book.folder, book.head["files"]["name"])
     return listing.read(path, first, stop)
@@ -248,11 +271,14 @@ class Comparison:
     """The list of an index and a new one, which is put in chunk by chunk, both
     in the order of a walk.
 
+    again : [start, stop] of entries of the index that count as changed when they
+        are the same.
     pieces : list of Piece, in that order, whole after `end`.
     counts : how many files are same, changed, new and gone.
     """
 
-    def __init__(self, book):
+    def __init__(self, book, again=()):
+        self.again = again
         self.pieces, self.counts = [], dict.fromkeys(_HAPPENED, 0)
         self.old, self.new, self.start = [], [], 0  # marks, and where those of the next piece begin
         self.blocks = self._blocks(book)
@@ -267,12 +293,31 @@ class Comparison:
 
     def _close(self, part):
         old, new = b"".join(self.old), b"".join(self.new)
+        if part is not None:
+            old, new = self._changed(*part["entries"], old, new)
         ahead = len(new) - len(new.lstrip(bytes([ALONE])))
         if ahead:
             self.pieces.append(Piece(None, self.start, b"", new[:ahead]))
         if old:
             self.pieces.append(Piece(part, self.start + ahead, old, new[ahead:]))
         self.old, self.new, self.start = [], [], self.start + len(new)
+
+    def _changed(self, first, stop, old, new):
+        """The marks of a part, with those of `again`."""
+        import numpy as np
+
+        inside = [range(max(first, begin), min(stop, end)) for begin, end in self.again
+                  if begin < stop and end > first]
+        if not inside:
+            return old, new
+        old, new = (np.frombuffer(bytearray(marks), np.uint8) for marks in (old, new))
+        met_old, met_new = np.flatnonzero(old != ALONE), np.flatnonzero(new != ALONE)
+        chosen = np.concatenate(inside) - first
+        chosen = chosen[old[chosen] == SAME]
+        old[chosen] = new[met_new[np.searchsorted(met_old, chosen)]] = CHANGED
+        self.counts["same"] -= len(chosen)
+        self.counts["changed"] += len(chosen)
+        return old.tobytes(), new.tobytes()
 
     def _mark(self, old, new):
         self.old.append(old)
@@ -421,8 +466,6 @@ def _kept(book, piece, first):
     """(entries of the new list, rows) of the files of a piece that are the same,
     from an entry on."""
     import numpy as np
-    import pyarrow
-    from pyarrow import parquet
 
     if piece.part is None:
         return
@@ -435,20 +478,43 @@ def _kept(book, piece, first):
     numbers[numbers < first] = -1
     if numbers.max() < 0:
         return
+    for found, batch in _rows_of(book, piece.part, numbers):
+        here = found >= 0
+        if here.any():
+            yield found[here], batch.take(_positions(np.flatnonzero(here)))
+
+
+def _failed(book, part):
+    """{path: (entry, error)} of the rows of a part that are for something outside
+    of the file."""
+    import numpy as np
+
+    failed = {}
+    for numbers, batch in _rows_of(book, part, np.arange(*part["entries"]), ["path", "error"]):
+        errors = batch.column("error")
+        if errors.null_count < len(errors):
+            failed.update((path, (int(number), error)) for number, path, error in zip(
+                numbers, batch.column("path").to_pylist(), errors.to_pylist()) if error in _OUTSIDE)
+    return failed
+
+
+def _rows_of(book, part, numbers, columns=None):
+    """(numbers, rows) of a part. numbers : one for each of its entries; what comes
+    has one for each row."""
+    import pyarrow
+    from pyarrow import parquet
 
     def entries():
         at = 0
-        for chunk in _list_of(book, *piece.part["entries"]):
+        for chunk in _list_of(book, *part["entries"]):
             yield chunk, numbers[at:at + len(chunk)]
             at += len(chunk)
 
-    path = os.path.join(book.folder, piece.part["part"])
+    path = os.path.join(book.folder, part["part"])
     try:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
-            for found, batch in _numbered(file.iter_batches(_BATCH_ROWS, use_threads=False), entries()):
-                here = found >= 0
-                if here.any():
-                    yield found[here], batch.take(_positions(np.flatnonzero(here)))
+            yield from _numbered(file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False),
+                                 entries())
     except (LookupError, pyarrow.ArrowException):
         raise damaged(path, "its rows are not those of its files") from None
 

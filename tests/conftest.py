@@ -7,7 +7,9 @@ import logging
 import os
 import shutil
 import subprocess
+import tempfile
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import builder
@@ -44,6 +46,39 @@ def corpus_files():
         pytest.skip("FASTDCM_CORPUS names no folder")
     with open(Path(corpus) / "catalog.csv", newline="", encoding="utf-8") as lines:
         return sorted(Path(corpus) / row["split_path"] for row in csv.DictReader(lines))
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def common():
+    """A folder that every user may read and write."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+@pytest.fixture
+def powerless():
+    """A context of a user who may do only what the modes of files allow."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("the system has no modes of files")
+    for name in "pyarrow.compute", "pyarrow.parquet":  # modules may be root's alone
+        importlib.import_module(name)
+
+    @contextmanager
+    def context():
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+    return context
 
 
 @pytest.fixture(scope="session")

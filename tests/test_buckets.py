@@ -40,10 +40,11 @@ def table(source, **options):
 
 class Bucket:
     """Answers as S3 and Google's XML interface do, 1,000 keys a page. failing:
-    the page from which on the server is not well."""
+    the page from which on the server is not well. later: keys that were changed
+    a day later."""
 
-    def __init__(self, keys, failing=None):
-        self.keys, self.failing, self.pages = sorted(keys, key=str.encode), failing, []
+    def __init__(self, keys, failing=None, later=()):
+        self.keys, self.failing, self.later, self.pages = sorted(keys, key=str.encode), failing, later, []
 
     def __call__(self, target):
         query = parse_qs(urlsplit(target).query)
@@ -54,9 +55,11 @@ class Bucket:
         if self.failing is not None and at // 1000 >= self.failing:
             return 503, b"<Error><Code>SlowDown</Code></Error>"
         keys = [key for key in self.keys if key.startswith(prefix)]
-        when = datetime.fromtimestamp(MODIFIED, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.750Z")
+        when, later = (datetime.fromtimestamp(MODIFIED + days * 86400, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.750Z")
+                       for days in (0, 1))
         entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><LastModified>{when}</LastModified><ETag>&quot;x&quot;</ETag>"
+            f"<Contents><Key>{escape(key)}</Key><LastModified>{later if key in self.later else when}</LastModified>"
+            "<ETag>&quot;x&quot;</ETag>"
             f"<Size>{0 if key.endswith(('/', '.none')) else len(FILE)}</Size></Contents>"
             for key in keys[at:at + 1000])
         more = at + 1000 < len(keys)
@@ -335,8 +338,57 @@ def test_an_index_of_a_bucket(memory, tmp_path):
     scan("memory://m/", ["PatientName"]).write(index)  # by the list that is there
     assert open_index(index).read_all().equals(rows)
     assert scan(index, ["PatientName"]).read_all().equals(rows)
-    with pytest.raises(ValueError, match="one folder"):
+    with pytest.raises(ValueError, match="one folder or bucket"):  # no times are listed
         scan("memory://m/", ["PatientName"]).write(index, update=True)
+
+
+def bring(url, index):
+    """The counts of an update, and the objects that were read for it."""
+    stats = scan(url, ["PatientName"]).write(f"{index}/", update=True)
+    return tuple(stats[what] for what in ("same", "changed", "new", "gone"))
+
+
+def read_by(server):
+    return sorted(unquote(target) for _, target, _, sent in server.requests if sent == 8192)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/p/", "gs://bucket/p/**/*.dcm"])
+def test_an_index_of_a_bucket_is_brought_up_to_date(bucket, tmp_path, url):
+    keys = [f"p/{i // 100}/{i:04}.dcm" for i in range(1200)]
+    server, index = bucket(keys), tmp_path / "index"
+    assert bring(url, index) == (0, 0, 1200, 0)
+    server.clear()
+    assert bring(url, index) == (1200, 0, 0, 0)
+    assert len(server.requests) == 2  # pages of the listing
+    now = {*keys, "p/0/0000-a.dcm", "p/~.dcm"} - {keys[7], keys[1100]}
+    server.bucket = server.special = Bucket(now, later={keys[0], keys[500]})
+    server.clear()
+    assert bring(url, index) == (1196, 2, 2, 2)
+    assert read_by(server) == sorted(f"/bucket/{key}" for key in ("p/0/0000-a.dcm", "p/~.dcm", keys[0], keys[500]))
+    assert open_index(index).read_all().equals(scan(url, ["PatientName"]).read_all())
+    assert bring(url, index) == (1200, 0, 0, 0)
+
+
+def test_a_listing_that_fails_changes_no_index(bucket, tmp_path):
+    keys = [f"p/{i:04}.dcm" for i in range(1500)]
+    server, index = bucket(keys), tmp_path / "index"
+    bring("s3://bucket/p/", index)
+    rows = open_index(index).read_all()
+    for keys, options, told in ((keys, {"failing": 1}, "the listing ended"), ([], {}, "nothing is listed there")):
+        server.bucket = server.special = Bucket(keys, **options)
+        with pytest.raises(DicomError, match=told):
+            bring("s3://bucket/p/", index)
+        assert open_index(index).read_all().equals(rows)
+
+
+def test_an_index_of_one_object(bucket, tmp_path):
+    server, index = bucket(KEYS), tmp_path / "index"
+    assert bring("s3://bucket/p.dcm", index) == (0, 0, 1, 0)
+    assert bring("s3://bucket/p.dcm", index) == (1, 0, 0, 0)
+    server.files = {"/bucket/p.dcm": FILE + bytes(2)}
+    assert bring("s3://bucket/p.dcm", index) == (0, 1, 0, 0)
+    with pytest.raises(DicomError, match="404"):
+        bring("s3://bucket/none", tmp_path / "other")
 
 
 def first_line(index):

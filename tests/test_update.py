@@ -291,18 +291,6 @@ def test_folders_that_cannot_be_listed(tree):
     same(index, rows)
 
 
-@pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", int)() == 0,
-                    reason="the system lets root list every folder")
-def test_a_folder_without_permission_and_its_recovery(tree):
-    folder, index, rows = tree
-    os.chmod(folder / "3", 0)
-    try:
-        assert bring(folder, index) == (50, 0, 1, 10)
-    finally:
-        os.chmod(folder / "3", 0o700)
-    assert bring(folder, index) == (50, 0, 10, 1)
-
-
 @posix
 def test_links(tree):
     folder, index, rows = tree

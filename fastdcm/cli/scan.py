@@ -105,7 +105,7 @@ def list_errors(indexes, rows, as_json):
               "with a / at its end, an index folder, or a Delta table, delta://PLACE; without it CSV goes to "
               "stdout.")
 @click.option("--update", is_flag=True, help="Bring the index folder up to date: read only what is new "
-              "or changed (size, time) in the folder SRC, drop what is gone.")
+              "or changed (size, time) in the folder or bucket SRC, drop what is gone.")
 @click.option("--tags", metavar="LIST", help="Elements, separated by commas: keywords, (gggg,eeee), "
               "(gggg,xxee,CREATOR), Sequence.Element, Sequence[*].Element; @FILE has one a line. "
               f"Without it {len(DEFAULT_TAGS)} of the patient, study, series and image.")

@@ -10,7 +10,7 @@ from fastdcm import ingest, tables
 from fastdcm._arrow import Batch, Plan, keywords, stream_capsule
 from fastdcm._columns import Worker
 from fastdcm._dictionary import tag_for_keyword
-from fastdcm.archives import Expanded
+from fastdcm.expand import Expanded
 from fastdcm.hashes import xxh3
 from fastdcm.sources import Paths, open_source
 from fastdcm.threads import cores

@@ -4,8 +4,8 @@ A source has ``start()``, which begins anew and returns an object with
 ``take(n)``: a Chunk of at most n paths, None after the last. Where names were
 given to `open_source` it also has ``asked``: what they were, as JSON may have
 it. Where ``is_dated`` is true it can be listed anew, and tells what has changed:
-paths come in their byte order, with the times of their last change. Archives and URLs are paths here: `archives.Expanded` puts members and
-objects in their places.
+paths come in their byte order, with the times of their last change. Archives and
+URLs are paths here: `expand.Expanded` puts members and objects in their places.
 """
 
 import errno

@@ -347,8 +347,8 @@ cdef class Streams:
     """Streams for a Worker: objects with
 
     - ``path``: bytes, as `path_text` takes them;
-    - ``open(first)``: sets ``size`` and ``mtime_ns`` (ints); `first` bytes are
-      asked for next;
+    - ``open(first)``: sets ``size`` and ``mtime_ns`` (ints), and returns the first
+      bytes, or None; `first` bytes are asked for next;
     - ``read(offset, length)``: exactly these bytes;
     - ``close()``.
 

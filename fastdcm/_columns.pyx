@@ -96,8 +96,10 @@ cdef class Worker:
         self.given.count = self.fetched = 0
         self.stream = stream
         try:
-            stream.open(first)
+            data = stream.open(first)
             size, mtime_ns = stream.size, stream.mtime_ns
+            if data is not None:
+                self.give(0, data)
             code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
                                       size, mtime_ns)
             while code == DCM_NEED:
@@ -130,21 +132,24 @@ cdef class Worker:
         """Brings into memory what the row at hand waits for. After the first
         time as much as there is already, so that few times are enough."""
         cdef uint64_t offset = self.given.need_offset, length = self.given.need_length
-        cdef const char *p
         length = min(max(length, self.fetched), size - offset)
         if self.fetched + length > HEADER_MOST:
             raise error_for("stream", f"its header does not stand in {HEADER_MOST >> 20} MiB of it", offset)
         cdef bytes data = bytes(stream.read(offset, length))
         if <uint64_t>len(data) != length:
             raise error_for("changed", "it ended before its size was reached", offset + len(data))
+        return self.give(offset, data)
+
+    cdef int give(self, uint64_t offset, bytes data) except -1:
+        """Lends bytes of the stream to the row at hand."""
         self.kept.append(data)
         enough(dcm_grow(<void **>&self.ranges, &self.cap_ranges, self.given.count + 1, sizeof(dcm_range)))
         self.ranges[self.given.count].offset = offset
-        self.ranges[self.given.count].length = length
+        self.ranges[self.given.count].length = len(data)
         self.ranges[self.given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
         self.given.ranges = self.ranges
         self.given.count += 1
-        self.fetched += length
+        self.fetched += len(data)
         return 0
 
     cdef list run_files(self, Chunk chunk, uint64_t limit):

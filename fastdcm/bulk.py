@@ -167,6 +167,7 @@ def scan_chunk(paths, tags=None, *, pixels=False):
 # ---------------------------------------------------------------- threads ---
 
 _MOST_THREADS = 64
+_ASKING_THREADS = 32  # more stand in each other's way, unless a server makes them wait
 _WINDOW_SECONDS = 0.004
 _WAITS = 3  # other programs make one span, or two, look cold
 _PIECE_SECONDS = 0.003
@@ -205,8 +206,8 @@ class _Pool:
 
     Without a number given there are as many threads as cores, and more as long
     as cores are idle (the files are not in the page cache) and eight times as
-    many are faster; for servers from the beginning. Files that are waited for are
-    read without read-ahead.
+    many are faster; more from the beginning for servers, and all where they make
+    them wait. Files that are waited for are read without read-ahead.
     """
 
     def __init__(self, plan, feed, threads):
@@ -245,11 +246,11 @@ class _Pool:
             self.running += 1
 
     def ask(self):
-        """As many threads again with each piece, for a server is far away."""
+        """As many threads again with each piece, for a server is asked."""
         with self.lock:
             self.asking = True
-            if self.growing:
-                self.spawn(min(self.threads, _MOST_THREADS - self.threads))
+            if self.growing and self.threads < _ASKING_THREADS:
+                self.spawn(min(self.threads, _ASKING_THREADS - self.threads))
 
     def window(self, now):
         """Begins a new span of measuring."""
@@ -309,11 +310,17 @@ class _Pool:
             return
         rate = self.seen / span
         cpu = process_time() - self.cpu  # that of whoever takes the rows, too
-        waiting = (self.wall > _COLD_SECONDS * self.seen
-                   and cpu < 0.75 * span * min(threads, self.cores))
+        if self.asking:
+            waiting = cpu < 0.7 * span  # less than a core is busy
+        else:
+            waiting = (self.wall > _COLD_SECONDS * self.seen
+                       and cpu < 0.75 * span * min(threads, self.cores))
         self.random = waiting
         self.waits = self.waits + 1 if waiting else 0
-        if not waiting:
+        if self.asking:
+            if self.growing and self.waits > 1:
+                self.spawn(_MOST_THREADS - threads)
+        elif not waiting:
             self.best_rate = 0.0
         elif (self.growing and rate > 1.1 * self.best_rate
               and (self.waits >= _WAITS or threads > self.cores)):
@@ -547,7 +554,7 @@ def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=B
         read, and of pixels where there are none, or in a deflated data set. Files
         are read whole in the same pass.
     threads : int or None
-        None: as many as there are cores, more while that makes it faster; 64
+        None: as many as there are cores, more while that makes it faster; 32 or 64
         for URLs.
     batch_size : int
         Files to a batch.

@@ -20,6 +20,8 @@ from fastdcm.tars import InTar, PackedTar
 
 # In memory of the members of a packed tar: so many bytes to a chunk, and members.
 _KEPT_ALL, _KEPT_MEMBERS = 4 << 20, 64
+# Paths that are looked at at once where there are URLs, whose pieces are small.
+_AHEAD = 256
 
 
 class Expanded:
@@ -32,6 +34,7 @@ class Expanded:
         self.pieces = iter(())
         self.piece = None
         self.objects = ObjectTaker()
+        self.ahead = 0
 
     def take(self, count):
         while True:
@@ -41,13 +44,14 @@ class Expanded:
                     return chunk
             self.piece = next(self.pieces, None)
             if self.piece is None:
-                chunk = self.taker.take(count)
+                chunk = self.taker.take(max(count, self.ahead))
                 if not isinstance(chunk, Chunk):
                     return chunk
                 urls = [i for i in chunk.urls() if is_url(chunk[i])]
                 found = chunk.archives()
-                if not urls and not found:
+                if not urls and not found and len(chunk) <= count:
                     return chunk
+                self.ahead = _AHEAD if urls else 0
                 self.pieces = _with_urls(chunk, urls, self.objects) if urls else _pieces(chunk, found)
 
 

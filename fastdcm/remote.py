@@ -319,8 +319,10 @@ class Object:
     """
 
     def __init__(self, url, size=None, mtime_ns=None):
-        self.url = os.fsdecode(url)
-        self.path = os.fsencode(url)
+        if isinstance(url, bytes):
+            self.url, self.path = os.fsdecode(url), url
+        else:
+            self.url, self.path = url, os.fsencode(url)
         self.size, self.mtime_ns = size, mtime_ns
         self.where = None       # the place, and the name in it
         self.version = None     # size and ETag, or time: of every answer
@@ -342,8 +344,9 @@ class Object:
             self.size = None
             if isinstance(self.asked, DicomError):
                 raise self.asked
-            self.kept = (0, self.checked(0, first, *self.asked)),
-            self.asked = None
+            data = self.checked(0, first, *self.asked)
+            self.kept, self.asked = ((0, data),), None
+            return data
 
     def read(self, offset, length):
         for start, data in self.kept:

@@ -29,6 +29,7 @@ def as_chunk(taken):
     streams = taken.streams
     for stream in streams:
         if (error := getattr(stream, "error", None)) is not None:
+            error.filename = os.fsdecode(stream.path)
             raise error
         if stream.size is None:  # the one object that nothing is below of
             stream.open(1)

@@ -328,7 +328,7 @@ def open_index(path):
     try:
         return IndexFolder(path)
     except FileNotFoundError:
-        raise ValueError(f"{path}: the index has no rows yet, for its files are still being listed"
+        raise ValueError(f"{path}: the index has no rows yet, for its files have not been listed to the end"
                          ) from None
 
 

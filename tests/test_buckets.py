@@ -397,8 +397,9 @@ def first_line(index):
 
 
 def test_an_index_of_a_bucket_that_is_not_there(memory, tmp_path):
-    with pytest.raises(DicomError, match="nothing is listed there"):
+    with pytest.raises(DicomError, match="nothing is listed there") as caught:
         scan("memory://none/", []).write(str(tmp_path / "index") + "/")
+    assert caught.value.filename == "memory://none/"
 
 
 def test_a_scheme_that_nobody_knows():

@@ -183,7 +183,7 @@ def test_an_index_that_is_not_complete(archive, tmp_path):
     assert run("summary", index)[1] == run("scan", index, "--errors")[1] == note
     manifest.unlink()
     for verb in (["summary", index], ["scan", index], ["scan", index, "--errors"]):
-        assert "still being listed" in run(*verb, status=2)[1]
+        assert "not been listed to the end" in run(*verb, status=2)[1]
     run("scan", archive, "-o", f"{index}/")
     assert fastdcm.open_index(index).complete
 

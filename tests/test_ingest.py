@@ -371,7 +371,7 @@ def test_what_a_source_raises(archive, tmp_path, small_parts):
         scan(paths()).write(f"{tmp_path}/index/")
     with pytest.raises(TypeError):
         scan([3]).write(f"{tmp_path}/index/")
-    with pytest.raises(ValueError, match="still being listed"):
+    with pytest.raises(ValueError, match="not been listed to the end"):
         open_index(tmp_path / "index")
     scan(archive).write(f"{tmp_path}/index/")
     same(tmp_path / "index", scan(archive).read_all())

@@ -214,9 +214,9 @@ def test_places_where_there_is_no_index(tmp_path):
     with pytest.raises(ValueError, match="no index folder"):
         open_index(tmp_path)
     (tmp_path / "_fastdcm").mkdir()
-    with pytest.raises(ValueError, match="still being listed"):
+    with pytest.raises(ValueError, match="not been listed to the end"):
         open_index(tmp_path)
-    with pytest.raises(ValueError, match="still being listed"):
+    with pytest.raises(ValueError, match="not been listed to the end"):
         fastdcm.scan(tmp_path)
 
 

@@ -202,7 +202,7 @@ def test_a_table_on_a_terminal(index):
     ("SELECT Modalty FROM files", "Binder Error: .*Modalty", "Candidate bindings: .*Modality"),
     ("SELEC 1", "Parser Error: syntax error", "DESCRIBE files"),
     ("SELECT path::INT FROM files", "Conversion Error", "DESCRIBE"),
-    ("SELECT * FROM nowhere", "Catalog Error: .*nowhere", "Did you mean"),
+    ("SELECT * FROM nowhere", "Catalog Error: .*nowhere", "the table is called `files`"),
     ("", "one SELECT", "WITH"),
     ("SELECT 1; SELECT 2", "one SELECT", "WITH"),
     ("DROP VIEW files", "one SELECT", "WITH"),

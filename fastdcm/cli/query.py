@@ -125,6 +125,8 @@ def told(error):
     """The Failure that tells of an error of DuckDB: what it says first, and
     what it proposes."""
     what, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if what.startswith("Catalog Error: Table with name"):
+        return Failure(what, "the table is called `files`")
     hints = [line for line in more if line.startswith(("Candidate", "Did you mean"))]
     return Failure(what, hints[0] if hints else "`DESCRIBE files` lists the columns")
 

@@ -173,6 +173,7 @@ _WAITS = 3  # other programs make one span, or two, look cold
 _PIECE_SECONDS = 0.003
 _LEAST_PIECE, _MOST_PIECE = 16, 1024
 _ASKED_SECONDS = 0.03  # a piece of what servers are asked for
+_ASKED_BUSY = 0.45  # cores that all who ask keep busy: less where a server makes them wait
 _COLD_SECONDS = 30e-6  # for a file; from the page cache it takes a third of it
 
 
@@ -254,7 +255,8 @@ class _Pool:
 
     def window(self, now):
         """Begins a new span of measuring."""
-        self.since, self.pieces, self.seen, self.wall, self.cpu = now, 0, 0, 0.0, process_time()
+        self.since, self.pieces, self.seen, self.cpu = now, 0, 0, process_time()
+        self.wall = self.busy = 0.0  # of all threads
         self.held_up = False    # by whoever takes the rows
 
     def work(self):
@@ -273,7 +275,7 @@ class _Pool:
             if piece is None:
                 break
             number, chunk, ends = piece
-            wall = perf_counter()
+            wall, busy = perf_counter(), thread_time()
             try:
                 if isinstance(chunk, BaseException):
                     raise chunk
@@ -292,17 +294,18 @@ class _Pool:
                 self.bytes_read += worker.bytes_read - bytes_read
                 self.failed += worker.failed - failed
                 bytes_read, failed = worker.bytes_read, worker.failed
-                self.measure(now, files, now - wall)
+                self.measure(now, files, now - wall, thread_time() - busy)
         with self.lock:
             self.ahead -= size
             self.has_room.notify()
             self.running -= 1
             self.done_one.notify()
 
-    def measure(self, now, files, wall):
+    def measure(self, now, files, wall, busy):
         self.pieces += 1
         self.seen += files
         self.wall += wall
+        self.busy += busy
         threads, span = self.threads, now - self.since
         if self.held_up:
             self.window(now)
@@ -311,7 +314,7 @@ class _Pool:
         rate = self.seen / span
         cpu = process_time() - self.cpu  # that of whoever takes the rows, too
         if self.asking:
-            waiting = cpu < 0.7 * span  # less than a core is busy
+            waiting = self.busy < _ASKED_BUSY * span
         else:
             waiting = (self.wall > _COLD_SECONDS * self.seen
                        and cpu < 0.75 * span * min(threads, self.cores))

@@ -137,6 +137,16 @@ def test_urls_stand_among_paths_and_rows_keep_their_order(server, tmp_path):
     assert len(scan_chunk([], TAGS)) == 0
 
 
+@pytest.mark.parametrize("threads", [1, None])
+def test_long_runs_of_urls_and_paths_keep_their_order(server, tmp_path, threads):
+    (tmp_path / "a.dcm").write_bytes(CT)
+    paths = [where for length in (1, 300, 2, 700, 40, 40, 3)
+             for where in [server.url + "/ct.dcm"] * length + [str(tmp_path / "a.dcm")] * length]
+    batches = list(scan(iter(paths), TAGS, threads=threads, batch_size=100))
+    assert [path for batch in batches for path in batch.column("path")] == paths
+    assert [len(batch) for batch in batches] == [100] * 21 + [72]
+
+
 def test_the_table_of_a_scan_is_a_source(server, tmp_path):
     table = str(tmp_path / "rows.csv")
     scan([server.url + "/ct.dcm", server.url + "/text"], TAGS).write(table)

@@ -10,6 +10,7 @@ manifest.py has the form of all this.
 import functools
 import hashlib
 import os
+from bisect import bisect_right
 from contextlib import closing
 from itertools import chain
 from queue import Queue
@@ -17,16 +18,17 @@ from threading import Thread
 from time import perf_counter
 
 from fastdcm import listing, manifest
-from fastdcm._chunks import path_text
+from fastdcm._chunks import is_archive, path_text
 from fastdcm.errors import DicomError
 from fastdcm.manifest import INNER, Manifest, Summed, inner_path, list_name, part_name
 from fastdcm.tables import DELTA, write_parquet
 from fastdcm.threads import cores
 from fastdcm.whole import sync_folder, write_whole
 
-# Entries of the list to a part: so many rows, and more where some are archives.
-# When the scan is stopped, the part at hand is what must be read again.
-_PART_ENTRIES = 65536
+# Entries of the list to a part, or rows, where some are archives; and those that
+# were on their way when that was seen. When the scan is stopped, the part at hand
+# is what must be read again.
+_PART = 65536
 _LOOK = 4096        # files that are looked up in one piece
 _LOOKERS = 16       # threads that do so: on a network each look waits
 _AHEAD = 4          # batches that wait for the thread that writes
@@ -227,7 +229,9 @@ class Ingest:
             scan = self.scan.over(entries.part())
             self._now = past, scan
             with closing(iter(scan)) as batches:
-                yield from batches
+                for batch in batches:
+                    entries.rows += len(batch)
+                    yield batch
             stats = scan.stats
             self._bytes_read += stats["bytes_read"]
             self._threads = stats["threads"]
@@ -317,10 +321,11 @@ class _Entries:
         self.blocks = blocks             # chunks of the list, from there on
         self.at = at                     # the next entry
         self.block, self.used = (), 0    # what is at hand, and how much of it was taken
+        self.archives = ()               # where one in it ends
 
     def part(self):
         """A source that ends after the last entry of a part."""
-        self.begin, self.left = self.at, _PART_ENTRIES
+        self.begin, self.rows = self.at, 0
         self.ends = []  # the paths of its first entry and its last
         return self
 
@@ -334,14 +339,21 @@ class _Entries:
 
     def take(self, count):
         if self.used == len(self.block):
-            self.block, self.used = next(self.blocks, ()), 0
-        count = min(count, self.left, len(self.block) - self.used)
+            block = next(self.blocks, None)
+            if block is None:
+                return None
+            self.block, self.used = block, 0
+            self.archives = [i + 1 for i, path in block.archives() if is_archive(path)]
+        left = _PART - (self.at - self.begin) if self.rows < _PART else 0
+        # An archive, of nobody knows how many rows, is the last of a chunk.
+        i = bisect_right(self.archives, self.used)
+        end = min(self.used + min(count, left), len(self.block), *self.archives[i:i + 1])
+        count = end - self.used
         if not count:
             return None
-        chunk = self.block.part(self.used, self.used + count)
-        self.used += count
+        chunk = self.block.part(self.used, end)
+        self.used = end
         self.at += count
-        self.left -= count
         self.ends = [self.ends[0] if self.ends else chunk[0], chunk[count - 1]]
         return chunk
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import builder as b
 import pyarrow
@@ -49,7 +50,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr(ingest, "_PART_ENTRIES", 150)
+    monkeypatch.setattr(ingest, "_PART", 150)
     monkeypatch.setattr(listing, "BLOCK", 400)
     monkeypatch.setattr(ingest, "_LOOK", 130)
 
@@ -103,6 +104,27 @@ def test_a_part_is_of_65536_rows(tmp_path):
     scan(paths * 65_600, batch_size=4096).write(f"{tmp_path}/index/")
     assert [part["rows"] for part in Manifest(tmp_path / "index").parts] == [65_536, 64]
     assert open_index(tmp_path / "index").read_all()["InstanceNumber"].to_pylist() == [1] * 65_600
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_part_of_archives_ends_with_its_rows(tmp_path, small_parts, threads):
+    """Not with so many archives: each may be a year of work."""
+    for i in range(60):
+        if i % 7 == 6:
+            (tmp_path / f"{i:02}.dcm").write_bytes(file_of(1))
+            continue
+        with zipfile.ZipFile(tmp_path / f"{i:02}.zip", "w") as archive:
+            for j in range(200):
+                archive.writestr(f"{j}", file_of(j))
+    source, index = sorted(tmp_path.iterdir()), f"{tmp_path}/index/"
+    stats = scan(source, threads=threads, batch_size=50).write(index)
+    expected = scan(source).read_all()
+    same(index, expected)
+    parts = Manifest(index).parts
+    assert stats["files"] == len(expected) == 52 * 200 + 8
+    # what was on its way, and what is left of the last archive
+    most = {1: 150 + 50 + 200, 2: 150 + 50 + 4096 + 1024 + 200}[threads]
+    assert all(150 <= part["rows"] <= most for part in parts[:-1]) and len(parts) >= {1: 26, 2: 2}[threads]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -383,7 +405,7 @@ PROGRAM = """
 import os, sys
 from fastdcm import ingest, listing
 from fastdcm.bulk import scan
-ingest._PART_ENTRIES, listing.BLOCK, ingest._LOOK = 150, 400, 130
+ingest._PART, listing.BLOCK, ingest._LOOK = 150, 400, 130
 
 def run(source, index, threads):
     scan(source, {tags}, threads=threads, batch_size=64).write(index)

@@ -23,7 +23,7 @@ TAGS = ["InstanceNumber", "SOPInstanceUID", "ImageType"]
 @pytest.fixture
 def index(tmp_path, monkeypatch):
     """An index of 10 files in parts of 3, two of them in error."""
-    monkeypatch.setattr(ingest, "_PART_ENTRIES", 3)
+    monkeypatch.setattr(ingest, "_PART", 3)
     folder = tmp_path / "in"
     folder.mkdir()
     for i in range(10):

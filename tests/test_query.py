@@ -58,7 +58,7 @@ def index(tmp_path_factory):
     for i, raw in enumerate(made):
         (archive / f"{i:03d}.dcm").write_bytes(raw)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ingest, "_PART_ENTRIES", 40)
+        patch.setattr(ingest, "_PART", 40)
         fastdcm.scan(archive).write(f"{folder}/index/")
     # what no manifest names does not count
     shutil.copy(folder / "index" / "part-000001.parquet", folder / "index" / "part-000009.parquet")

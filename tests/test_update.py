@@ -31,7 +31,7 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Parts of 8 files, and blocks that end elsewhere."""
-    for module, name, value in ((ingest, "_PART_ENTRIES", 8), (update, "_PART_ROWS", 8),
+    for module, name, value in ((ingest, "_PART", 8), (update, "_PART_ROWS", 8),
                                 (update, "_BATCH_ROWS", 3), (ingest, "_LOOK", 7),
                                 (listing, "BLOCK", 11)):
         monkeypatch.setattr(module, name, value)
@@ -672,7 +672,7 @@ def test_scans_that_go_on_leave_an_update_alone(tree, monkeypatch):
 PROGRAM = """
 import sys, fastdcm
 from fastdcm import ingest, update
-ingest._PART_ENTRIES = update._PART_ROWS = 100
+ingest._PART = update._PART_ROWS = 100
 fastdcm.scan(sys.argv[1], ["SOPInstanceUID"], batch_size=50).write(sys.argv[2], update=True)
 """
 
@@ -683,7 +683,7 @@ def test_killed(tmp_path, monkeypatch):
     folder, index = tmp_path / "in", tmp_path / "index"
     for i in range(1500):
         put(folder / f"{i // 150}/{i:04}.dcm", str(i))
-    monkeypatch.setattr(ingest, "_PART_ENTRIES", 100)
+    monkeypatch.setattr(ingest, "_PART", 100)
     monkeypatch.setattr(update, "_PART_ROWS", 100)
     command = [sys.executable, "-c", PROGRAM, str(folder), f"{index}/"]
     begin = time.perf_counter()

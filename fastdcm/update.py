@@ -13,9 +13,10 @@ with it.
 
 import errno
 import os
+from bisect import bisect_left
 from collections import deque
 from contextlib import ExitStack, closing
-from itertools import chain, groupby
+from itertools import chain
 
 from fastdcm import listing, manifest
 from fastdcm._chunks import ALONE, CHANGED, SAME, compare, owners, path_bytes, path_text
@@ -38,8 +39,8 @@ class Update(Ingest):
     """Brings an index up to date with its source; makes it, where there is none.
 
     `run` raises as that of Ingest does; ValueError for a source that is not one
-    folder or bucket; FileNotFoundError when no file is left in it. An index or an update
-    that was stopped is first gone on with.
+    folder or bucket; FileNotFoundError when no file is left in it. An index or an
+    update that was stopped is first gone on with.
     """
 
     def __init__(self, scan, folder):
@@ -93,7 +94,7 @@ class Update(Ingest):
     def _update(self, book):
         """Lists the files anew, and does what there is to do. Returns the
         manifest."""
-        again = _ranges(sorted(set(self._recovered(book))))
+        again = sorted(set(self._recovered(book)))
         comparison, facts = Comparison(book, again), {}
         name = list_name(int(book.head["files"]["name"][6:-8]) + 1)
 
@@ -221,12 +222,6 @@ class _AllSame(Exception):
     """No list is to be written."""
 
 
-def _ranges(numbers):
-    """Ascending numbers as a list of [start, stop]."""
-    runs = groupby(enumerate(numbers), lambda one: one[1] - one[0])  # of neighbours
-    return [[run[0][1], run[-1][1] + 1] for run in (list(run) for _, run in runs)]
-
-
 def _list_of(book, first=0, stop=None):
     path = inner_path(book.folder, book.head["files"]["name"])
     return listing.read(path, first, stop)
@@ -271,8 +266,8 @@ class Comparison:
     """The list of an index and a new one, which is put in chunk by chunk, both
     in the order of a walk.
 
-    again : [start, stop] of entries of the index that count as changed when they
-        are the same.
+    again : entries of the index, ascending, that count as changed when they are
+        the same.
     pieces : list of Piece, in that order, whole after `end`.
     counts : how many files are same, changed, new and gone.
     """
@@ -306,13 +301,12 @@ class Comparison:
         """The marks of a part, with those of `again`."""
         import numpy as np
 
-        inside = [range(max(first, begin), min(stop, end)) for begin, end in self.again
-                  if begin < stop and end > first]
-        if not inside:
+        chosen = np.array(self.again[bisect_left(self.again, first):bisect_left(self.again, stop)],
+                          np.int64) - first
+        if not len(chosen):
             return old, new
         old, new = (np.frombuffer(bytearray(marks), np.uint8) for marks in (old, new))
         met_old, met_new = np.flatnonzero(old != ALONE), np.flatnonzero(new != ALONE)
-        chosen = np.concatenate(inside) - first
         chosen = chosen[old[chosen] == SAME]
         old[chosen] = new[met_new[np.searchsorted(met_old, chosen)]] = CHANGED
         self.counts["same"] -= len(chosen)

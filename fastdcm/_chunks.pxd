@@ -24,7 +24,7 @@ cdef class Chunk:
 
 cdef class Streams:
     cdef readonly list streams
-    cdef readonly bint waiting
+    cdef readonly object ask
 
 
 cdef class Mixed:

@@ -349,18 +349,18 @@ cdef class Streams:
     - ``path``: bytes, as `path_text` takes them;
     - ``open(first)``: sets ``size`` and ``mtime_ns`` (ints), and returns the first
       bytes, or None; `first` bytes are asked for next;
-    - ``read(offset, length)``: exactly these bytes;
-    - ``close()``.
+    - ``read(offset, length)``: exactly these bytes.
 
-    A DicomError or OSError that they raise becomes a row in error.
+    A DicomError or OSError that they raise becomes a row in error. Some are opened
+    before the first is read.
 
-    waiting : whether to read them is mostly to wait. They then have ``ask(first)``,
-        too, called for all before the first is opened; ``open`` tells what came of it.
+    ask : of streams whose bytes have to be waited for: ``ask(streams, first)`` gets the
+        first bytes of some before the first of them is opened.
     """
 
-    def __init__(self, list streams not None, bint waiting=False):
+    def __init__(self, list streams not None, ask=None):
         self.streams = streams
-        self.waiting = waiting
+        self.ask = ask
 
     def __len__(self):
         return len(self.streams)

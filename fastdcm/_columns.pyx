@@ -25,21 +25,34 @@ cdef uint64_t HEADER_MOST = 256 << 20
 cdef uint64_t LITTLE = 65536
 
 
+cdef struct Opened:             # a stream
+    dcm_span shown
+    dcm_given given
+    dcm_range first
+    uint64_t size
+    int64_t mtime_ns
+    bint failed
+
+
 @cython.final
 cdef class Worker:
     """Turns Chunks, Streams and Mixed into Batches. One thread at a time."""
     cdef dcm_reader reader
     cdef Plan plan
+    cdef list spares
     cdef list kept     # what Python lent to the row at hand
-    cdef dcm_given given        # of a stream: what is in memory of it
-    cdef dcm_range *ranges
+    cdef uint64_t first         # bytes of a stream to ask for first
+    cdef Opened opened[64]      # streams: as many as are opened before their rows are written
+    cdef dcm_range *ranges      # of the stream at hand, when it was read from again
     cdef uint64_t cap_ranges
     cdef object stream          # the one at hand, or None
     cdef const dcm_part *part   # of the file at hand, or NULL
     cdef uint64_t fetched       # of it
 
-    def __init__(self, Plan plan not None):
+    def __init__(self, Plan plan not None, list spares=None):
+        """spares : batches without rows, which others add to, to write into."""
         self.plan = plan
+        self.spares = [] if spares is None else spares
         self.kept = []
 
     def __dealloc__(self):
@@ -67,44 +80,97 @@ cdef class Worker:
             return self.run_streams(chunk, limit)
         return self.run_files(chunk, limit)
 
+    cdef Batch new_batch(self):
+        # To come by so much memory in small parts, and to let go of it, takes
+        # many threads longer than what they write there.
+        try:
+            return self.spares.pop()
+        except IndexError:
+            return Batch(self.plan)
+
     cdef list run_streams(self, Streams chunk, uint64_t limit):
-        cdef Batch batch = Batch(self.plan)
-        cdef uint64_t first = max(self.reader.part10.first_read, 8192)
-        batches = [batch]
-        if chunk.waiting:
-            # All answers, then all rows: what is done between two answers keeps
-            # other threads from theirs, and finds little of itself in the caches.
-            for stream in chunk.streams:
-                stream.ask(first)
-        for stream in chunk.streams:
-            if dcm_columns_fill(&batch.c) > limit:
-                batch = Batch(self.plan)
-                batches.append(batch)
-            self.run_stream(batch, stream, first)
+        cdef Py_ssize_t begin
+        batches = [self.new_batch()]
+        self.first = max(self.reader.part10.first_read, 8192)
+        for begin in range(0, len(chunk.streams), 64):
+            streams = chunk.streams[begin:begin + 64]
+            if chunk.ask is not None:
+                chunk.ask(streams, self.first)
+            self.run_some(batches, streams, limit)
         return batches
 
-    cdef int run_stream(self, Batch batch, stream, uint64_t first) except -1:
-        cdef bytes shown = path_text(stream.path).encode()
-        cdef dcm_span span
-        cdef dcm_error err
-        cdef uint64_t before = self.reader.bytes_read, row = batch.c.rows
-        cdef uint64_t size
-        cdef int64_t mtime_ns
-        cdef int code = DCM_OK
-        span.p = PyBytes_AS_STRING(shown)
-        span.n = len(shown)
-        self.given.count = self.fetched = 0
-        self.stream = stream
+    cdef int run_some(self, list batches, list streams, uint64_t limit) except -1:
+        """Opens them all, and then writes all rows, without the GIL: what is done
+        between two answers of a server keeps other threads from theirs."""
+        cdef Batch batch = batches[len(batches) - 1]
+        cdef const dcm_plan *plan = &self.plan.plan
+        cdef uint64_t before = self.reader.bytes_read, fetched = 0
+        cdef int i, count = len(streams), code = DCM_OK
+        cdef bint hashing = len(self.plan.hashes) > 0
+        cdef list lent = []
+        cdef Opened *one
+        for i in range(count):
+            self.open_stream(streams[i], &self.opened[i], lent)
+        i = 0
+        while i < count:
+            if dcm_columns_fill(&batch.c) > limit:
+                batch = self.new_batch()
+                batches.append(batch)
+            with nogil:
+                while i < count and not self.opened[i].failed:
+                    one = &self.opened[i]
+                    code = dcm_columns_stream(&batch.c, plan, &self.reader, one.shown, &one.given,
+                                              one.size, one.mtime_ns)
+                    if code != DCM_OK or hashing:
+                        break
+                    fetched += one.first.length
+                    i += 1
+                    if dcm_columns_fill(&batch.c) > limit:
+                        break
+            if i < count and (code != DCM_OK or hashing or self.opened[i].failed):
+                self.finish_stream(batch, streams[i], &self.opened[i], code, lent[2 * i + 1])
+                fetched += self.fetched
+                code = DCM_OK
+                i += 1
+        self.reader.bytes_read = before + fetched
+        return 0
+
+    cdef int open_stream(self, stream, Opened *one, list lent) except -1:
+        """Appends to `lent` its path and its first bytes, or the error that came."""
+        cdef bytes path = path_text(stream.path).encode()
+        cdef object data
+        one.shown.p = PyBytes_AS_STRING(path)
+        one.shown.n = PyBytes_GET_SIZE(path)
+        one.given.ranges = &one.first
+        one.given.count = one.first.offset = one.first.length = one.failed = 0
         try:
-            data = stream.open(first)
-            size, mtime_ns = stream.size, stream.mtime_ns
+            data = stream.open(self.first)
+            one.size = stream.size
+            one.mtime_ns = stream.mtime_ns
             if data is not None:
-                self.give(0, data)
-            code = dcm_columns_stream(&batch.c, &self.plan.plan, &self.reader, span, &self.given,
-                                      size, mtime_ns)
+                one.first.data = <const uint8_t *>PyBytes_AS_STRING(<bytes?>data)
+                one.first.length = PyBytes_GET_SIZE(data)
+                one.given.count = 1
+        except (DicomError, OSError) as error:
+            data = error
+            one.failed = 1
+        lent.append(path)
+        lent.append(data)
+        return 0
+
+    cdef int finish_stream(self, Batch batch, stream, Opened *one, int code, error) except -1:
+        """Sees to it that the row is written: `code` tells how far it is, `error`
+        that the stream could not be opened."""
+        cdef dcm_error err
+        cdef uint64_t row = batch.c.rows
+        self.stream = stream
+        self.fetched = one.first.length
+        try:
+            if one.failed:
+                raise error
             while code == DCM_NEED:
                 if self.reader.state == DCM_READER_BYTES:
-                    self.fetch(stream, size)
+                    self.fetch(stream, one)
                 code = self.help(batch)
             enough(code)
             self.add_hashes(batch, True)
@@ -113,7 +179,7 @@ cdef class Worker:
             if code == DCM_NEED:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
             else:
-                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, span, &err)
+                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, one.shown, &err)
             enough(code)
             if batch.c.rows > row:
                 if isinstance(error, DicomError):
@@ -124,32 +190,29 @@ cdef class Worker:
         finally:
             self.stream = None
             self.kept.clear()
-            stream.close()
-        self.reader.bytes_read = before + self.fetched
         return 0
 
-    cdef int fetch(self, stream, uint64_t size) except -1:
+    cdef int fetch(self, stream, Opened *one) except -1:
         """Brings into memory what the row at hand waits for. After the first
         time as much as there is already, so that few times are enough."""
-        cdef uint64_t offset = self.given.need_offset, length = self.given.need_length
-        length = min(max(length, self.fetched), size - offset)
+        cdef dcm_given *given = &one.given
+        cdef uint64_t offset = given.need_offset, length = given.need_length
+        length = min(max(length, self.fetched), one.size - offset)
         if self.fetched + length > HEADER_MOST:
             raise error_for("stream", f"its header does not stand in {HEADER_MOST >> 20} MiB of it", offset)
         cdef bytes data = bytes(stream.read(offset, length))
         if <uint64_t>len(data) != length:
             raise error_for("changed", "it ended before its size was reached", offset + len(data))
-        return self.give(offset, data)
-
-    cdef int give(self, uint64_t offset, bytes data) except -1:
-        """Lends bytes of the stream to the row at hand."""
         self.kept.append(data)
-        enough(dcm_grow(<void **>&self.ranges, &self.cap_ranges, self.given.count + 1, sizeof(dcm_range)))
-        self.ranges[self.given.count].offset = offset
-        self.ranges[self.given.count].length = len(data)
-        self.ranges[self.given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
-        self.given.ranges = self.ranges
-        self.given.count += 1
-        self.fetched += len(data)
+        enough(dcm_grow(<void **>&self.ranges, &self.cap_ranges, given.count + 1, sizeof(dcm_range)))
+        if given.ranges == &one.first and given.count:
+            self.ranges[0] = one.first
+        self.ranges[given.count].offset = offset
+        self.ranges[given.count].length = length
+        self.ranges[given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
+        given.ranges = self.ranges
+        given.count += 1
+        self.fetched += length
         return 0
 
     cdef list run_files(self, Chunk chunk, uint64_t limit):
@@ -163,7 +226,7 @@ cdef class Worker:
         batches = []
         errors = list(chunk.errors)
         while i < chunk.count:
-            batch = Batch(self.plan)
+            batch = self.new_batch()
             batch.expect(chunk.count - i)
             batches.append(batch)
             while i < chunk.count:

@@ -86,18 +86,12 @@ class Failed:
     def __init__(self, path, size, mtime_ns, error):
         self.path, self.size, self.mtime_ns, self.error = path, size, mtime_ns, error
 
-    def ask(self, first):
-        pass
-
     def open(self, first):
         if not self.size:
             raise self.error
 
     def read(self, offset, length):
         raise self.error
-
-    def close(self):
-        pass
 
 
 class Stream:
@@ -113,9 +107,6 @@ class Stream:
         self.lock = Lock()
 
     def open(self, first):
-        pass
-
-    def close(self):
         pass
 
     def read(self, offset, length):

@@ -12,7 +12,6 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice
 from threading import Lock
-from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 from fastdcm._chunks import Seekable, Streams
@@ -95,16 +94,17 @@ class _Store:
         self.store = store
 
     def get(self, name, offset, length):
-        """(an answer, whose `meta` tells of the object; its bytes) by one request. A
-        body is read as far as it was asked for, whatever comes."""
+        """(what an answer tells of the object, its bytes) by one request. A body is
+        read as far as it was asked for, whatever comes."""
         import obstore
 
         for last in (False, False, True):
             answer, pieces, start = self.ask(name, offset, length)
+            meta = answer.meta
             try:
-                return answer, _cut(pieces, offset - start, length)
+                return meta, _cut(pieces, offset - start, length)
             except obstore.exceptions.BaseError:  # obstore goes on by itself where an ETag makes that safe
-                if last or answer.meta["e_tag"]:
+                if last or meta["e_tag"]:
                     raise
 
     def ask(self, name, offset, length):
@@ -205,7 +205,7 @@ class _Filesystem:
         except NotImplementedError:
             pass
         data = self.filesystem.cat_file(name, offset, min(offset + length, meta["size"]))
-        return SimpleNamespace(meta=meta), data
+        return meta, data
 
     def list(self, name):
         start = len(name.rstrip("/")) + 1
@@ -326,26 +326,18 @@ class Object:
         self.size, self.mtime_ns = size, mtime_ns
         self.where = None       # the place, and the name in it
         self.version = None     # size and ETag, or time: of every answer
-        self.asked = None       # what came of `ask`
+        self.asked = None       # what `ask` got for `open`: an answer or a DicomError
         self.kept = ()          # (offset, bytes) of short reads: the first, and some of the last
 
-    def ask(self, first):
-        """Gets the first bytes, and with them what there is to know of it, for `open`."""
-        if self.size != 0:
-            try:
-                self.asked = self.answer(0, first)
-            except DicomError as error:
-                self.asked = error
-
     def open(self, first):
+        """Its first bytes, and with them what there is to know of it."""
         if self.size != 0:
-            if self.asked is None:
-                self.ask(first)
             self.size = None
-            if isinstance(self.asked, DicomError):
-                raise self.asked
-            data = self.checked(0, first, *self.asked)
-            self.kept, self.asked = ((0, data),), None
+            asked, self.asked = self.asked, None
+            if isinstance(asked, DicomError):
+                raise asked
+            data = self.checked(0, first, *(asked or self.answer(0, first)))
+            self.kept = ((0, data),)
             return data
 
     def read(self, offset, length):
@@ -358,24 +350,23 @@ class Object:
             self.kept = (*self.kept[:1], *self.kept[1:][-7:], (offset, pieces[0]))
         return b"".join(pieces)
 
-    def close(self):
-        pass
-
     def get(self, offset, length):
         return self.checked(offset, length, *self.answer(offset, length))
 
     def answer(self, offset, length):
+        """(what the server tells of it, bytes)"""
+        if self.where is None:
+            self.where = _place(self.url)
+        place, name = self.where
         try:
-            place, name = self.where = self.where or _place(self.url)
             return place.get(name, offset, length)
         except (DicomError, ModuleNotFoundError, MemoryError):
             raise
         except Exception as error:
             raise _refusal(error, self.url) from None
 
-    def checked(self, offset, length, answer, data):
-        """The bytes of an answer of the object that the first answer was of."""
-        meta = answer.meta
+    def checked(self, offset, length, meta, data):
+        """The bytes of an answer, which must be of what the first answer was of."""
         size, mtime_ns = meta["size"], _mtime_ns(meta)
         version = size, meta["e_tag"] or mtime_ns
         if self.version is None and self.size in (None, size):
@@ -387,6 +378,26 @@ class Object:
             raise error_for("stream", f"{len(data)} bytes came where {expected} were asked for", offset,
                             filename=self.url)
         return data
+
+
+def ask(objects, first):
+    """Gets the first bytes of objects, for their `open`, which tells what came of it.
+
+    What is done between two answers keeps other threads from theirs, and finds
+    little of itself in the caches: so what can be is done before, and in `open`.
+    """
+    objects = [one for one in objects if isinstance(one, Object) and one.size != 0]
+    for one in objects:
+        try:
+            one.where = _place(one.url)
+        except DicomError as error:
+            one.asked = error
+    for one in objects:
+        if one.asked is None:
+            try:
+                one.asked = one.answer(0, first)
+            except DicomError as error:
+                one.asked = error
 
 
 class Objects:
@@ -463,7 +474,7 @@ class ObjectTaker:
     def take(self, count):
         streams = list(islice(self.streams, min(count, 1 + self.given // 64, _AT_ONCE)))
         self.given += len(streams)
-        return Streams(streams, True) if streams else None
+        return Streams(streams, ask) if streams else None
 
 
 def open_url(url, size=None):

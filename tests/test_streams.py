@@ -7,6 +7,7 @@ import pytest
 import builder
 from builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 from fastdcm import DicomError, dcmread
+from fastdcm._arrow import Batch
 from fastdcm._chunks import Seekable, Streams, chunk_of, parts_of
 from fastdcm._columns import Worker
 from fastdcm._core import File
@@ -35,7 +36,7 @@ TAGS = ["PatientName", "PatientComments", "ImageComments", "CommentsOnThePerform
 class Stream:
     def __init__(self, path, data, wrong=None):
         self.path, self.data, self.wrong = path, data, wrong
-        self.reads, self.closed = [], False
+        self.reads = []
 
     def open(self, first):
         if self.wrong == "open":
@@ -50,9 +51,6 @@ class Stream:
         if self.wrong and len(self.reads) > 1:
             raise error_for("stream", "503 Slow Down", offset)
         return self.data[offset:offset + length]
-
-    def close(self):
-        self.closed = True
 
 
 def rows(chunk, pixels=False, tags=TAGS):
@@ -74,9 +72,9 @@ def paths(tmp_path):
 def test_a_stream_gives_the_row_of_its_file(paths, pixels):
     streams = [Stream(os.fsencode(path), path.read_bytes()) for path in paths]
     told = rows(Streams(streams), pixels)
-    for row, one, stream in zip(told, rows(chunk_of(paths), pixels), streams):
+    for row, one in zip(told, rows(chunk_of(paths), pixels)):
         assert row.pop("mtime_ns") == 7 and one.pop("mtime_ns")
-        assert row == one and stream.closed
+        assert row == one
     assert len(streams[0].reads) == 1
 
 
@@ -94,24 +92,40 @@ def test_a_stream_that_fails_is_a_row(wrong, error, detail):
     bad, good = Stream(b"bad", FILES["long"], wrong), Stream(b"good", FILES["plain"])
     first, second = rows(Streams([bad, good]))
     assert (first["path"], first["error"], first["error_detail"]) == ("bad", error, detail)
-    assert second["error"] is None and second["PatientName"] == "Doe^Jane" and bad.closed
+    assert second["error"] is None and second["PatientName"] == "Doe^Jane"
 
 
-def test_those_that_wait_are_all_asked_before_one_is_opened():
+def test_streams_are_opened_before_the_first_is_read():
     calls = []
 
     class Far(Stream):
-        def ask(self, first):
-            calls.append(("ask", self.path, first))
-
         def open(self, first):
-            calls.append(("open", self.path, first))
+            calls.append((self.path, first))
             super().open(first)
+            return self.data[:first]
 
-    told = rows(Streams([Far(b"a", FILES["plain"]), Far(b"b", FILES["plain"], "open"), Far(b"c", FILES["cut"])], True))
-    assert [call[:2] for call in calls] == [(what, path) for what in ("ask", "open") for path in (b"a", b"b", b"c")]
-    assert {call[2] for call in calls} == {8192}
-    assert [row["error"] for row in told] == [None, "read", None] and told[2]["issues"]
+        def read(self, offset, length):
+            calls.append((self.path, offset))
+            return super().read(offset, length)
+
+    data = [FILES["plain"], FILES["long"], FILES["plain"], FILES["cut"], FILES["japanese"]]
+    streams = [Far(b"%d" % i, one, "open" if i == 2 else None) for i, one in enumerate(data)]
+    told = rows(Streams(streams))
+    assert calls[:5] == [(b"%d" % i, 8192) for i in range(5)]
+    assert {path for path, _ in calls[5:]} == {b"1", b"3"}
+    assert [row["error"] for row in told] == [None, None, "read", None, None] and told[3]["issues"]
+    assert told[1]["CommentsOnThePerformedProcedureStep"] == "behind"
+
+
+@pytest.mark.parametrize("count", [63, 64, 65, 200])
+def test_many_streams(paths, count):
+    names = [(i, path) for i in range(count) for path in paths][:count]
+    told = rows(Streams([Stream(b"%d" % i, path.read_bytes()) for i, path in names]))
+    for row, one in zip(told, rows(chunk_of([path for _, path in names]))):
+        row["path"] = one["path"]
+        row["mtime_ns"] = one["mtime_ns"]
+        assert row == one
+    assert len(told) == count
 
 
 def test_details_stay_with_their_rows():
@@ -120,6 +134,21 @@ def test_details_stay_with_their_rows():
     b, = Worker(plan).run(Streams([Stream(b"b", FILES["long"], "later")]))
     assert a.join(b) and a.column("error_detail") == [None, "503 Slow Down"]
     assert a.error().text == "503 Slow Down"
+
+
+def test_batches_are_written_into_again(paths, tmp_path):
+    huge = tmp_path / "huge"
+    huge.write_bytes(part10(NAME + element(0x00204000, "UT", "x" * 2_000_000)))
+    plan, spares = make_plan(TAGS, "frames", hash=["file"]), []
+    worker, whole = Worker(plan, spares), Batch(plan)
+    lots = [paths, [huge], paths[3:], [tmp_path / "none", *paths], paths[:1]]
+    for lot in lots:
+        piece, = worker.run(chunk_of(lot))
+        assert len(piece) == len(lot) and not spares and whole.join(piece) and len(piece) == 0
+        spares.append(piece)
+    fresh, = Worker(plan).run(chunk_of([path for lot in lots for path in lot]))
+    assert whole.to_pydict() == fresh.to_pydict()
+    assert whole.n_errors == fresh.n_errors > 0 and whole.n_issues == fresh.n_issues > 0
 
 
 def test_a_header_without_end_is_given_up():

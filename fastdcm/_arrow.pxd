@@ -135,7 +135,6 @@ cdef extern from "dcm.h" nogil:
                           dcm_span shown, const dcm_error *error)
     uint64_t dcm_columns_fill(const dcm_columns *c)
     int dcm_columns_join(dcm_columns *c, const dcm_columns *other)
-    void dcm_columns_clear(dcm_columns *c, const dcm_plan *plan)
     void dcm_columns_free(dcm_columns *c)
     void dcm_reader_free(dcm_reader *r)
 

@@ -315,8 +315,8 @@ cdef class Batch:
         dcm_columns_expect(&self.c, rows)
 
     def join(self, Batch other not None):
-        """Appends the rows of another, which is left without any, and with memory
-        for others. False when they do not fit: the batch is full."""
+        """Appends another's rows. False when they do not fit: the batch is
+        full."""
         cdef int code
         cdef uint64_t before = self.c.rows
         with nogil:
@@ -326,9 +326,6 @@ cdef class Batch:
         for row, text in other.told.items():
             self.told[before + row] = text
         self.digests += other.digests
-        dcm_columns_clear(&other.c, &other.plan.plan)
-        other.told = {}
-        other.digests = []
         return True
 
     def seal(self):

@@ -25,6 +25,11 @@ cdef uint64_t HEADER_MOST = 256 << 20
 cdef uint64_t LITTLE = 65536
 
 
+# Streams that are opened before their rows are written.
+cdef enum:
+    TOGETHER = 64
+
+
 cdef struct Opened:             # a stream
     dcm_span shown
     dcm_given given
@@ -39,20 +44,17 @@ cdef class Worker:
     """Turns Chunks, Streams and Mixed into Batches. One thread at a time."""
     cdef dcm_reader reader
     cdef Plan plan
-    cdef list spares
     cdef list kept     # what Python lent to the row at hand
     cdef uint64_t first         # bytes of a stream to ask for first
-    cdef Opened opened[64]      # streams: as many as are opened before their rows are written
+    cdef Opened opened[TOGETHER]
     cdef dcm_range *ranges      # of the stream at hand, when it was read from again
     cdef uint64_t cap_ranges
     cdef object stream          # the one at hand, or None
     cdef const dcm_part *part   # of the file at hand, or NULL
     cdef uint64_t fetched       # of it
 
-    def __init__(self, Plan plan not None, list spares=None):
-        """spares : batches without rows, which others add to, to write into."""
+    def __init__(self, Plan plan not None):
         self.plan = plan
-        self.spares = [] if spares is None else spares
         self.kept = []
 
     def __dealloc__(self):
@@ -80,20 +82,12 @@ cdef class Worker:
             return self.run_streams(chunk, limit)
         return self.run_files(chunk, limit)
 
-    cdef Batch new_batch(self):
-        # To come by so much memory in small parts, and to let go of it, takes
-        # many threads longer than what they write there.
-        try:
-            return self.spares.pop()
-        except IndexError:
-            return Batch(self.plan)
-
     cdef list run_streams(self, Streams chunk, uint64_t limit):
         cdef Py_ssize_t begin
-        batches = [self.new_batch()]
+        batches = [Batch(self.plan)]
         self.first = max(self.reader.part10.first_read, 8192)
-        for begin in range(0, len(chunk.streams), 64):
-            streams = chunk.streams[begin:begin + 64]
+        for begin in range(0, len(chunk.streams), TOGETHER):
+            streams = chunk.streams[begin:begin + TOGETHER]
             if chunk.ask is not None:
                 chunk.ask(streams, self.first)
             self.run_some(batches, streams, limit)
@@ -114,7 +108,7 @@ cdef class Worker:
         i = 0
         while i < count:
             if dcm_columns_fill(&batch.c) > limit:
-                batch = self.new_batch()
+                batch = Batch(self.plan)
                 batches.append(batch)
             with nogil:
                 while i < count and not self.opened[i].failed:
@@ -226,7 +220,7 @@ cdef class Worker:
         batches = []
         errors = list(chunk.errors)
         while i < chunk.count:
-            batch = self.new_batch()
+            batch = Batch(self.plan)
             batch.expect(chunk.count - i)
             batches.append(batch)
             while i < chunk.count:

@@ -221,7 +221,6 @@ class _Pool:
         self.done = {}          # number to (batches or exception, ends a batch, files)
         self.ahead = 0          # files handed out whose rows nobody has fetched
         self.most_ahead = max(4 * feed.batch_size, 4 * _MOST_PIECE)
-        self.spares = []        # batches to write into
         self.awaited = 0        # the number whose rows are fetched next
         self.open = True
         self.asking = False     # servers
@@ -261,7 +260,7 @@ class _Pool:
         self.held_up = False    # by whoever takes the rows
 
     def work(self):
-        worker = Worker(self.plan, self.spares)
+        worker = Worker(self.plan)
         bytes_read = failed = 0
         while True:
             with self.lock:
@@ -363,7 +362,7 @@ class _Alone:
     """The same in the caller's own thread."""
 
     def __init__(self, plan, feed):
-        self.worker, self.feed, self.spares = Worker(plan), feed, []
+        self.worker, self.feed = Worker(plan), feed
         self.files = 0
         self.threads = 1
 
@@ -460,9 +459,7 @@ class Scan:
                 if batch is None:
                     batch = Batch(self.plan)
                     batch.expect(self.batch_size)
-                if batch.join(piece):
-                    pool.spares.append(piece)
-                else:
+                if not batch.join(piece):
                     batch.seal()
                     yield batch
                     batch = piece

@@ -93,20 +93,6 @@ void dcm_columns_free(dcm_columns *c) {
     memset(c, 0, sizeof *c);
 }
 
-#define KEPT (1u << 20) /* what is larger is not kept for other rows */
-
-void dcm_columns_clear(dcm_columns *c, const dcm_plan *plan) {
-    for (uint32_t i = 0; i < c->n_columns; i++) {
-        dcm_column *column = c->columns + i;
-        if (column->capacity > KEPT || column->layers[column->lists].capacity > KEPT) {
-            dcm_column_free(column);
-            *column = plan->columns[i];
-        }
-        column_cut(column, 0);
-    }
-    c->rows = c->n_errors = c->n_issues = 0;
-}
-
 uint64_t dcm_columns_fill(const dcm_columns *c) {
     uint64_t most = 0;
     for (uint32_t i = 0; i < c->n_columns; i++) {

@@ -970,8 +970,6 @@ uint64_t dcm_columns_fill(const dcm_columns *c);
 /* Appends the rows of `from`. DCM_E_TOO_LARGE when offsets of 32 bits do not
  * reach (then nothing was appended), DCM_E_MEMORY. */
 int dcm_columns_join(dcm_columns *c, const dcm_columns *from);
-/* Drops all rows, and keeps most of their memory for others. */
-void dcm_columns_clear(dcm_columns *c, const dcm_plan *plan);
 void dcm_columns_free(dcm_columns *c);
 void dcm_reader_free(dcm_reader *r);
 

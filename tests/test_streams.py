@@ -7,7 +7,6 @@ import pytest
 import builder
 from builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 from fastdcm import DicomError, dcmread
-from fastdcm._arrow import Batch
 from fastdcm._chunks import Seekable, Streams, chunk_of, parts_of
 from fastdcm._columns import Worker
 from fastdcm._core import File
@@ -134,21 +133,6 @@ def test_details_stay_with_their_rows():
     b, = Worker(plan).run(Streams([Stream(b"b", FILES["long"], "later")]))
     assert a.join(b) and a.column("error_detail") == [None, "503 Slow Down"]
     assert a.error().text == "503 Slow Down"
-
-
-def test_batches_are_written_into_again(paths, tmp_path):
-    huge = tmp_path / "huge"
-    huge.write_bytes(part10(NAME + element(0x00204000, "UT", "x" * 2_000_000)))
-    plan, spares = make_plan(TAGS, "frames", hash=["file"]), []
-    worker, whole = Worker(plan, spares), Batch(plan)
-    lots = [paths, [huge], paths[3:], [tmp_path / "none", *paths], paths[:1]]
-    for lot in lots:
-        piece, = worker.run(chunk_of(lot))
-        assert len(piece) == len(lot) and not spares and whole.join(piece) and len(piece) == 0
-        spares.append(piece)
-    fresh, = Worker(plan).run(chunk_of([path for lot in lots for path in lot]))
-    assert whole.to_pydict() == fresh.to_pydict()
-    assert whole.n_errors == fresh.n_errors > 0 and whole.n_issues == fresh.n_issues > 0
 
 
 def test_a_header_without_end_is_given_up():

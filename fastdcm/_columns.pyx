@@ -84,7 +84,9 @@ cdef class Worker:
 
     cdef list run_streams(self, Streams chunk, uint64_t limit):
         cdef Py_ssize_t begin
-        batches = [Batch(self.plan)]
+        cdef Batch batch = Batch(self.plan)
+        batch.expect(len(chunk.streams))
+        batches = [batch]
         self.first = max(self.reader.part10.first_read, 8192)
         for begin in range(0, len(chunk.streams), TOGETHER):
             streams = chunk.streams[begin:begin + TOGETHER]

@@ -172,7 +172,7 @@ _WINDOW_SECONDS = 0.004
 _WAITS = 3  # other programs make one span, or two, look cold
 _PIECE_SECONDS = 0.003
 _LEAST_PIECE, _MOST_PIECE = 16, 1024
-_ASKED_SECONDS = 0.03  # a piece of what servers are asked for
+_ASKED_SECONDS = 0.06  # a piece of what servers are asked for
 _ASKED_BUSY = 0.45  # cores that all who ask keep busy: less where a server makes them wait
 _COLD_SECONDS = 30e-6  # for a file; from the page cache it takes a third of it
 

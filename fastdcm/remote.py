@@ -8,6 +8,7 @@ Both are imported when there is a URL to read.
 import errno
 import os
 import re
+from collections import namedtuple
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import islice
@@ -25,7 +26,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://").match
 _PLAIN = re.compile(r"(https?://[\w.:-]+)/((?:[\w-][\w.-]*/)*[\w-][\w.-]*)", re.ASCII).fullmatch
 
 # To a chunk, at most.
-_AT_ONCE = 16
+_AT_ONCE = 32
 # What dcmread asks for first: the header of almost any single frame.
 _FIRST = 16384
 # Headers within pixel data are looked at more than once.
@@ -90,38 +91,30 @@ class _Store:
 
     is_dated = True  # a listing tells when objects were changed
 
-    def __init__(self, store):
-        self.store = store
+    def __init__(self, obstore, store):
+        self.obstore, self.store = obstore, store
 
     def get(self, name, offset, length):
-        """(what an answer tells of the object, its bytes) by one request. A body is
-        read as far as it was asked for, whatever comes."""
-        import obstore
-
-        for last in (False, False, True):
-            answer, pieces, start = self.ask(name, offset, length)
-            meta = answer.meta
-            try:
-                return meta, _cut(pieces, offset - start, length)
-            except obstore.exceptions.BaseError:  # obstore goes on by itself where an ETag makes that safe
-                if last or meta["e_tag"]:
-                    raise
-
-    def ask(self, name, offset, length):
-        """(the answer, pieces of its bytes, the offset of the first)."""
-        import obstore
-
+        """(an answer, whose `meta` tells of the object, and its bytes) by one request.
+        A body is read as far as it was asked for, whatever comes."""
         _check_process()
-        try:
-            answer = obstore.get(self.store, name, options={"range": (offset, offset + length)})
-            return answer, answer.stream(length), offset
-        except obstore.exceptions.NotSupportedError:  # the server sends all or nothing
-            answer = obstore.get(self.store, name)
-            return answer, answer.stream(65536), 0
-        except obstore.exceptions.GenericError as error:
-            if offset or "status code: 416" not in str(error):
-                raise
-            return obstore.get(self.store, name), (), 0  # it is empty
+        obstore = self.obstore
+        for last in (False, False, True):
+            try:
+                answer = obstore.get(self.store, name, options={"range": (offset, offset + length)})
+                pieces, start = answer.stream(length), offset
+            except obstore.exceptions.NotSupportedError:  # the server sends all or nothing
+                answer = obstore.get(self.store, name)
+                pieces, start = answer.stream(65536), 0
+            except obstore.exceptions.GenericError as error:
+                if offset or "status code: 416" not in str(error):
+                    raise
+                return obstore.get(self.store, name), b""  # it is empty
+            try:
+                return answer, _cut(pieces, offset - start, length)
+            except obstore.exceptions.BaseError:  # obstore goes on by itself where an ETag makes that safe
+                if last or answer.meta["e_tag"]:
+                    raise
 
     def list(self, name):
         """(name behind `name`, size, mtime_ns) of each object below, as they come.
@@ -145,10 +138,8 @@ class _Store:
         """The next page is on its way while one is read, and no more of them."""
         from concurrent.futures import ThreadPoolExecutor
 
-        import obstore
-
         _check_process()
-        pages = obstore.list(self.store, prefix or None, chunk_size=1000)
+        pages = self.obstore.list(self.store, prefix or None, chunk_size=1000)
         with ThreadPoolExecutor(1) as ahead:
             page = ahead.submit(next, pages, None)
             while entries := page.result():
@@ -156,13 +147,11 @@ class _Store:
                 yield from entries
 
     def there(self, meta, prefix):
-        import obstore
-
         try:
-            obstore.head(self.store, meta["path"])
+            self.obstore.head(self.store, meta["path"])
         except FileNotFoundError:
             return
-        except obstore.exceptions.BaseError:
+        except self.obstore.exceptions.BaseError:
             pass
         yield _entry(meta, prefix)
 
@@ -190,6 +179,9 @@ def _cut(pieces, offset, length):
     return b"".join(parts)
 
 
+_Told = namedtuple("_Told", "meta")
+
+
 class _Filesystem:
     """A place that fsspec reads."""
 
@@ -205,7 +197,7 @@ class _Filesystem:
         except NotImplementedError:
             pass
         data = self.filesystem.cat_file(name, offset, min(offset + length, meta["size"]))
-        return meta, data
+        return _Told(meta), data
 
     def list(self, name):
         start = len(name.rstrip("/")) + 1
@@ -216,6 +208,7 @@ class _Filesystem:
 
 def _open_store(base):
     try:
+        import obstore
         from obstore.store import HTTPStore, from_url
     except ModuleNotFoundError as error:
         raise _missing(error, base) from None
@@ -231,7 +224,7 @@ def _open_store(base):
                          "backoff": {"init_backoff": seconds(_BACKOFF), "base": 2,
                                      "max_backoff": seconds(_BACKOFF_MOST)}},
     }
-    return _Store((HTTPStore if _scheme(base) in _HTTP else from_url)(base, **options))
+    return _Store(obstore, (HTTPStore if _scheme(base) in _HTTP else from_url)(base, **options))
 
 
 _stores, _MOST_STORES = {}, 64
@@ -354,7 +347,7 @@ class Object:
         return self.checked(offset, length, *self.answer(offset, length))
 
     def answer(self, offset, length):
-        """(what the server tells of it, bytes)"""
+        """(an answer, whose `meta` tells of it, bytes)"""
         if self.where is None:
             self.where = _place(self.url)
         place, name = self.where
@@ -365,8 +358,9 @@ class Object:
         except Exception as error:
             raise _refusal(error, self.url) from None
 
-    def checked(self, offset, length, meta, data):
+    def checked(self, offset, length, answer, data):
         """The bytes of an answer, which must be of what the first answer was of."""
+        meta = answer.meta
         size, mtime_ns = meta["size"], _mtime_ns(meta)
         version = size, meta["e_tag"] or mtime_ns
         if self.version is None and self.size in (None, size):
@@ -472,7 +466,7 @@ class ObjectTaker:
         return self
 
     def take(self, count):
-        streams = list(islice(self.streams, min(count, 1 + self.given // 64, _AT_ONCE)))
+        streams = list(islice(self.streams, min(count, 1 + self.given // 16, _AT_ONCE)))
         self.given += len(streams)
         return Streams(streams, ask) if streams else None
 

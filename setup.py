@@ -27,7 +27,7 @@ CORE = [
 HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]
 MODULES = [
     "_dictionary", "_core", "_values", "_elements", "_flat", "_csa", "_writer",
-    "_arrow", "_chunks", "_columns", "_frames", "_pixels", "_codestream",
+    "_arrow", "_chunks", "_columns", "_objects", "_frames", "_pixels", "_codestream",
 ]
 DECLARATIONS = [
     f"fastdcm/{name}.pxd"

@@ -55,6 +55,33 @@ def path_bytes(str text not None):
     return done
 
 
+cdef bint is_letter(char c) noexcept nogil:
+    return c"a" <= (c | 32) <= c"z"
+
+
+cdef bint is_url_at(dcm_span s) noexcept nogil:
+    cdef uint64_t i = 0
+    while i < s.n and (is_letter(s.p[i]) or i and s.p[i] in b"0123456789+.-"):
+        i += 1
+    return (i > 1 and s.n - i > 2 and memcmp(s.p + i, <const char *>b"://", 3) == 0
+            and not (i == 4 and memcmp(s.p, <const char *>b"file", 4) == 0))
+
+
+def is_url(path):
+    """Whether a path is one that is read from a server: str or bytes with a scheme
+    (RFC 3986 3.1), but no file URI."""
+    cdef dcm_span s
+    if isinstance(path, str):
+        if "://" not in path:
+            return False
+        path = os.fsencode(path)
+    if not isinstance(path, bytes):
+        return False
+    s.p = PyBytes_AS_STRING(path)
+    s.n = PyBytes_GET_SIZE(path)
+    return is_url_at(s)
+
+
 @cython.final
 cdef class Chunk:
     """Paths for a Worker, one after another in one buffer."""
@@ -184,11 +211,11 @@ cdef class Chunk:
         return s
 
     def urls(self):
-        """The positions of paths that look like URLs."""
+        """The positions of paths that are URLs."""
         if not self.mentions(b"://"):
             return []
         failed = {position for position, _, _ in self.errors}
-        return [i for i in range(self.count) if i not in failed and b"://" in self[i]]
+        return [i for i in range(self.count) if is_url_at(self.at(i)) and i not in failed]
 
     def archives(self):
         """(position, path) of each path that ends as an archive does, or leads

@@ -12,10 +12,11 @@ from functools import partial
 from itertools import groupby, islice
 
 from fastdcm._chunks import Chunk, Mixed, Streams, chunk_of, is_archive, member_splits, parts_of
+from fastdcm._objects import Object
 from fastdcm.archives import find_member, open_archive
 from fastdcm.errors import DicomError
 from fastdcm.members import Disk, Failed, cut_within
-from fastdcm.remote import Object, ObjectTaker, is_url
+from fastdcm.remote import ObjectTaker
 from fastdcm.tars import InTar, PackedTar
 
 # In memory of the members of a packed tar: so many bytes to a chunk, and members.
@@ -47,7 +48,7 @@ class Expanded:
                 chunk = self.taker.take(max(count, self.ahead))
                 if not isinstance(chunk, Chunk):
                     return chunk
-                urls = [i for i in chunk.urls() if is_url(chunk[i])]
+                urls = chunk.urls()
                 found = chunk.archives()
                 if not urls and not found and len(chunk) <= count:
                     return chunk

@@ -10,8 +10,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from fastdcm._chunks import Streams, chunk_of_columns
-from fastdcm.remote import is_url
+from fastdcm._chunks import Streams, chunk_of_columns, is_url
 
 #: Entries of a block, which is in memory as a whole.
 BLOCK = 65536

@@ -2,6 +2,7 @@
 
 import errno
 
+from fastdcm._chunks import is_url
 from fastdcm._dictionary import tag_number
 from fastdcm._flat import read_level
 from fastdcm.archives import read_elsewhere
@@ -45,10 +46,10 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
     if specific_tags is not None:
         tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
         stop = min(stop, max(tags))
-    if isinstance(source, str) and "://" in source:
-        from fastdcm.remote import is_url, open_url
+    if isinstance(source, str) and is_url(source):
+        from fastdcm.remote import open_url
 
-        source = open_url(source) if is_url(source) else source
+        source = open_url(source)
 
     def read(file):
         return read_level(Dataset, file, stop, force, charset, tags)

@@ -12,10 +12,11 @@ import errno
 import os
 from itertools import islice
 
-from fastdcm._chunks import Walk, chunk_of, path_bytes, path_text
+from fastdcm._chunks import Walk, chunk_of, is_url, path_bytes, path_text
 from fastdcm.archives import SEVEN_ZIP, leads_into_archive
 from fastdcm.manifest import is_index, open_index
-from fastdcm.remote import Objects, is_url, lists
+from fastdcm.remote import Objects
+from fastdcm.stores import lists
 
 __all__ = ["Folder", "Indexed", "Paths", "Several", "Table", "open_source", "path_bytes",
            "path_text"]

@@ -9,7 +9,7 @@ import pytest
 from builder import element, part10
 from served import MODIFIED, Served
 
-from fastdcm import DicomError, dcmread, open_index, remote, scan
+from fastdcm import DicomError, dcmread, open_index, scan, stores
 from fastdcm.remote import Objects
 
 FILE = part10(element(0x00100010, "PN", "Doe^Jane") + element(0x7FE00010, "OW", bytes(300_000)))
@@ -19,12 +19,12 @@ KEYS = ["p/a.dcm", "p/b b.dcm", "p/c/d.dcm", "p/c/e/f.dcm", "p/%41+é#?.dcm", "p
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     for name, value in {"_RETRIES": 2, "_BACKOFF": 0.001, "_BACKOFF_MOST": 0.01}.items():
-        monkeypatch.setattr(remote, name, value)
+        monkeypatch.setattr(stores, name, value)
     for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
         monkeypatch.delenv(name)
-    remote._stores.clear()
+    stores._stores.clear()
     yield
-    remote._stores.clear()
+    stores._stores.clear()
 
 
 def table(source, **options):
@@ -204,7 +204,7 @@ def test_credentials_that_are_missing_are_told(bucket, monkeypatch):
         dcmread("s3://bucket/x")
     assert caught.value.code == "open"
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
-    remote._stores.clear()
+    stores._stores.clear()
     server.special = server.bucket
     assert dcmread("s3://bucket/x").PatientName == "Doe^Jane"
 

@@ -42,7 +42,7 @@ PYTHON_ORDER = [
     "dcm",
     "_dictionary", "_core", "_values", "_elements", "_flat",
     "_csa", "_writer", "_arrow", "hashes", "_chunks", "_columns", "_frames", "_pixels", "_codestream",
-    "members", "zips", "tars", "remote", "archives", "expand",
+    "members", "zips", "tars", "stores", "_objects", "remote", "archives", "expand",
     "listing", "sources", "codecs", "tables", "ingest", "update", "bulk",
     "frames", "lookup", "lut", "colour", "overlay", "pixels",
     "writer", "json", "xml", "iod", "interop",

@@ -15,11 +15,13 @@ from builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10,
 from served import Served
 
 import fastdcm
-from fastdcm import DicomError, dcmread, remote, scan, scan_chunk
+from fastdcm import DicomError, _objects, dcmread, scan, scan_chunk, stores
 from fastdcm._core import File
 from fastdcm._frames import FrameTable
 from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
-from fastdcm.remote import Object, ObjectTaker, is_url, open_url
+from fastdcm._chunks import is_url
+from fastdcm._objects import Object
+from fastdcm.remote import ObjectTaker, open_url
 
 NAME = element(0x00100010, "PN", "Doe^Jane")
 LONG = element(0x00204000, "LT", "x" * 9000) + element(0x00281101, "OW", bytes(300_000))
@@ -47,10 +49,10 @@ TAGS = ["PatientName", "PatientComments", "CommentsOnThePerformedProcedureStep"]
 def soon(monkeypatch):
     """Little patience: what is tried again is tried again at once."""
     for name, value in {"_RETRIES": 2, "_BACKOFF": 0.001, "_BACKOFF_MOST": 0.01, "_SILENCE": 0.3}.items():
-        monkeypatch.setattr(remote, name, value)
-    remote._stores.clear()
+        monkeypatch.setattr(stores, name, value)
+    stores._stores.clear()
     yield
-    remote._stores.clear()
+    stores._stores.clear()
 
 
 @pytest.fixture
@@ -302,7 +304,7 @@ def test_every_value_is_that_of_the_file(server):
 
 
 def test_a_large_value_comes_in_pieces(server, monkeypatch):
-    monkeypatch.setattr(remote, "_PIECE", 100_000)
+    monkeypatch.setattr(_objects, "PIECE", 100_000)
     ds = dcmread(server.url + "/ct.dcm")
     server.clear()
     assert ds.PixelData == PIXELS and len(server.requests) == 6

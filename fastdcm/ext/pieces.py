@@ -4,9 +4,8 @@ import os
 
 import numpy as np
 
-from fastdcm._chunks import chunk_of_columns
+from fastdcm._chunks import chunk_of_columns, is_url
 from fastdcm.listing import as_chunk
-from fastdcm.remote import is_url
 from fastdcm.sources import Indexed, Table, open_source
 
 _AT_ONCE = 4096

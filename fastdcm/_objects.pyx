@@ -5,19 +5,23 @@ of itself in the caches: so it is done here, and as much as can be before and af
 """
 
 cimport cython
-
-import os
+from libc.stdint cimport int64_t
 
 from fastdcm.errors import DicomError, error_for
 from fastdcm.stores import Store, check_process, mtime_ns, place_of, refusal
 
+cdef extern from "Python.h":
+    str PyUnicode_DecodeFSDefault(const char *path)
+    bytes PyUnicode_EncodeFSDefault(str path)
+
 # Headers within pixel data are looked at more than once.
-cdef int SHORT = 1024
+cdef int64_t SHORT = 1024
 # More is asked for in pieces, each of which has the time that a request has.
 PIECE = 64 << 20
 
 
 @cython.final
+@cython.no_gc  # nothing that it holds leads back to it
 cdef class Object:
     """One object, a stream (see `fastdcm._chunks.Streams`).
 
@@ -34,54 +38,60 @@ cdef class Object:
     cdef readonly object size, mtime_ns
     cdef object place
     cdef str name           # in that place
-    cdef tuple version      # size and ETag, or time: of every answer
-    cdef object asked       # what `ask` got for `open`: an answer or a DicomError
-    cdef tuple kept         # (offset, bytes) of short reads: the first, and some of the last
+    cdef object version     # ETag, or time: the same in every answer
+    cdef object answer      # what `ask` got for `open`, with `first`,
+    cdef object refused     # or the DicomError that came instead
+    cdef bytes first        # bytes
+    cdef tuple kept         # (offset, bytes) of some short reads, the last
 
     def __init__(self, url, size=None, mtime_ns=None):
         if isinstance(url, bytes):
-            self.url, self.path = os.fsdecode(url), url
+            self.url, self.path = PyUnicode_DecodeFSDefault(url), url
         else:
-            self.url, self.path = url, os.fsencode(url)
+            self.url, self.path = url, PyUnicode_EncodeFSDefault(url)
         self.size, self.mtime_ns = size, mtime_ns
         self.kept = ()
 
-    def open(self, first):
+    def open(self, int64_t first):
         """Its first bytes, and with them what there is to know of it."""
         if self.size == 0:
             return None
         self.size = None
-        asked, self.asked = self.asked, None
-        if isinstance(asked, DicomError):
-            raise asked
-        answer, data = asked or self.answer(0, first)
-        self.check(0, first, answer.meta, data)
-        self.kept = ((0, data),)
-        return data
+        if self.answer is None and self.refused is None:
+            self.find()
+            self.ask(first)
+        answer, self.answer = self.answer, None
+        refused, self.refused = self.refused, None
+        if refused is not None:
+            raise refused
+        self.check(0, first, answer.meta, self.first)
+        return self.first
 
-    def read(self, offset, length):
-        for start, data in self.short_reads():
+    def read(self, int64_t offset, int64_t length):
+        cdef int64_t start
+        for start, data in self.held():
             if start <= offset and offset + length <= start + len(data):
                 return data[offset - start:offset - start + length]
         pieces = [self.get(at, min(PIECE, offset + length - at))
                   for at in range(offset, offset + length, PIECE)]
         if 0 < length < SHORT:
-            self.keep(offset, pieces[0])
+            self.hold(offset, pieces[0])
         return b"".join(pieces)
 
-    def get(self, offset, length):
+    def get(self, int64_t offset, int64_t length):
         """These bytes, or as many as there are."""
-        answer, data = self.answer(offset, length)
+        self.find()
+        answer, data = self.request(offset, length)
         self.check(offset, length, answer.meta, data)
         return data
 
     @cython.critical_section
-    cdef tuple short_reads(self):
-        return self.kept
+    cdef tuple held(self):
+        return self.kept if self.first is None else ((0, self.first), *self.kept)
 
     @cython.critical_section
-    cdef int keep(self, offset, bytes data) except -1:
-        self.kept = (*self.kept[:1], *self.kept[max(1, len(self.kept) - 7):], (offset, data))
+    cdef int hold(self, int64_t offset, bytes data) except -1:
+        self.kept = (*self.kept[max(0, len(self.kept) - 7):], (offset, data))
         return 0
 
     @cython.critical_section
@@ -91,11 +101,15 @@ cdef class Object:
             self.place, self.name = place_of(self.url)
         return 0
 
-    cdef tuple answer(self, offset, length):
-        self.find()
-        return self.ask(offset, length)
+    cdef int ask(self, int64_t first) except -1:
+        """For `open`, which tells what came of it."""
+        try:
+            self.answer, self.first = self.request(0, first)
+        except DicomError as error:
+            self.refused = error
+        return 0
 
-    cdef tuple ask(self, offset, length):
+    cdef tuple request(self, int64_t offset, int64_t length):
         """(an answer, whose `meta` tells of the object, its bytes) of a place that was found."""
         try:
             if type(self.place) is Store:
@@ -107,22 +121,22 @@ cdef class Object:
             raise refusal(error, self.url) from None
 
     @cython.critical_section
-    cdef int check(self, offset, length, dict meta, bytes data) except -1:
+    cdef int check(self, int64_t offset, int64_t length, dict meta, bytes data) except -1:
         """The answer must be of what the first answer was of, and whole."""
         size, changed = meta["size"], mtime_ns(meta)
-        version = size, meta["e_tag"] or changed
+        version = meta["e_tag"] or changed
         if self.version is None and self.size in (None, size):
             self.version, self.size, self.mtime_ns = version, size, changed
-        if version != self.version:
+        if version != self.version or size != self.size:
             raise error_for("changed", "it was replaced while it was read", offset, filename=self.url)
-        expected = max(min(length, self.size - offset), 0)
+        cdef int64_t expected = max(min(length, <int64_t>size - offset), 0)
         if len(data) != expected:
             raise error_for("stream", f"{len(data)} bytes came where {expected} were asked for", offset,
                             filename=self.url)
         return 0
 
 
-cdef tuple ranged(obstore, store, str name, offset, length):
+cdef tuple ranged(obstore, store, str name, int64_t offset, int64_t length):
     """(an answer, its bytes) by one request. A body is read as far as it was asked
     for, whatever comes."""
     for last in (False, False, True):
@@ -143,9 +157,10 @@ cdef tuple ranged(obstore, store, str name, offset, length):
                 raise
 
 
-cdef bytes cut(pieces, offset, length):
+cdef bytes cut(pieces, int64_t offset, int64_t length):
     """The bytes [offset, offset + length) of what begins with `pieces`."""
-    parts, at = [], 0
+    cdef int64_t at = 0
+    cdef list parts = []
     for piece in pieces:
         if len(piece) == length and at == offset == 0:
             return piece
@@ -156,7 +171,7 @@ cdef bytes cut(pieces, offset, length):
     return b"".join(parts)
 
 
-def ask(list objects not None, first):
+def ask(list objects not None, int64_t first):
     """Gets the first bytes of objects, for their `open`, which tells what came of it."""
     cdef Object one
     cdef list asked = []
@@ -164,14 +179,10 @@ def ask(list objects not None, first):
         if type(stream) is Object:
             one = stream
             if one.size != 0:
-                asked.append(one)
                 try:
                     one.find()
+                    asked.append(one)
                 except DicomError as error:
-                    one.asked = error
+                    one.refused = error
     for one in asked:
-        if one.asked is None:
-            try:
-                one.asked = one.ask(0, first)
-            except DicomError as error:
-                one.asked = error
+        one.ask(first)

@@ -249,7 +249,8 @@ class _Pool:
     def ask(self):
         """As many threads again with each piece, for a server is asked."""
         with self.lock:
-            self.asking = True
+            if not self.asking:
+                self.asking, self.size = True, 1  # until it is known how long they take
             if self.growing and self.threads < _ASKING_THREADS:
                 self.spawn(min(self.threads, _ASKING_THREADS - self.threads))
 

@@ -11,8 +11,8 @@ from fastdcm.errors import error_for
 from fastdcm.members import Failed
 from fastdcm.stores import place_of, refusal
 
-# To a chunk, at most.
-_AT_ONCE = 32
+# To a chunk, at most, but for the first.
+_AT_ONCE, _ONE_BY_ONE = 32, 64
 # What dcmread asks for first: the header of almost any single frame.
 _FIRST = 16384
 
@@ -78,8 +78,8 @@ def _matches(parts, pattern):
 
 
 class ObjectTaker:
-    """Takes from iterators of streams, one after another: a few at first, so that
-    all threads get some early, and more later."""
+    """Takes from iterators of streams, one after another: one by one at first, so
+    that all threads get some, and more later."""
 
     def __init__(self, streams=()):
         self.streams, self.given = streams, 0
@@ -89,7 +89,7 @@ class ObjectTaker:
         return self
 
     def take(self, count):
-        streams = list(islice(self.streams, min(count, 1 + self.given // 16, _AT_ONCE)))
+        streams = list(islice(self.streams, min(count, _AT_ONCE if self.given >= _ONE_BY_ONE else 1)))
         self.given += len(streams)
         return Streams(streams, ask) if streams else None
 

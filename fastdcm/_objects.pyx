@@ -11,7 +11,7 @@ from fastdcm.errors import DicomError, error_for
 from fastdcm.stores import Store, check_process, mtime_ns, place_of, refusal
 
 cdef extern from "Python.h":
-    str PyUnicode_DecodeFSDefault(const char *path)
+    str PyUnicode_DecodeFSDefaultAndSize(const char *path, Py_ssize_t length)
     bytes PyUnicode_EncodeFSDefault(str path)
 
 # Headers within pixel data are looked at more than once.
@@ -46,7 +46,7 @@ cdef class Object:
 
     def __init__(self, url, size=None, mtime_ns=None):
         if isinstance(url, bytes):
-            self.url, self.path = PyUnicode_DecodeFSDefault(url), url
+            self.url, self.path = PyUnicode_DecodeFSDefaultAndSize(url, len(url)), url
         else:
             self.url, self.path = url, PyUnicode_EncodeFSDefault(url)
         self.size, self.mtime_ns = size, mtime_ns

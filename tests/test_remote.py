@@ -417,8 +417,8 @@ def test_a_stream_of_its_own(server):
     assert stream.read(128, 4) == b"DICM" and stream.size == len(CT)
     with pytest.raises(FileChangedError):
         Object(server.url + "/ct.dcm", size=7).read(0, 7)
-    odd = Object(b"http://x/a\0b\xe9")
-    assert odd.url == os.fsdecode(odd.path) and Object(odd.url).path == odd.path == b"http://x/a\0b\xe9"
+    odd = Object(b"http://x/a\0b" + b"\xe9" * (os.name != "nt"))
+    assert odd.url == os.fsdecode(odd.path) and "\0b" in odd.url and Object(odd.url).path == odd.path
 
 
 def test_all_threads_get_some_early():

@@ -16,11 +16,11 @@ from served import Served
 
 import fastdcm
 from fastdcm import DicomError, _objects, dcmread, scan, scan_chunk, stores
+from fastdcm._chunks import is_url
 from fastdcm._core import File
 from fastdcm._frames import FrameTable
+from fastdcm._objects import Object, ask
 from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
-from fastdcm._chunks import is_url
-from fastdcm._objects import Object
 from fastdcm.remote import ObjectTaker, open_url
 
 NAME = element(0x00100010, "PN", "Doe^Jane")
@@ -419,6 +419,17 @@ def test_a_stream_of_its_own(server):
         Object(server.url + "/ct.dcm", size=7).read(0, 7)
     odd = Object(b"http://x/a\0b" + b"\xe9" * (os.name != "nt"))
     assert odd.url == os.fsdecode(odd.path) and "\0b" in odd.url and Object(odd.url).path == odd.path
+
+
+def test_what_was_asked_for_is_told_when_it_is_opened(server):
+    there, missing, empty = Object(server.url + "/ct.dcm"), Object(server.url + "/missing"), Object("http://x/", 0)
+    ask([there, missing, empty], 100)
+    assert len(server.requests) == 2
+    with pytest.raises(DicomError) as caught:
+        missing.open(100)
+    assert caught.value.code == "open" and caught.value.errno == errno.ENOENT
+    assert there.open(100) == there.read(0, 100) == CT[:100] and there.size == len(CT)
+    assert empty.open(100) is None and len(server.requests) == 2
 
 
 def test_all_threads_get_some_early():

@@ -15,7 +15,7 @@ BENCH := $(VENV)/.bench
 RELEASE := env -u FASTDCM_BUILD
 # What is tested: what tests need, or also all that they can run beside.
 EXTRA := $(if $(FASTDCM_REQUIRE_PEERS),peers,test)
-SOURCES := $(wildcard src_c/*.c src_c/*.h fastdcm/*.pyx fastdcm/*.pxd)
+SOURCES := $(wildcard src_c/*.[ch]) $(shell find fastdcm -name '*.p[yx][xd]')
 FRAME := pyproject.toml setup.py
 
 # The sample data is what pydicom's wheel ships for its own tests.
@@ -79,5 +79,5 @@ bench: build $(BENCH)
 
 clean:
 	rm -rf build dist $(VENV) *.egg-info .pytest_cache .hypothesis .benchmarks
-	rm -f fastdcm/*.so fastdcm/*.pyd
+	find fastdcm \( -name '*.so' -o -name '*.pyd' \) -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

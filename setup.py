@@ -8,6 +8,7 @@ modules of another kind only with `--force`.
 
 import os
 import sys
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -24,15 +25,9 @@ CORE = [
         "part10", "frames", "batch", "column", "columns",
     )
 ]
-HEADERS = ["src_c/dcm.h", "src_c/dcm_endian.h", "src_c/dict_table.h", "src_c/header.h", "src_c/column.h"]
-MODULES = [
-    "_dictionary", "_core", "_values", "_elements", "_flat", "_csa", "_writer",
-    "_arrow", "_chunks", "_columns", "_objects", "_frames", "_pixels", "_codestream",
-]
-DECLARATIONS = [
-    f"fastdcm/{name}.pxd"
-    for name in ("dcm", "_dictionary", "_core", "_values", "_elements", "_arrow")
-]
+HEADERS = sorted(glob("src_c/*.h"))
+MODULES = sorted(glob("fastdcm/**/*.pyx", recursive=True))
+DECLARATIONS = sorted(glob("fastdcm/**/*.pxd", recursive=True))
 
 KINDS = {  # kind: flags of compiler, flags of linker
     "release": (["-O3"], []),
@@ -66,10 +61,10 @@ else:
     compile_args = [*compile_args, "-fvisibility=hidden"]
 
 
-def extension(module):
+def extension(path):
     ext = Extension(
-        f"fastdcm.{module}",
-        [f"fastdcm/{module}.pyx"],
+        path.removesuffix(".pyx").replace(os.sep, "."),
+        [path],
         include_dirs=["src_c"],
         depends=[*CORE, *HEADERS, *DECLARATIONS],
         # Cython's own loops compare signed with unsigned.
@@ -109,6 +104,6 @@ setup(
             },
         )
     ],
-    ext_modules=[extension(module) for module in MODULES],
+    ext_modules=[extension(path) for path in MODULES],
     options={"build": {"build_base": "build" if kind == "release" else f"build/{kind}"}},
 )

@@ -24,9 +24,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import builder  # noqa: E402
-from builder import element as el  # noqa: E402
-from builder import sequence as sq  # noqa: E402
+from support import builder  # noqa: E402
+from support.builder import element as el  # noqa: E402
+from support.builder import sequence as sq  # noqa: E402
 
 CACHE = Path(tempfile.gettempdir()) / "fastdcm-bench"
 CT_ELEMENTS, MR_ELEMENTS = 220, 27_072

@@ -11,10 +11,10 @@ import data
 import peers
 import pyarrow
 from contest import compete, must
-from guests import two_workers
+from support.optional_packages import two_workers
 
 import fastdcm
-from fastdcm.ext.pieces import listed
+from fastdcm.distributed.pieces import listed
 
 COUNTS = 20_000, 200_000
 
@@ -27,7 +27,7 @@ def ray(report):
         fastdcm.scan(folder, []).write(tables[count])
 
     with two_workers(1 << 30) as ray:
-        from fastdcm.ext.ray import read_dicom
+        from fastdcm.distributed.ray import read_dicom
 
         def spread(source):
             blocks = read_dicom(source, peers.KEYWORDS).to_arrow_refs()

@@ -14,7 +14,7 @@ import data
 from contest import compete, must, show
 
 import fastdcm
-from fastdcm._frames import FrameTable, frame_table, join_fragments
+from fastdcm.pixels._frame_table import FrameTable, frame_table, join_fragments
 
 COUNT, WANTED = 10_000, 5_000
 SIZES = {"small": 200, "large": 8_000}

@@ -10,8 +10,8 @@ from pathlib import Path
 from contest import compete, must, show, timed
 
 import fastdcm
-from fastdcm.manifest import Manifest
-from fastdcm.tables import write_parquet
+from fastdcm.scanning.index.manifest import Manifest
+from fastdcm.scanning.output import write_parquet
 
 COUNT = 131_072  # two parts
 

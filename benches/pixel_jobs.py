@@ -5,16 +5,16 @@ import os
 import threading
 import time
 
-import builder
+from support import builder
 import data
 import numpy as np
-from builder import element as el
+from support.builder import element as el
 from contest import compete, must, show
 from pydicom.pixels import get_encoder
 
 import fastdcm
-from fastdcm import _pixels
-from fastdcm._frames import frame_table
+from fastdcm.pixels import _kernels
+from fastdcm.pixels._frame_table import frame_table
 
 FRAMES, ROWS, COLUMNS = 100, 512, 512
 WINDOW = (40, 400)
@@ -88,7 +88,7 @@ def made(cache, name):
     if name == "RLE":
         def codec(code):
             out = np.empty((ROWS, COLUMNS), "<u2")
-            _pixels.rle_decode(code, "<u2", ROWS * COLUMNS, 1, out, bits_stored=12)
+            _kernels.rle_decode(code, "<u2", ROWS * COLUMNS, 1, out, bits_stored=12)
             return out
     else:
         def codec(code):
@@ -207,7 +207,7 @@ def windows(report):
     center, width = WINDOW
 
     def window():
-        _pixels.window(source, "<i2", center, width, shown)
+        _kernels.window(source, "<i2", center, width, shown)
 
     window()
     # PS3.3 C.11.2.1.2.1, in double
@@ -220,7 +220,7 @@ def windows(report):
     times = compete({
         "memcpy": timed(lambda: np.copyto(copy, source)),
         "window to uint8": timed(window),
-        "rescale to float32": timed(lambda: _pixels.linear(source, "<i2", 1.0, -1024.0, hu)),
+        "rescale to float32": timed(lambda: _kernels.linear(source, "<i2", 1.0, -1024.0, hu)),
         "the same by NumPy": timed(lambda: np.add(np.multiply(source, np.float32(1), out=hu),
                                                    np.float32(-1024), out=hu)),
     }, max(report.rounds, 7))

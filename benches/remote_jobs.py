@@ -1,6 +1,6 @@
 """Headers of files behind a server, beside obstore alone: a job of report.py.
 
-The server is tests/served.py in a process of its own, on loopback: with the wait
+The server is tests/support/http_server.py in a process of its own, on loopback: with the wait
 of a server elsewhere, and as fast as it can answer, when nobody waits and the
 cores that it shares with its client are all there is to measure. obstore's own
 ranged reads have as many threads as the scan and ask for the same first bytes;
@@ -21,11 +21,11 @@ from contest import compete, must, show, timed
 from obstore.store import HTTPStore
 
 import fastdcm
-from fastdcm.threads import spread
+from fastdcm._util.parallel import spread
 
 FILES, FIRST = 4000, 8192
 WAITS = 0, 10, 20  # ms
-SERVER = Path(__file__).resolve().parent.parent / "tests" / "served.py"
+SERVER = Path(__file__).resolve().parent.parent / "tests" / "support" / "http_server.py"
 
 
 @contextmanager

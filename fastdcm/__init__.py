@@ -1,10 +1,10 @@
 """fastdcm: from DICOM files to Python, fast and honest."""
 
-from fastdcm._dictionary import (Tag, dictionary_VM, dictionary_VR, keyword_for_tag,
+from fastdcm.core._dictionary import (Tag, dictionary_VM, dictionary_VR, keyword_for_tag,
                                  tag_for_keyword)
-from fastdcm._elements import DataElement, Sequence
-from fastdcm._frames import join_fragments
-from fastdcm._values import PersonName
+from fastdcm.core._elements import DataElement, Sequence
+from fastdcm.pixels._frame_table import join_fragments
+from fastdcm.core._values import PersonName
 from fastdcm.dataset import Dataset, from_pydicom
 from fastdcm.errors import DicomError, InvalidDicomError
 from fastdcm.reader import dcmread
@@ -18,11 +18,11 @@ def __getattr__(name):
     # bulk brings threads along and volume NumPy, which a reader of one file
     # does not need
     if name in ("scan", "scan_chunk"):
-        from fastdcm import bulk as module
+        from fastdcm.scanning import scanner as module
     elif name == "open_index":
-        from fastdcm import manifest as module
+        from fastdcm.scanning.index import manifest as module
     elif name == "read_volume":
-        from fastdcm import volume as module
+        from fastdcm.volume import volume as module
     else:
         raise AttributeError(f"module 'fastdcm' has no attribute {name!r}")
     globals()[name] = getattr(module, name)

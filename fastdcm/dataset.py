@@ -1,12 +1,12 @@
 """Dataset: the element map with the manners that code in the wild expects."""
 
-from fastdcm._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
-from fastdcm._elements import DataElement, ElementMap
-from fastdcm._flat import issues_of, iterall, read_meta
-from fastdcm.frames import open_frames
+from fastdcm.core._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
+from fastdcm.core._elements import DataElement, ElementMap
+from fastdcm.core._flat import issues_of, iterall, read_meta
+from fastdcm.pixels.frames import open_frames
 from fastdcm.pixels import modality_pixels, overlay_array, pixel_array, to_rgb, windowed
-from fastdcm._writer import copy_level, deepcopy_level, freeze, source_state, thaw
-from fastdcm import interop
+from fastdcm.core._encode import copy_level, deepcopy_level, freeze, source_state, thaw
+from fastdcm.formats.pydicom import from_pydicom as _from_pydicom, to_pydicom as _to_pydicom
 from fastdcm.writer import dcmwrite
 
 _BYTES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
@@ -256,7 +256,7 @@ class Dataset(ElementMap):
     @property
     def frames(self):
         """The frames of the pixel data, each decoded when it is asked for: a
-        `fastdcm.frames.Frames`."""
+        `fastdcm.pixels.frames.Frames`."""
         self.__dict__["_frames"] = frames = open_frames(self, self.__dict__.get("_frames"))
         return frames
 
@@ -279,11 +279,11 @@ class Dataset(ElementMap):
                         index=index, out=out)
 
     def to_rgb(self, frames=None, *, center=None, width=None, index=0):
-        """Any image as RGB for the eye, uint8: `fastdcm.colour.to_rgb`."""
+        """Any image as RGB for the eye, uint8: `fastdcm.pixels.color.to_rgb`."""
         return to_rgb(self, frames, center=center, width=width, index=index)
 
     def overlay_array(self, group):
-        """The bits of the overlay in a group, as `fastdcm.overlay.overlay_array`."""
+        """The bits of the overlay in a group, as `fastdcm.pixels.overlay.overlay_array`."""
         return overlay_array(self, group)
 
     # ---- private elements
@@ -375,7 +375,7 @@ class Dataset(ElementMap):
     def to_pydicom(self):
         """The same data set for pydicom, in memory: a pydicom FileDataset
         when it was read from a file, else a pydicom Dataset."""
-        return interop.to_pydicom(self)
+        return _to_pydicom(self)
 
     def copy(self):
         """A shallow copy: setting an element in one of the two leaves the
@@ -430,4 +430,4 @@ def from_pydicom(ds):
     """A Dataset with the elements, preamble and file meta information of one
     of pydicom. Elements that pydicom did not change keep their bytes. Raises
     what pydicom raises for what it cannot write."""
-    return interop.from_pydicom(ds, Dataset, FileMetaDataset)
+    return _from_pydicom(ds, Dataset, FileMetaDataset)

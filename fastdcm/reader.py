@@ -2,10 +2,10 @@
 
 import errno
 
-from fastdcm._chunks import is_url
-from fastdcm._dictionary import tag_number
-from fastdcm._flat import read_level
-from fastdcm.archives import read_elsewhere
+from fastdcm.sources._paths import is_url
+from fastdcm.core._dictionary import tag_number
+from fastdcm.core._flat import read_level
+from fastdcm.sources.archives.lookup import read_elsewhere
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, FileAccessError
 
@@ -47,7 +47,7 @@ def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
         tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
         stop = min(stop, max(tags))
     if isinstance(source, str) and is_url(source):
-        from fastdcm.remote import open_url
+        from fastdcm.sources.objects.source import open_url
 
         source = open_url(source)
 

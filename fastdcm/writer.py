@@ -10,12 +10,12 @@ import os
 import stat
 import zlib
 
-from fastdcm._elements import ElementMap
-from fastdcm._writer import (copy_level, deflated_span, has_fragments, is_whole,
+from fastdcm.core._elements import ElementMap
+from fastdcm.core._encode import (copy_level, deflated_span, has_fragments, is_whole,
                              keep_open, pieces_of)
 from fastdcm.errors import WriteError
 from fastdcm.uid import TRANSFER_SYNTAXES
-from fastdcm.whole import write_whole
+from fastdcm._util.atomic import write_whole
 
 IMPLEMENTATION_CLASS_UID = "2.25.143289023768514729341063822104970166457"
 IMPLEMENTATION_VERSION_NAME = "FASTDCM"

@@ -12,7 +12,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-import builder
+from support import builder
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

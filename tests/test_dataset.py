@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 
-import builder as b
+from support import builder as b
 import pydicom
 import pytest
 

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from guests import two_workers
+from support.optional_packages import two_workers
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,7 +69,7 @@ def run_command(line):
 
 # Libraries too large for who tests on a machine of his own, by what shows that
 # a block needs one.
-PEERS = {"from torch": "torch", "fastdcm.ext.ray": "ray", "import ray": "ray", "fastdcm.ext.dask": "dask"}
+PEERS = {"from torch": "torch", "fastdcm.distributed.ray": "ray", "import ray": "ray", "fastdcm.distributed.dask": "dask"}
 
 
 @pytest.fixture

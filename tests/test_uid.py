@@ -10,7 +10,7 @@ import pydicom.uid
 import pytest
 from pydicom._uid_dict import UID_dictionary
 
-import builder
+from support import builder
 import fastdcm
 from fastdcm import uid as uid_module
 from fastdcm.uid import TRANSFER_SYNTAXES, UID, generate_uid

@@ -7,7 +7,7 @@ import os
 import stat
 import warnings
 
-import builder as b
+from support import builder as b
 import pydicom
 import pytest
 from hypothesis import given
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import fastdcm
 from fastdcm import Dataset, DicomError, Sequence, dcmread, dcmwrite
-from fastdcm._writer import decimal
+from fastdcm.core._encode import decimal
 from fastdcm.dataset import FileMetaDataset
 from fastdcm.errors import FileChangedError, WriteError
 

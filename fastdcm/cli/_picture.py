@@ -1,9 +1,9 @@
 """One image as a workstation shows it."""
 
-from fastdcm.colour import to_rgb
+from fastdcm.pixels.color import to_rgb
 from fastdcm.errors import DicomError
-from fastdcm.lut import windowed
-from fastdcm.overlay import overlay_array, overlay_groups
+from fastdcm.pixels.grayscale import windowed
+from fastdcm.pixels.overlay import overlay_array, overlay_groups
 
 _LONGEST = 16384         # pixels of a side, after stretching
 _OVERLAY = (255, 220, 0)  # seen on black and on white

@@ -7,8 +7,8 @@ from time import perf_counter
 import click
 
 from fastdcm.cli import Failure
-from fastdcm.manifest import is_index, open_index
-from fastdcm.sources import Several, open_source
+from fastdcm.scanning.index.manifest import is_index, open_index
+from fastdcm.scanning.open_source import Several, open_source
 
 
 def open_sources(paths, recursive):

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from fastdcm._flat import flat_rows
+from fastdcm.core._flat import flat_rows
 from fastdcm.reader import dcmread
 from fastdcm.uid import UID
 

@@ -8,7 +8,7 @@ from fastdcm.cli import Failure
 from fastdcm.cli._picture import frame_count, is_grey, picture
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
-from fastdcm.whole import write_whole
+from fastdcm._util.atomic import write_whole
 
 
 def picture_format(path):

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import click
 
-from fastdcm import tables
+from fastdcm.scanning.output import write, write_csv, write_jsonl
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import open_indexes
 
@@ -157,11 +157,11 @@ def query(source, sql, output, as_json):
                 return
             rows = Rows(pyarrow.RecordBatchReader.from_stream(rows))
             if output is not None:
-                tables.write(rows, output)
+                write(rows, output)
             elif as_json:
-                tables.write_jsonl(rows, sys.stdout.buffer)
+                write_jsonl(rows, sys.stdout.buffer)
             else:
-                tables.write_csv(rows, sys.stdout.buffer)
+                write_csv(rows, sys.stdout.buffer)
     except (duckdb.Error, pyarrow.ArrowException) as error:
         raise told(error) from None
     except ValueError as error:

@@ -6,13 +6,14 @@ from itertools import chain
 
 import click
 
-from fastdcm import ingest, tables
-from fastdcm.bulk import DEFAULT_TAGS, Scan, make_plan
+from fastdcm.scanning.index import build
+from fastdcm.scanning.output import write, write_csv, write_jsonl
+from fastdcm.scanning.scanner import DEFAULT_TAGS, Scan, make_plan
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import (Watched, distinct, open_indexes, open_sources, plural, progress)
 from fastdcm.errors import DicomError
-from fastdcm.manifest import open_index
-from fastdcm.update import Update
+from fastdcm.scanning.index.manifest import open_index
+from fastdcm.scanning.index.update import Update
 
 ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
@@ -46,7 +47,7 @@ def read_tags(path):
 
 def into_index(rows, output, update):
     """Writes an index folder; (stats, whether it was complete before)."""
-    work = (Update if update else ingest.Ingest)(rows, output)
+    work = (Update if update else build.Ingest)(rows, output)
     try:
         with progress(work):
             stats = work.run()
@@ -67,13 +68,13 @@ def into_table(rows, output, as_json):
     watched = Watched(rows)
     if output is not None:
         try:
-            tables.write(watched, output)
+            write(watched, output)
         except ValueError as error:
             raise Failure(f"-o {error}") from None
     elif as_json:
-        tables.write_jsonl(watched, sys.stdout.buffer)
+        write_jsonl(watched, sys.stdout.buffer)
     else:
-        tables.write_csv(watched, sys.stdout.buffer)
+        write_csv(watched, sys.stdout.buffer)
     stats = rows.stats
     if watched.series is not None:
         stats["series"] = len(watched.series)
@@ -135,7 +136,7 @@ def scan(sources, output, update, tags, threads, recursive, pixels, frames, hash
                          on_error == "skip", hashes)
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
-    if update and (output is None or not ingest.is_name(output)):
+    if update and (output is None or not build.is_name(output)):
         raise click.UsageError("--update goes with -o and an index folder")
     if only_errors:
         if output is not None or on_error != "row":
@@ -149,7 +150,7 @@ def scan(sources, output, update, tags, threads, recursive, pixels, frames, hash
         return 1 if fail_on_error and count else 0
     rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
     was_complete = False
-    if output is not None and ingest.is_name(output):
+    if output is not None and build.is_name(output):
         stats, was_complete = into_index(rows, output, update)
     else:
         stats = into_table(rows, output, as_json)

@@ -4,14 +4,14 @@ import os
 
 import click
 
-from fastdcm.bulk import Scan, make_plan
+from fastdcm.scanning.scanner import Scan, make_plan
 from fastdcm.cli import Failure
 from fastdcm.cli._picture import picture
 from fastdcm.cli._shared import Watched, open_sources, plural, size_text
 from fastdcm.cli.image import picture_format
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
-from fastdcm.whole import write_whole
+from fastdcm._util.atomic import write_whole
 
 TAGS = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
         "SeriesDescription", "Modality", "InstanceNumber")

@@ -5,7 +5,7 @@ from itertools import chain
 
 import click
 
-from fastdcm.bulk import Scan, make_plan
+from fastdcm.scanning.scanner import Scan, make_plan
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import Watched, open_indexes, open_sources, plural, size_text
 

@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 
-from fastdcm._pixels import linear, read_frames, window
+from fastdcm.pixels._kernels import linear, read_frames, window
 from fastdcm.errors import DicomError
-from fastdcm.lut import apply_modality_lut
+from fastdcm.pixels.grayscale import apply_modality_lut
 from fastdcm.ml.samples import FUNCTIONS
 from fastdcm.reader import dcmread
-from fastdcm.threads import spread
+from fastdcm._util.parallel import spread
 
 _PIECE = 8  # native frames to a call
 

@@ -7,7 +7,7 @@ import numpy as np
 from fastdcm.errors import DicomError
 from fastdcm.ml.batches import centre, read_batch
 from fastdcm.ml.samples import Samples
-from fastdcm.threads import cores
+from fastdcm._util.parallel import cores
 
 try:
     import torch

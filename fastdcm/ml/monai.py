@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from fastdcm.errors import DicomError
-from fastdcm.volume import read_volume
+from fastdcm.volume.volume import read_volume
 
 try:
     from monai.data import ImageReader

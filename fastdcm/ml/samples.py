@@ -8,9 +8,9 @@ import os
 
 import numpy as np
 
-from fastdcm._chunks import path_bytes
-from fastdcm._pixels import FRAME
-from fastdcm.bulk import scan
+from fastdcm.sources._paths import path_bytes
+from fastdcm.pixels._kernels import FRAME
+from fastdcm.scanning.scanner import scan
 
 _SHARED, _FRAME = "SharedFunctionalGroupsSequence.", "PerFrameFunctionalGroupsSequence[*]."
 _VALUES, _VOI = "PixelValueTransformationSequence.", "FrameVOILUTSequence."

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from fastdcm.volume import read_volume
+from fastdcm.volume.volume import read_volume
 
 
 def read(path, **options):

@@ -3,7 +3,7 @@
 webdataset itself is not needed: it calls a function of a key and bytes.
 """
 
-from fastdcm.lut import modality_pixels
+from fastdcm.pixels.grayscale import modality_pixels
 from fastdcm.reader import dcmread
 
 

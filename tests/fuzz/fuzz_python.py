@@ -21,8 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from builder import DEFLATED_LE, file_meta, preamble  # noqa: E402
-from damaged import read_all  # noqa: E402
+from support.builder import DEFLATED_LE, file_meta, preamble  # noqa: E402
+from support.damaged import read_all  # noqa: E402
 from fastdcm import DicomError, dcmread  # noqa: E402
 
 HANGS = 30  # seconds

@@ -12,10 +12,10 @@ from pathlib import Path
 SEEDS = Path(__file__).parent / "seeds"
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from builder import (IMPLICIT, IMPLICIT_LE, Builder, csa1, csa2, element, file_meta, header, item,  # noqa: E402
+from support.builder import (IMPLICIT, IMPLICIT_LE, Builder, csa1, csa2, element, file_meta, header, item,  # noqa: E402
                      part10, preamble, raw_sequence, sequence)
-from damaged import SEQUENCE, good_files, nested  # noqa: E402
-from test_golden import STREAMS  # noqa: E402
+from support.damaged import SEQUENCE, good_files, nested  # noqa: E402
+from core.test_golden import STREAMS  # noqa: E402
 
 NAME = element(0x00100010, "PN", "Doe^Jane")
 STRAY = b"\xfe\xff\x0d\xe0\0\0\0\0"

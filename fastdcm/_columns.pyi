@@ -1,8 +1,0 @@
-from fastdcm._arrow import Batch, Plan
-from fastdcm._chunks import Chunk, Mixed, Streams
-
-class Worker:
-    def __init__(self, plan: Plan) -> None: ...
-    bytes_read: int
-    failed: int
-    def run(self, chunk: Chunk | Streams | Mixed, random: bool = ..., limit: int = ...) -> list[Batch]: ...

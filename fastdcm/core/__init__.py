@@ -1,0 +1,1 @@
+"""The compiled core: files, element indexes, values and data sets."""

@@ -1,0 +1,29 @@
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from fastdcm.core.dcm cimport dcm_row
+from fastdcm.core._file cimport File
+
+
+cdef class Text:
+    cdef readonly tuple encodings
+    cdef readonly object terms
+    cdef bint undefined    # by terms that PS3.3 does not define there
+    cdef int fast
+
+    cdef str decode(self, const char *p, uint64_t n, bint name, File f, const dcm_row *row)
+
+
+cdef Text text_of(object terms)
+cdef Text text_of_value(bytes value)
+cdef Text LATIN
+
+cdef class PersonName:
+    cdef str text
+    cdef tuple parts
+    cdef public object encodings
+    cdef str group(self, int i)
+    cdef str part(self, int i)
+
+cdef PersonName person_name(str text, Text how)
+
+cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text how)
+cdef object empty_value(uint8_t vr)

@@ -1,0 +1,396 @@
+"""One value's bytes to Python, for every VR (PS3.5 6.2)."""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeLatin1, PyUnicode_DecodeUTF8
+from libc.string cimport memchr
+from fastdcm.core.dcm cimport *
+from fastdcm.core._file cimport File
+
+from fastdcm import charset
+from fastdcm.core._dictionary import Tag
+from fastdcm.uid import UID
+
+cdef extern from *:
+    """
+    /* Past UID.__new__, whose checks the decoded text does not need. */
+    static PyObject *uid_of(PyObject *uid, PyObject *text) {
+        PyObject *arguments = PyTuple_Pack(1, text), *made = NULL;
+        if (arguments) made = PyUnicode_Type.tp_new((PyTypeObject *)uid, arguments, NULL);
+        Py_XDECREF(arguments);
+        return made;
+    }
+    """
+    object uid_of(object uid, str text)
+
+
+# ------------------------------------------------------------------- text ---
+
+@cython.final
+cdef class Text:
+    """How text is decoded: the character sets of a data set level."""
+
+    cdef str decode(self, const char *p, uint64_t n, bint name, File f, const dcm_row *row):
+        cdef bytes data
+        if self.fast == 1:
+            return PyUnicode_DecodeLatin1(p, n, NULL)
+        if is_ascii(p, n) and self.fast >= 0:
+            return PyUnicode_DecodeASCII(p, n, NULL)
+        if self.fast == 2:
+            try:
+                return PyUnicode_DecodeUTF8(p, n, NULL)
+            except UnicodeDecodeError:
+                pass
+        data = p[:n]
+        try:
+            return charset.decode(data, self.encodings, charset.TEXT_DELIMITERS, True)
+        except UnicodeError:
+            f.note(DCM_I_TEXT, row.offset - row.header, row.tag)
+            return charset.decode(data, self.encodings, charset.TEXT_DELIMITERS)
+
+
+cdef bint is_ascii(const char *p, uint64_t n) noexcept:
+    cdef uint64_t i
+    cdef uint8_t seen = 0
+    if memchr(p, 0x1b, n) != NULL:
+        return False
+    for i in range(n):
+        seen |= <uint8_t>p[i]
+    return seen < 0x80
+
+
+cdef dict _texts = {}  # terms, and bytes of (0008,0005), to Text
+
+
+cdef remember(object key, Text how):
+    if len(_texts) < 1000:
+        _texts[key] = how
+    return how
+
+
+cdef Text text_of(object terms):
+    """The Text of a Specific Character Set: None, str or sequence of str."""
+    key = tuple(terms) if isinstance(terms, list) else terms
+    return _texts.get(key) or remember(key, new_text(terms))
+
+
+cdef Text text_of_value(bytes value):
+    """The Text of the value of (0008,0005) as it stands."""
+    cdef Text how = _texts.get(value)
+    if how is None:
+        terms = value.decode("latin-1").rstrip(" \0").split("\\")
+        how = new_text(terms if len(terms) > 1 else terms[0])
+        if len(value) < 1024:  # more is nonsense, and not worth its memory
+            remember(value, how)
+    return how
+
+
+cdef Text new_text(object terms):
+    cdef Text how = Text.__new__(Text)
+    how.terms = terms
+    how.encodings = charset.encodings(terms)
+    how.undefined = bool(charset.undefined_terms(terms))
+    if len(how.encodings) == 1 and how.encodings[0] in ("iso8859", "latin_1"):
+        how.fast = 1
+    elif len(how.encodings) == 1 and how.encodings[0].lower() == "utf8":
+        how.fast = 2
+    elif how.encodings[0].startswith(("iso2022", "utf_16", "utf_32", "utf_7", "hz")):
+        how.fast = -1  # ASCII bytes may mean something else
+    return how
+
+
+cdef Text LATIN = text_of(None)
+
+
+@cython.final
+@cython.freelist(64)
+cdef class PersonName:
+    """A person name (PS3.5 6.2.1): up to three component groups, divided by
+    ``=``, of five components, divided by ``^``. Compares as its text."""
+
+    def __cinit__(self, value="", encodings=None, original_string=None):
+        if isinstance(value, bytes):
+            value = charset.decode(value, encodings or ("iso8859",), charset.PN_DELIMITERS)
+        self.text = str(value).rstrip("=")
+        self.encodings = encodings
+
+    @property
+    def components(self):
+        """The component groups, a tuple of str: alphabetic, ideographic,
+        phonetic; trailing empty ones left out."""
+        if self.parts is None:
+            self.parts = tuple(self.text.split("=")) if self.text else ()
+        return self.parts
+
+    cdef str group(self, int i):
+        groups = self.components
+        return groups[i] if i < len(groups) else ""
+
+    cdef str part(self, int i):
+        parts = self.group(0).split("^")
+        return parts[i] if i < len(parts) else ""
+
+    alphabetic = property(lambda self: _group(self, 0))
+    ideographic = property(lambda self: _group(self, 1))
+    phonetic = property(lambda self: _group(self, 2))
+    family_name = property(lambda self: _part(self, 0))
+    given_name = property(lambda self: _part(self, 1))
+    middle_name = property(lambda self: _part(self, 2))
+    name_prefix = property(lambda self: _part(self, 3))
+    name_suffix = property(lambda self: _part(self, 4))
+
+    @property
+    def original_string(self):
+        """The name as bytes in its own character set."""
+        return self.encode()
+
+    def encode(self, encodings=None):
+        """The name as bytes, by default in the character set it came in."""
+        return charset.encode_pn(self.text, tuple(encodings or self.encodings or ("iso8859",)))
+
+    def decode(self, encodings=None):
+        return self
+
+    def family_comma_given(self):
+        return f"{self.family_name}, {self.given_name}"
+
+    def formatted(self, format_str):
+        """``format_str % {"family_name": ..., "given_name": ..., ...}``"""
+        return format_str % {key: getattr(self, key) for key in (
+            "family_name", "given_name", "middle_name", "name_prefix",
+            "name_suffix", "ideographic", "phonetic")}
+
+    @classmethod
+    def from_named_components(cls, family_name="", given_name="", middle_name="",
+                              name_prefix="", name_suffix="",
+                              family_name_ideographic="", given_name_ideographic="",
+                              family_name_phonetic="", given_name_phonetic="",
+                              encodings=None):
+        """A name from its components, trailing empty ones left out."""
+        groups = ("^".join((family_name, given_name, middle_name, name_prefix, name_suffix)),
+                  "^".join((family_name_ideographic, given_name_ideographic)),
+                  "^".join((family_name_phonetic, given_name_phonetic)))
+        return cls("=".join(g.rstrip("^") for g in groups), encodings)
+
+    def __str__(self):
+        return self.text
+
+    def __repr__(self):
+        return repr(self.text)
+
+    def __eq__(self, other):
+        if isinstance(other, PersonName):
+            return self.text == (<PersonName>other).text
+        return self.text == other
+
+    def __ne__(self, other):
+        return not self == other
+
+    def __lt__(self, other):
+        return self.text < str(other)
+
+    def __le__(self, other):
+        return self.text <= str(other)
+
+    def __gt__(self, other):
+        return self.text > str(other)
+
+    def __ge__(self, other):
+        return self.text >= str(other)
+
+    def __hash__(self):
+        return hash(self.text)
+
+    def __len__(self):
+        return len(self.text)
+
+    def __bool__(self):
+        return any(self.components)
+
+    def __iter__(self):
+        return iter(self.text)
+
+    def __contains__(self, x):
+        return x in self.text
+
+    def __getitem__(self, i):
+        return self.text[i]
+
+    def __reduce__(self):
+        return PersonName, (self.text, self.encodings)
+
+    def __getattr__(self, name):
+        # everything else that a str can do (startswith, upper, split, ...)
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.text, name)
+
+
+def _group(PersonName self, int i):
+    return self.group(i)
+
+
+def _part(PersonName self, int i):
+    return self.part(i)
+
+
+cdef PersonName person_name(str text, Text how):
+    cdef PersonName name = PersonName.__new__(PersonName)
+    name.text = text.rstrip("=") if text and text[len(text) - 1] == c"=" else text
+    name.encodings = how.encodings
+    return name
+
+
+# ----------------------------------------------------------------- values ---
+
+cdef object empty_value(uint8_t vr):
+    """What an element of length 0 has for a value."""
+    cdef int kind = dcm_vr_rows[vr].kind
+    if kind == DCM_KIND_PN:
+        return PersonName()
+    if kind == DCM_KIND_TEXT or kind == DCM_KIND_STRING or kind == DCM_KIND_PARAGRAPH:
+        return "" if vr != DCM_VR_NONE else None
+    if kind == DCM_KIND_UI:
+        return ""
+    return None
+
+
+cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text how):
+    """The Python value of row's bytes at p, taken as `vr`. Not for SQ."""
+    cdef const dcm_vr_row *v = &dcm_vr_rows[vr]
+    cdef const char *s = <const char *>p
+    cdef uint64_t n = row.length
+    cdef dcm_span span
+    cdef str text
+    cdef int kind = v.kind
+    if n == 0:
+        return empty_value(vr)
+    if kind == DCM_KIND_BYTES:
+        return PyBytes_FromStringAndSize(s, <Py_ssize_t>n)
+    if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
+        return numbers(row, v, p, f)
+    if kind == DCM_KIND_DS or kind == DCM_KIND_IS:
+        return decimal(row, kind, s, f)
+    if kind == DCM_KIND_TEXT:
+        if vr == DCM_VR_AE:
+            span = dcm_trim(s, n)
+        else:
+            span = dcm_trim_right(s, n)
+        text = PyUnicode_DecodeLatin1(span.p, span.n, NULL)
+        if memchr(span.p, c"\\", span.n) == NULL:
+            return text
+        if vr == DCM_VR_AE:
+            return [t.strip(" \0") for t in text.split("\\")]
+        return text.split("\\")
+    if kind == DCM_KIND_UI:
+        span = dcm_trim(s, n)
+        text = PyUnicode_DecodeLatin1(span.p, span.n, NULL)
+        if memchr(span.p, c"\\", span.n) == NULL:
+            return uid_of(UID, text)
+        return [UID(t) for t in text.split("\\")]
+    if kind == DCM_KIND_STRING:
+        span = dcm_trim_right(s, n)
+        text = how.decode(span.p, span.n, False, f, row)
+        if "\\" not in text:
+            return text.rstrip("\0 ") if how.fast < 1 else text
+        return [t.rstrip("\0 ") for t in text.split("\\")]
+    if kind == DCM_KIND_PN:
+        span = dcm_trim_right(s, n)
+        text = how.decode(span.p, span.n, True, f, row)
+        if "\\" not in text:
+            return person_name(text, how)
+        return [person_name(t, how) for t in text.split("\\")]
+    if kind == DCM_KIND_PARAGRAPH:
+        if vr == DCM_VR_UR:
+            return PyUnicode_DecodeLatin1(s, n, NULL).rstrip(" \0\t\r\n\v\f")
+        span = dcm_trim_right(s, n)
+        return how.decode(span.p, span.n, False, f, row).rstrip("\0 ")
+    if kind == DCM_KIND_AT:
+        return tags(row, p, f)
+    return PyBytes_FromStringAndSize(s, <Py_ssize_t>n)
+
+
+cdef bint has_signed_twin(uint32_t tag) noexcept:
+    """LUT descriptors: the first and third value are always US, whatever the
+    VR (PS3.3 C.7.6.3.1.5, C.11.1.1, C.11.2.1.1)."""
+    return 0x00281101 <= tag <= 0x00281103 or tag == 0x00283002
+
+
+cdef object numbers(const dcm_row *row, const dcm_vr_row *v, const uint8_t *p, File f):
+    cdef int unit = v.unit, kind = v.kind, big = row.flags & DCM_ROW_BIG
+    cdef uint64_t i, count = row.length // unit
+    if row.length % unit:
+        f.note(DCM_I_VALUE_LENGTH, row.offset - row.header, row.tag)
+        return PyBytes_FromStringAndSize(<const char *>p, <Py_ssize_t>row.length)
+    if count == 1:
+        return number(p, unit, kind, big)
+    cdef list values = PyList_New(<Py_ssize_t>count)
+    for i in range(count):
+        value = number(p + i * unit, unit, kind, big)
+        Py_INCREF(value)
+        PyList_SET_ITEM(values, <Py_ssize_t>i, value)
+    if has_signed_twin(row.tag) and kind == DCM_KIND_INT and values[0] < 0:
+        values[0] += 65536
+    return values
+
+
+cdef inline object number(const uint8_t *p, int unit, int kind, int big):
+    if kind == DCM_KIND_UINT:
+        return dcm_load_uint(p, unit, big)
+    if kind == DCM_KIND_INT:
+        return dcm_load_int(p, unit, big)
+    return dcm_load_float(p, unit, big)
+
+
+cdef object decimal(const dcm_row *row, int kind, const char *p, File f):
+    """IS and DS: numbers written as text. If one of several cannot be parsed
+    they all stay text."""
+    cdef dcm_span rest, one
+    cdef list values = None
+    cdef object value
+    cdef bint single = memchr(p, c"\\", row.length) == NULL
+    rest = dcm_trim(p, row.length)
+    if single:
+        value = one_decimal(row, kind, rest, f)
+        if value is None:
+            f.note(DCM_I_BAD_NUMBER, row.offset - row.header, row.tag)
+            return PyUnicode_DecodeLatin1(p, row.length, NULL).rstrip(" \0")
+        return value
+    values = []
+    while dcm_next_component(&rest, &one):
+        value = one_decimal(row, kind, one, f)
+        if value is None:
+            f.note(DCM_I_BAD_NUMBER, row.offset - row.header, row.tag)
+            return [t.rstrip("\0 ") for t in
+                    PyUnicode_DecodeLatin1(p, row.length, NULL).split("\\")]
+        values.append(value)
+    return values
+
+
+cdef inline object one_decimal(const dcm_row *row, int kind, dcm_span s, File f):
+    cdef int64_t i
+    cdef double d
+    if kind == DCM_KIND_IS:
+        if dcm_parse_int(s, &i):
+            return i
+        if dcm_parse_float(s, &d):
+            if d == d and -9e15 < d < 9e15 and d == <double><int64_t>d:
+                return <int64_t>d
+            f.note(DCM_I_BAD_NUMBER, row.offset - row.header, row.tag)
+            return d
+    elif dcm_parse_float(s, &d):
+        return d
+    s = dcm_trim(s.p, s.n)
+    return "" if s.n == 0 else None
+
+
+cdef object tags(const dcm_row *row, const uint8_t *p, File f):
+    cdef int big = row.flags & DCM_ROW_BIG
+    cdef uint64_t i, count = row.length // 4
+    if row.length % 4:
+        f.note(DCM_I_VALUE_LENGTH, row.offset - row.header, row.tag)
+    values = [Tag(dcm_load_uint(p + 4 * i, 2, big) << 16 | dcm_load_uint(p + 4 * i + 2, 2, big))
+              for i in range(count)]
+    return values[0] if count == 1 else values

@@ -1,0 +1,1 @@
+"""Headers of many files as tables."""

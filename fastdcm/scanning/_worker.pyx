@@ -1,0 +1,394 @@
+"""Chunks of paths to batches: the workers that read them.
+
+A Worker turns a Chunk of paths into Batches without the GIL; it takes it only
+for what C does not do: inflating, and text in a rarer character set.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from fastdcm.core.dcm cimport *
+from fastdcm.core._memory cimport allocate, check_memory
+from fastdcm.scanning._batch cimport Batch, Plan
+from fastdcm.sources._paths cimport Chunk, Mixed, Streams
+from fastdcm.core._file cimport File, Index, open_part10
+from fastdcm.core._values cimport Text, text_of_value
+
+from fastdcm import charset
+from fastdcm.sources._paths import Seekable, path_text
+from fastdcm.errors import DicomError, error_for
+from fastdcm.scanning.hashes import hash_of
+
+# What is asked for of a stream in one row. A header that does not stand in it
+# is none that anybody could want.
+cdef uint64_t HEADER_MOST = 256 << 20
+# Rows of less are made without letting go of the GIL: to get it back, when many
+# threads wait for servers, takes longer.
+cdef uint64_t LITTLE = 65536
+
+
+# Streams that are opened before their rows are written.
+cdef enum:
+    TOGETHER = 64
+
+
+cdef struct Opened:             # a stream
+    dcm_span shown
+    dcm_given given
+    dcm_range first
+    uint64_t size
+    int64_t mtime_ns
+    bint failed
+
+
+@cython.final
+cdef class Worker:
+    """Turns Chunks, Streams and Mixed into Batches. One thread at a time."""
+    cdef dcm_reader reader
+    cdef Plan plan
+    cdef list kept     # what Python lent to the row at hand
+    cdef uint64_t first         # bytes of a stream to ask for first
+    cdef Opened opened[TOGETHER]
+    cdef dcm_range *ranges      # of the stream at hand, when it was read from again
+    cdef uint64_t cap_ranges
+    cdef object stream          # the one at hand, or None
+    cdef const dcm_part *part   # of the file at hand, or NULL
+    cdef uint64_t fetched       # of it
+
+    def __init__(self, Plan plan not None):
+        self.plan = plan
+        self.kept = []
+
+    def __dealloc__(self):
+        dcm_reader_free(&self.reader)
+        dcm_free(self.ranges)
+
+    @property
+    def bytes_read(self):
+        return self.reader.bytes_read
+
+    @property
+    def failed(self):
+        return self.reader.failed
+
+    def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
+        """The rows of a Chunk, of Streams or of Mixed, as a list of Batches: one,
+        or more when columns get larger than `limit` bytes.
+
+        random : tell the system not to read ahead.
+        """
+        self.reader.random = random
+        if isinstance(chunk, Mixed):
+            return [batch for one in chunk.make() for batch in self.run(one, random, limit)]
+        if isinstance(chunk, Streams):
+            return self.run_streams(chunk, limit)
+        return self.run_files(chunk, limit)
+
+    cdef list run_streams(self, Streams chunk, uint64_t limit):
+        cdef Py_ssize_t begin
+        cdef Batch batch = Batch(self.plan)
+        batch.expect(len(chunk.streams))
+        batches = [batch]
+        self.first = max(self.reader.part10.first_read, 8192)
+        for begin in range(0, len(chunk.streams), TOGETHER):
+            streams = chunk.streams[begin:begin + TOGETHER]
+            if chunk.ask is not None:
+                chunk.ask(streams, self.first)
+            self.run_some(batches, streams, limit)
+        return batches
+
+    cdef int run_some(self, list batches, list streams, uint64_t limit) except -1:
+        """Opens them all, and then writes all rows, without the GIL: what is done
+        between two answers of a server keeps other threads from theirs."""
+        cdef Batch batch = batches[len(batches) - 1]
+        cdef const dcm_plan *plan = &self.plan.plan
+        cdef uint64_t before = self.reader.bytes_read, fetched = 0
+        cdef int i, count = len(streams), code = DCM_OK
+        cdef bint hashing = len(self.plan.hashes) > 0
+        cdef list lent = []
+        cdef Opened *one
+        for i in range(count):
+            self.open_stream(streams[i], &self.opened[i], lent)
+        i = 0
+        while i < count:
+            if dcm_columns_fill(&batch.c) > limit:
+                batch = Batch(self.plan)
+                batches.append(batch)
+            with nogil:
+                while i < count and not self.opened[i].failed:
+                    one = &self.opened[i]
+                    code = dcm_columns_stream(&batch.c, plan, &self.reader, one.shown, &one.given,
+                                              one.size, one.mtime_ns)
+                    if code != DCM_OK or hashing:
+                        break
+                    fetched += one.first.length
+                    i += 1
+                    if dcm_columns_fill(&batch.c) > limit:
+                        break
+            if i < count and (code != DCM_OK or hashing or self.opened[i].failed):
+                self.finish_stream(batch, streams[i], &self.opened[i], code, lent[2 * i + 1])
+                fetched += self.fetched
+                code = DCM_OK
+                i += 1
+        self.reader.bytes_read = before + fetched
+        return 0
+
+    cdef int open_stream(self, stream, Opened *one, list lent) except -1:
+        """Appends to `lent` its path and its first bytes, or the error that came."""
+        cdef bytes path = path_text(stream.path).encode()
+        cdef object data
+        one.shown.p = PyBytes_AS_STRING(path)
+        one.shown.n = PyBytes_GET_SIZE(path)
+        one.given.ranges = &one.first
+        one.given.count = one.first.offset = one.first.length = one.failed = 0
+        try:
+            data = stream.open(self.first)
+            one.size = stream.size
+            one.mtime_ns = stream.mtime_ns
+            if data is not None:
+                one.first.data = <const uint8_t *>PyBytes_AS_STRING(<bytes?>data)
+                one.first.length = PyBytes_GET_SIZE(data)
+                one.given.count = 1
+        except (DicomError, OSError) as error:
+            data = error
+            one.failed = 1
+        lent.append(path)
+        lent.append(data)
+        return 0
+
+    cdef int finish_stream(self, Batch batch, stream, Opened *one, int code, error) except -1:
+        """Sees to it that the row is written: `code` tells how far it is, `error`
+        that the stream could not be opened."""
+        cdef dcm_error err
+        cdef uint64_t row = batch.c.rows
+        self.stream = stream
+        self.fetched = one.first.length
+        try:
+            if one.failed:
+                raise error
+            while code == DCM_NEED:
+                if self.reader.state == DCM_READER_BYTES:
+                    self.fetch(stream, one)
+                code = self.help(batch)
+            check_memory(code)
+            self.add_hashes(batch, True)
+        except (DicomError, OSError) as error:
+            fail_as(&err, error)
+            if code == DCM_NEED:
+                code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
+            else:
+                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, one.shown, &err)
+            check_memory(code)
+            if batch.c.rows > row:
+                if isinstance(error, DicomError):
+                    batch.told[row] = error.text
+                elif not error.errno:
+                    batch.told[row] = str(error)
+            self.add_hashes(batch, False)
+        finally:
+            self.stream = None
+            self.kept.clear()
+        return 0
+
+    cdef int fetch(self, stream, Opened *one) except -1:
+        """Brings into memory what the row at hand waits for. After the first
+        time as much as there is already, so that few times are enough."""
+        cdef dcm_given *given = &one.given
+        cdef uint64_t offset = given.need_offset, length = given.need_length
+        length = min(max(length, self.fetched), one.size - offset)
+        if self.fetched + length > HEADER_MOST:
+            raise error_for("stream", f"its header does not stand in {HEADER_MOST >> 20} MiB of it", offset)
+        cdef bytes data = bytes(stream.read(offset, length))
+        if <uint64_t>len(data) != length:
+            raise error_for("changed", "it ended before its size was reached", offset + len(data))
+        self.kept.append(data)
+        check_memory(dcm_grow(<void **>&self.ranges, &self.cap_ranges, given.count + 1, sizeof(dcm_range)))
+        if given.ranges == &one.first and given.count:
+            self.ranges[0] = one.first
+        self.ranges[given.count].offset = offset
+        self.ranges[given.count].length = length
+        self.ranges[given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
+        given.ranges = self.ranges
+        given.count += 1
+        self.fetched += length
+        return 0
+
+    cdef list run_files(self, Chunk chunk, uint64_t limit):
+        cdef Batch batch
+        cdef const dcm_plan *plan = &self.plan.plan
+        cdef Chunk shown = chunk.shown if chunk.shown is not None else chunk
+        cdef uint64_t i = 0, stop
+        cdef int code = DCM_OK
+        cdef bint hashing = len(self.plan.hashes) > 0
+        self.part = NULL
+        batches = []
+        errors = list(chunk.errors)
+        while i < chunk.count:
+            batch = Batch(self.plan)
+            batch.expect(chunk.count - i)
+            batches.append(batch)
+            while i < chunk.count:
+                stop = errors[0][0] if errors else chunk.count
+                if i == stop:
+                    _, code, sys_error = errors.pop(0)
+                    self.fail_folder(batch, shown.at(i), code, sys_error)
+                    self.add_hashes(batch, False)
+                    i += 1
+                    continue
+                if hashing:  # each file while it is in the cache
+                    stop = i + 1
+                with nogil:
+                    while i < stop:
+                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i),
+                                                &chunk.parts[i] if chunk.parts != NULL else NULL)
+                        if code != DCM_OK:
+                            break
+                        i += 1
+                        if i % 16 == 0 and dcm_columns_fill(&batch.c) > limit:
+                            break
+                if chunk.parts != NULL:
+                    self.part = &chunk.parts[i if code == DCM_NEED else i - 1]
+                while code == DCM_NEED:
+                    code = self.help(batch)
+                    if code == DCM_OK:
+                        i += 1
+                if code != DCM_OK:
+                    raise MemoryError
+                if hashing:
+                    self.add_hashes(batch, True)
+                if dcm_columns_fill(&batch.c) > limit:
+                    break
+        return batches
+
+    cdef int add_hashes(self, Batch batch, bint readable) except -1:
+        """Those of the row just written, if one was."""
+        if self.plan.hashes and <uint64_t>len(batch.digests) < batch.c.rows:
+            batch.digests.append(self.hashes(batch) if readable else (None,) * len(self.plan.hashes))
+        return 0
+
+    cdef tuple hashes(self, Batch batch):
+        cdef File f
+        try:
+            f = self.file_at_hand()
+            if self.stream is None:
+                f.open()
+        except DicomError:
+            return (None,) * len(self.plan.hashes)
+        return tuple([hash_of(f, *self.span(batch, name, f.size)) for name in self.plan.hashes])
+
+    cdef tuple span(self, Batch batch, str name, uint64_t size):
+        """(offset, length) of what is hashed in the file of the last row."""
+        cdef dcm_column *c = &batch.c.columns[
+            batch.c.n_columns - (4 if self.plan.plan.pixels == 2 else 3)]
+        cdef uint64_t row = batch.c.rows - 1
+        if name == "file_hash":
+            return 0, size
+        if self.reader.part10.deflated or not c.layers[0].valid[row]:
+            return 0, None  # none of its bytes are pixel data
+        return (<int64_t *>c.data)[row], (<int64_t *>c[1].data)[row]
+
+    cdef int fail_folder(self, Batch batch, dcm_span shown, int code, int sys_error) except -1:
+        cdef dcm_error err
+        dcm_fail(&err, code, 0, 0)
+        err.sys = sys_error
+        return check_memory(dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, shown, &err))
+
+    cdef int help(self, Batch batch) except -1:
+        """Does for one row what C cannot, and lets it go on."""
+        cdef dcm_error err
+        cdef dcm_error *failed = NULL
+        cdef uint64_t i
+        cdef int code
+        if self.reader.state == DCM_READER_INFLATE:
+            if not self.inflate(&err):
+                failed = &err
+        elif self.reader.state == DCM_READER_TEXT:
+            for i in range(self.reader.n_asks):
+                if not self.reader.asks[i].done:
+                    self.answer(&self.reader.asks[i])
+        if self.fetched > LITTLE:
+            with nogil:
+                code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
+        else:
+            code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
+        if code != DCM_NEED:
+            self.kept.clear()
+        return code
+
+    cdef File file_at_hand(self):
+        if self.stream is not None:
+            return File(Seekable(self.stream))
+        if self.part != NULL:
+            return File(<bytes>self.reader.path, (self.part.base, self.part.length))
+        return File(<bytes>self.reader.path)
+
+    cdef bint inflate(self, dcm_error *err) except -1:
+        cdef File inner
+        cdef dcm_bytes *inflated = &self.reader.inflated
+        dcm_bytes_free(inflated)
+        try:
+            outer = self.file_at_hand()
+            inner = (<Index>open_part10(outer, self.plan.levels[1].stop, False)).file
+        except DicomError as error:
+            fail_as(err, error)
+            return False
+        for code, offset, tag in inner.notes[:1]:
+            self.reader.note.code = code
+            self.reader.note.offset = offset
+            self.reader.note.tag = tag
+        self.kept.append(inner)
+        check_memory(dcm_bytes_borrow(inflated, inner.bytes.data, inner.bytes.total))
+        return True
+
+    cdef int answer(self, dcm_ask *ask) except -1:
+        cdef const char *p = <const char *>self.reader.pool + ask.value
+        cdef const char *q = <const char *>self.reader.pool + ask.charset
+        cdef bytes text
+        cdef Text how
+        cdef int kind = dcm_vr_rows[ask.vr].kind
+        ask.done = 1
+        if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
+            text = numbers_text(<const uint8_t *>p, ask.length, &dcm_vr_rows[ask.vr], ask.big)
+        else:
+            how = text_of_value(q[:ask.charset_length])
+            data = p[:ask.length]
+            if how.undefined:
+                ask.issue = DCM_I_CHARSET
+            try:
+                decoded = charset.decode(data, how.encodings, strict=True)
+            except UnicodeError:
+                ask.issue = DCM_I_TEXT
+                decoded = charset.decode(data, how.encodings)
+            text = decoded.encode("utf-8", "replace")
+        self.kept.append(text)
+        ask.text = PyBytes_AS_STRING(text)
+        ask.text_length = PyBytes_GET_SIZE(text)
+        return 0
+
+
+cdef int fail_as(dcm_error *err, error) except -1:
+    """The dcm_error that tells of a DicomError or an OSError."""
+    cdef int code, found = DCM_E_READ
+    if not isinstance(error, DicomError):
+        dcm_fail(err, found, 0, 0)
+        err.sys = error.errno or 0
+        return 0
+    name = error.code.encode()
+    for code in range(DCM_E_MEMORY, DCM_E_LAST):
+        if dcm_code_name(code) == name:
+            found = code
+    dcm_fail(err, found, error.offset or 0, 0)
+    err.sys = error.errno or 0
+    return 0
+
+
+cdef bytes numbers_text(const uint8_t *p, uint64_t n, const dcm_vr_row *v, int big):
+    cdef uint64_t i
+    values = []
+    for i in range(n // v.unit):
+        if v.kind == DCM_KIND_INT:
+            values.append(dcm_load_int(p + i * v.unit, v.unit, big))
+        elif v.kind == DCM_KIND_UINT:
+            values.append(dcm_load_uint(p + i * v.unit, v.unit, big))
+        else:
+            values.append(dcm_load_float(p + i * v.unit, v.unit, big))
+    return "\\".join(map(repr, values)).encode()

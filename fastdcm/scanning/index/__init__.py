@@ -1,0 +1,1 @@
+"""Index folders: resumable scans and their updates."""

@@ -1,0 +1,1 @@
+"""Where bytes come from: local paths, archive members, object stores and URLs."""

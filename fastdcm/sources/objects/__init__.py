@@ -1,0 +1,1 @@
+"""Objects in object stores and behind URLs."""

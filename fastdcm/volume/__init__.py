@@ -1,0 +1,1 @@
+"""Series of images as arrays with geometry."""

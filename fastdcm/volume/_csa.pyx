@@ -1,0 +1,37 @@
+"""The CSA header of Siemens MR as a dict."""
+
+from fastdcm.core.dcm cimport *
+
+from fastdcm.errors import DicomError
+
+
+def read_csa(const uint8_t[::1] data):
+    """The tags of a CSA header (CSA1 or CSA2), each with its texts.
+
+    data : the value of (0029,xx10) or (0029,xx20), SIEMENS CSA HEADER.
+
+    Returns {name: [text, ...]}, items without text left out. Raises DicomError
+    "csa" where the bytes are damaged.
+    """
+    cdef dcm_csa walk
+    cdef dcm_span name, text
+    cdef int more
+    found = {}
+    more = dcm_csa_start(&walk, &data[0] if data.shape[0] else NULL, <uint64_t>data.shape[0])
+    while more > 0:
+        more = dcm_csa_tag(&walk, &name)
+        if more <= 0:
+            break
+        values = found.setdefault((<const char *>name.p)[:name.n].decode("latin-1"), [])
+        while True:
+            more = dcm_csa_item(&walk, &text)
+            if more <= 0:
+                break
+            text = dcm_trim(text.p, text.n)
+            if text.n:
+                values.append((<const char *>text.p)[:text.n].decode("latin-1"))
+        if more == 0:
+            more = 1
+    if more < 0:
+        raise DicomError("the CSA header is damaged", "csa")
+    return found

@@ -1,0 +1,305 @@
+"""Who keeps whom alive, and what happens to a file while it is in use."""
+
+import gc
+import os
+import subprocess
+import sys
+import weakref
+
+import pytest
+
+from support.builder import DEFLATED_LE, Builder, element, part10
+from support.damaged import SEQUENCE
+from fastdcm import DicomError, dcmread
+from fastdcm.errors import FileChangedError
+
+PIXELS = bytes(range(256)) * 800
+linux = pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+
+
+@pytest.fixture
+def path(tmp_path):
+    b = Builder()
+    with b.sequence(SEQUENCE):
+        for i in range(3):
+            with b.item():
+                b.element(0x00081150, "UI", f"1.2.{i}")
+    b.element(0x00100010, "PN", "Doe^Jane")
+    b.element(0x00280010, "US", 400)
+    b.element(0x00280011, "US", 512)
+    b.element(0x7FE00010, "OW", PIXELS)
+    b.element(0xFFFCFFFC, "OB", b"end!")
+    path = tmp_path / "a.dcm"
+    path.write_bytes(b.bytes())
+    return path
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+# ---------------------------------------------------------------- lifetimes ---
+
+
+def test_parts_outlive_the_data_set(path):
+    ds = dcmread(path)
+    item, elem, name = ds[SEQUENCE].value[1], ds[0x7FE00010], ds[0x00100010]
+    walk = ds.iterall()
+    del ds
+    gc.collect()
+    assert item.ReferencedSOPClassUID == "1.2.1" and elem.value == PIXELS
+    assert name.value == "Doe^Jane" and len(list(walk)) == 9
+
+
+def test_memory_that_was_lent_is_kept(path):
+    raw = bytearray(path.read_bytes())
+    ds = dcmread(raw)
+    with pytest.raises(BufferError):
+        raw.clear()
+    del ds
+    gc.collect()
+    raw.clear()
+
+
+def test_values_do_not_change_with_the_memory_they_came_from(path):
+    raw = bytearray(path.read_bytes())
+    ds = dcmread(raw)
+    pixels, name = ds.PixelData, ds.PatientName
+    raw[:] = bytes(len(raw))
+    assert pixels == PIXELS and name == "Doe^Jane"
+
+
+@linux
+def test_a_data_set_goes_with_its_descriptor(path):
+    before = descriptors()
+    ds = dcmread(path)
+    ds[SEQUENCE].value[0].ReferencedSOPClassUID, ds.PixelData, str(ds), list(ds.iterall())
+    assert descriptors() == before + 1
+    watch = weakref.ref(ds)
+    del ds
+    assert watch() is None  # by counting alone, nothing goes round in a circle
+    assert descriptors() == before
+
+
+@linux
+def test_a_read_that_fails_leaves_no_descriptor(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"GIF89a" * 100)
+    before = descriptors()
+    for _ in range(10):
+        with pytest.raises(DicomError):
+            dcmread(tmp_path / "a.dcm")
+    assert descriptors() == before
+
+
+@linux
+def test_no_descriptor_where_all_is_in_memory(tmp_path):
+    before = descriptors()
+    (tmp_path / "a.dcm").write_bytes(part10(element(0x00100010, "PN", "Doe^Jane")))
+    (tmp_path / "b.dcm").write_bytes(part10(element(0x7FE00010, "OW", PIXELS), transfer_syntax=DEFLATED_LE))
+    kept = dcmread(tmp_path / "a.dcm"), dcmread(tmp_path / "b.dcm")
+    assert descriptors() == before
+    assert kept[0].PatientName == "Doe^Jane" and kept[1].PixelData == PIXELS
+
+
+@linux
+def test_load_and_close_let_go(path):
+    before = descriptors()
+    ds = dcmread(path)
+    ds.load()
+    assert descriptors() == before
+    path.unlink()
+    assert ds.PixelData == PIXELS and ds[SEQUENCE].value[2].ReferencedSOPClassUID == "1.2.2"
+
+
+def test_with_lets_go(path):
+    with dcmread(path) as ds:
+        name, pixels = ds[0x00100010], ds[0x7FE00010]
+        assert pixels.value == PIXELS
+    assert name.value == "Doe^Jane"  # in memory with the header
+    with pytest.raises(DicomError) as caught:
+        pixels.value
+    assert caught.value.code == "read"
+
+
+def test_lists_are_live(path):
+    raw = part10(element(0x00280030, "DS", "0.5\\0.25"))
+    ds = dcmread(memoryview(raw))
+    ds.PixelSpacing[1] = 9.0
+    gc.collect()
+    assert ds.PixelSpacing == [0.5, 9.0]
+
+
+# -------------------------------------------------- the file while in use ---
+
+
+def test_unlinked(path):
+    ds = dcmread(path)
+    path.unlink()
+    assert ds.PixelData == PIXELS and ds[0xFFFCFFFC].value == b"end!"
+
+
+@pytest.mark.parametrize("size", [0, 100, 5000, 150_000])
+def test_truncated(path, size):
+    ds = dcmread(path)
+    os.truncate(path, size)
+    with pytest.raises(FileChangedError):
+        ds.PixelData
+    assert ds.PatientName == "Doe^Jane" and ds.Rows == 400  # was in memory
+
+
+def test_empty_values_at_the_end_need_no_file(tmp_path):
+    raw = part10(element(0x00100010, "PN", "Doe^Jane") + element(0x0040A730, "SQ"))
+    for transfer_syntax in (None, DEFLATED_LE):
+        if transfer_syntax:
+            raw = part10(element(0x0040A730, "SQ"), transfer_syntax=transfer_syntax)
+        (tmp_path / "a.dcm").write_bytes(raw)
+        for source in (tmp_path / "a.dcm", memoryview(raw)):
+            ds = dcmread(source)
+            if source == tmp_path / "a.dcm":
+                source.unlink()
+            assert len(ds[0x0040A730].value) == 0
+
+
+@linux
+class TestMoreThanAreKeptOpen:
+    """Past 256 open files the oldest is closed, and opened again on need."""
+
+    @pytest.fixture
+    def three_hundred(self, tmp_path):
+        raw = bytearray(part10(element(0x00200013, "IS", "0000") + element(0x7FE00010, "OW", PIXELS) +
+                               element(0xFFFCFFFC, "OB", b"end!")))
+        at = raw.index(b"0000", 200)
+        paths = []
+        for i in range(300):
+            raw[at:at + 4] = b"%04d" % i
+            raw[-4:] = b"%04d" % i
+            paths.append(tmp_path / f"{i}.dcm")
+            paths[-1].write_bytes(raw)
+        return paths
+
+    def test_all_are_read(self, three_hundred):
+        before = descriptors()
+        data_sets = [dcmread(path) for path in three_hundred]
+        assert descriptors() - before <= 256
+        for order in (1, -1):
+            for i in range(300)[::order]:
+                assert data_sets[i].InstanceNumber == i
+                assert data_sets[i][0xFFFCFFFC].value == b"%04d" % i
+                assert data_sets[i].PixelData == PIXELS
+                assert descriptors() - before <= 256
+        del data_sets
+        assert descriptors() == before
+
+    def test_a_file_that_was_replaced_is_told(self, three_hundred, tmp_path):
+        data_sets = [dcmread(path) for path in three_hundred]
+        (tmp_path / "new").write_bytes(three_hundred[1].read_bytes())
+        os.replace(tmp_path / "new", three_hundred[0])
+        with pytest.raises(FileChangedError) as caught:
+            data_sets[0].PixelData
+        assert caught.value.filename == str(three_hundred[0])
+        assert data_sets[0].InstanceNumber == 0  # in memory
+        assert data_sets[1].PixelData == PIXELS
+
+    def test_a_file_that_was_rewritten_is_told(self, three_hundred):
+        data_sets = [dcmread(path) for path in three_hundred]
+        raw = three_hundred[0].read_bytes()
+        os.utime(three_hundred[0], ns=(1, 1))
+        with pytest.raises(FileChangedError):
+            data_sets[0].PixelData
+        with open(three_hundred[1], "ab") as file:
+            file.write(raw)
+        with pytest.raises(FileChangedError):
+            data_sets[1].PixelData
+
+    def test_a_file_that_is_gone_is_told(self, three_hundred):
+        data_sets = [dcmread(path) for path in three_hundred]
+        three_hundred[0].unlink()
+        with pytest.raises(FileNotFoundError):
+            data_sets[0].PixelData
+        assert data_sets[0].InstanceNumber == 0
+
+
+# ------------------------------------------------------------------- views ---
+
+
+def test_close_while_viewed(path):
+    """A mapping lives as long as what is seen through it, and changes to it
+    do not reach the file."""
+    before = path.read_bytes()
+    ds = dcmread(path)
+    elem = ds[0x7FE00010]
+    view = memoryview(ds.file.map(elem.file_tell, elem.value_length))
+    ds.close()
+    path.unlink()
+    del ds, elem
+    gc.collect()
+    assert view == PIXELS and not view.readonly
+    view[0] = 77
+    assert view[0] == 77
+    again = path.parent / "b.dcm"
+    again.write_bytes(before)
+    ds = dcmread(again)
+    view = memoryview(ds.file.map(ds[0x7FE00010].file_tell, len(PIXELS)))
+    view[:] = bytes(len(PIXELS))
+    assert again.read_bytes() == before and ds.PixelData == PIXELS
+
+
+# ------------------------------------------------------------------ amounts ---
+
+
+MANY = """
+import sys
+from fastdcm import dcmread
+def now():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+kept = [dcmread(sys.argv[1]) for _ in range(1000)]
+before = now()
+kept += [dcmread(sys.argv[1]) for _ in range(int(sys.argv[2]))]
+print((now() - before) * 1024 / int(sys.argv[2]))
+if len(sys.argv) > 3:
+    for ds in kept[::1000]:
+        assert ds.Rows == 400 and len(ds.PixelData) == 204800
+"""
+
+
+@linux
+@pytest.mark.parametrize("count", [5000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_a_data_set_in_memory_costs_little(path, count):
+    """Its header's bytes, 24 bytes a row and the objects around them."""
+    done = subprocess.run([sys.executable, "-c", MANY, path, str(count), "read"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ds = dcmread(path)
+    header = ds[0x7FE00010].file_tell
+    assert float(done.stdout) < header + 24 * len(ds) + 2000
+
+
+GROWTH = """
+import sys
+from fastdcm import DicomError, dcmread
+sys.path.insert(0, sys.argv[1])
+from support.damaged import good_files, read_all
+def now():
+    with open("/proc/self/statm") as words:
+        return int(words.read().split()[1]) * 4
+def work():
+    for raw in good_files().values():
+        for cut in range(130, len(raw), 37):
+            try:
+                read_all(memoryview(raw[:cut]))
+            except DicomError:
+                pass
+for _ in range(5):
+    work()
+before = now()
+for _ in range(20):
+    work()
+print(now() - before)
+"""
+
+
+@linux
+def test_reading_over_and_over_does_not_grow(root):
+    done = subprocess.run([sys.executable, "-c", GROWTH, root / "tests"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 1024  # KiB

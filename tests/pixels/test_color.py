@@ -1,0 +1,331 @@
+"""Palettes, colour spaces and any image to RGB, beside pydicom."""
+
+import itertools
+import warnings
+
+from support import builder
+import numpy as np
+import pytest
+from support.images import image
+
+import fastdcm
+from fastdcm.pixels import color
+from fastdcm.pixels import grayscale
+
+pydicom = pytest.importorskip("pydicom")
+from pydicom.pixels import processing as theirs  # noqa: E402
+
+RED, SEGMENTED = 0x00281201, 0x00281221
+DESCRIPTOR = 0x00281101
+
+
+def palette(columns, first=0, bits=16, *, count=None, order="<", vr="OW", kind=RED, data=None):
+    """The elements of a palette. columns: entries of each colour; data: bytes of
+    each in their place."""
+    count = len(columns[0]) if count is None else count
+    told = [(DESCRIPTOR + i, "US", np.array([count & 0xFFFF, first & 0xFFFF, bits], order + "u2")
+             .tobytes()) for i in range(3)]
+    data = data or [np.array(column, order + "u2").tobytes() for column in columns]
+    return told + [(kind + i, vr, raw) for i, raw in enumerate(data)]
+
+
+def opened(put, *arguments, **options):
+    path = put(raw=image(*arguments, **options))
+    return fastdcm.dcmread(path), pydicom.dcmread(path)
+
+
+COLUMNS = [[i * 257 % 65536 for i in range(200)], [65535 - i * 300 for i in range(200)],
+           [i * i % 65536 for i in range(200)]]
+CELLS = np.array([[0, 1, 2, 3], [20, 150, 209, 210], [211, 250, 254, 255]], np.uint8)
+
+
+# ------------------------------------------------------------------ real files ---
+
+
+def compared(path):
+    """Checks the palette of a file beside pydicom's; whether there was one."""
+    ds = fastdcm.dcmread(path, force=True)
+    if (ds.get("PhotometricInterpretation") != "PALETTE COLOR"
+            and ds.get("SOPClassUID") != "1.2.840.10008.5.1.4.39.1"):
+        return False
+    other = pydicom.dcmread(path, force=True)
+    stored = np.arange(300, dtype=np.uint16)
+    result = color.apply_color_lut(stored, ds)
+    if ds.original_encoding[1] is False and RED in ds:
+        # pydicom takes plain tables for the machine's byte order
+        for name in ("Red", "Green", "Blue"):
+            keyword = f"{name}PaletteColorLookupTableData"
+            setattr(other, keyword, np.frombuffer(ds[keyword].value, ">u2").astype("<u2").tobytes())
+    expected = theirs.apply_color_lut(stored, other)
+    if expected.dtype == np.uint8:  # its index is of the entries' type and wraps round
+        result, expected = result[:256], expected[:256]
+    assert result.dtype == expected.dtype, path
+    np.testing.assert_array_equal(result, expected, str(path))
+    return True
+
+
+def test_palettes_of_pydicom(pydicom_files):
+    """Its well-known palettes among them (PS3.6 B)."""
+    assert sum(map(compared, pydicom_files)) >= 9
+
+
+def test_palettes_of_the_corpus(corpus_files):
+    assert sum(map(compared, corpus_files)) >= 9
+
+
+def compared_rgb(paths):
+    """Checks colour images beside what pydicom makes RGB of; the kinds met."""
+    done = set()
+    for path in paths:
+        try:
+            ds = fastdcm.dcmread(path, force=True)
+            if ds.get("SamplesPerPixel") != 3:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = pydicom.dcmread(path, force=True).pixel_array
+        except Exception:  # damaged on purpose: nothing to compare with
+            continue
+        if expected.dtype != np.uint8:
+            expected = (expected >> (ds.BitsStored - 8)).astype(np.uint8)
+        result = ds.to_rgb()
+        assert result.dtype == np.uint8
+        np.testing.assert_array_equal(result, expected, str(path))
+        done.add((ds.PhotometricInterpretation, ds["PixelData"].is_undefined_length))
+    return done
+
+
+def test_real_rgb(pydicom_files):
+    pytest.importorskip("imagecodecs")
+    assert {("RGB", False), ("YBR_FULL_422", False), ("RGB", True), ("YBR_FULL", True),
+            ("YBR_FULL_422", True)} <= compared_rgb(pydicom_files)
+
+
+def test_real_rgb_of_the_corpus(corpus_files):
+    pytest.importorskip("imagecodecs")
+    assert {("RGB", True), ("YBR_FULL", True), ("YBR_ICT", True)} <= compared_rgb(corpus_files)
+
+
+# -------------------------------------------------------------------- palettes ---
+
+
+@pytest.mark.parametrize("first", [0, 10, -3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_palette(put, first, dtype):
+    cells = CELLS.astype(dtype) - (100 if np.dtype(dtype).kind == "i" else 0)
+    cells = cells.astype(dtype)
+    ds, _ = opened(put, cells, *palette(COLUMNS, first), photometric="PALETTE COLOR")
+    result = color.apply_color_lut(ds.pixel_array, ds)
+    expected = [[column[min(max(int(x) - (first if cells.dtype.kind == "i" or first >= 0
+                                          else first + 65536), 0), 199)]
+                 for column in COLUMNS] for x in cells.ravel()]
+    assert result.dtype == np.uint16 and result.shape == (3, 4, 3)
+    assert result.reshape(-1, 3).tolist() == expected
+    rgb = ds.to_rgb()
+    assert rgb.dtype == np.uint8
+    assert (rgb == result >> 8).all()
+
+
+@pytest.mark.parametrize("syntax", [builder.EXPLICIT_LE, builder.EXPLICIT_BE])
+def test_8_bit_palettes(put, syntax):
+    order = ">" if syntax == builder.EXPLICIT_BE else "<"
+    columns = [[(i * k) % 256 for i in range(256)] for k in (1, 7, 31)]
+    packed = [np.array(column, np.uint8).tobytes() for column in columns]
+    if order == ">":
+        packed = [np.frombuffer(raw, np.uint16).byteswap().tobytes() for raw in packed]
+    ds, _ = opened(put, CELLS, *palette(columns, bits=8, order=order, data=packed),
+                   photometric="PALETTE COLOR", transfer_syntax=syntax)
+    expected = np.array(columns, np.uint8).T[CELLS]
+    result = color.apply_color_lut(CELLS, ds)
+    assert result.dtype == np.uint8 and (result == expected).all()
+    assert (ds.to_rgb() == expected).all()
+    # the same entries, a word each
+    wide, _ = opened(put, CELLS, *palette(columns, bits=8, order=order),
+                     photometric="PALETTE COLOR", transfer_syntax=syntax)
+    assert (color.apply_color_lut(CELLS, wide) == expected).all()
+    assert (wide.to_rgb() == expected).all()
+
+
+def test_alpha(put):
+    extra = (RED + 3, "OW", np.array(COLUMNS[0], "<u2").tobytes())
+    ds, other = opened(put, CELLS, *palette(COLUMNS), extra, photometric="PALETTE COLOR")
+    result = color.apply_color_lut(CELLS, ds)
+    np.testing.assert_array_equal(result, theirs.apply_color_lut(CELLS.astype("u2"), other))
+    assert result.shape == (3, 4, 4) and ds.to_rgb().shape == (3, 4, 3)
+
+
+def test_65536_entries(put):
+    columns = [np.roll(np.arange(65536, dtype=np.uint16), k) for k in range(3)]
+    ds, other = opened(put, CELLS.astype("u2") * 257, *palette(columns, count=0),
+                       photometric="PALETTE COLOR")
+    np.testing.assert_array_equal(color.apply_color_lut(ds.pixel_array, ds),
+                                  theirs.apply_color_lut(other.pixel_array, other))
+
+
+def test_supplemental_palettes_are_refused(put):
+    ds, _ = opened(put, CELLS, *palette(COLUMNS), (0x00089205, "CS", "COLOR"))
+    with pytest.raises(fastdcm.DicomError, match="[Ss]upplemental"):
+        color.apply_color_lut(CELLS, ds)
+    assert ds.to_rgb().shape == (3, 4, 3)  # as greyscale, which it is
+
+
+# ------------------------------------------------------------------- segmented ---
+
+DISCRETE, LINEAR, INDIRECT = 0, 1, 2
+
+
+def unfold(put, segments, count, bits=16, order="<"):
+    dtype = np.uint8 if bits == 8 else order + "u2"
+    raw = np.array(segments, dtype).tobytes()
+    raw += b"\0" * (len(raw) % 2)
+    syntax = builder.EXPLICIT_BE if order == ">" else builder.EXPLICIT_LE
+    ds, other = opened(put, CELLS, *palette([[]], 0, bits, count=count, order=order,
+                                            kind=SEGMENTED, data=[raw] * 3),
+                       photometric="PALETTE COLOR", transfer_syntax=syntax)
+    return color.palette(ds).values[:, 0].tolist(), other
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_segments(put, bits, order):
+    segments = [DISCRETE, 3, 10, 20, 30, LINEAR, 5, 80, LINEAR, 2, 80, LINEAR, 4, 3]
+    result, other = unfold(put, segments, 14, bits, order)
+    assert result == [10, 20, 30, 40, 50, 60, 70, 80, 80, 80, 61, 42, 22, 3]
+    expected = theirs.apply_color_lut(np.arange(14, dtype=np.uint8), other)
+    assert result == expected[:, 0].tolist()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_indirect_segments(put, order):
+    """Copies of two segments from byte 0 on, told in bytes also for words; a
+    linear one copied goes on from the last entry (PS3.3 C.7.9.2.3)."""
+    head = [DISCRETE, 2, 10, 20, LINEAR, 2, 30]
+    # C.7.9.2: the offset's lower half stands first
+    result, other = unfold(put, [*head, INDIRECT, 2, 0, 0, DISCRETE, 1, 7], 9, 16, order)
+    assert result == [10, 20, 25, 30, 10, 20, 25, 30, 7]
+    assert theirs.apply_color_lut(np.arange(9, dtype="u2"), other)[:, 0].tolist() == result
+    # the linear segment alone, at byte 8 of words and byte 4 of bytes
+    result, _ = unfold(put, [*head, INDIRECT, 1, 8, 0, DISCRETE, 1, 7], 7, 16, order)
+    assert result == [10, 20, 25, 30, 30, 30, 7]
+    result, other = unfold(put, [*head, INDIRECT, 1, *((4, 0) if order == "<" else (0, 4)), 0, 0,
+                                 DISCRETE, 1, 7], 7, 8, order)
+    assert result == [10, 20, 25, 30, 30, 30, 7]
+    assert theirs.apply_color_lut(np.arange(7, dtype="u1"), other)[:, 0].tolist() == result
+
+
+@pytest.mark.parametrize("segments, count", [
+    ([], 4),
+    ([DISCRETE, 3, 1, 2], 4),                          # fewer values than told
+    ([DISCRETE, 3, 1, 2, 3], 4),                       # fewer entries than told
+    ([LINEAR, 4, 9], 4),                               # nothing to start from
+    ([INDIRECT, 1, 0, 0], 4),
+    ([DISCRETE, 1, 1, INDIRECT, 1, 0xFFFE, 0xFFFF], 4),  # past the end
+    ([DISCRETE, 1, 1, INDIRECT, 1, 6, 0], 40),         # itself
+    ([DISCRETE, 1, 1, INDIRECT, 0xFFFF, 0, 0], 40),    # runs into itself
+    ([DISCRETE, 1, 1, LINEAR, 5], 4),
+    ([DISCRETE, 1, 1, 9, 5, 5], 4),                    # no such segment
+    ([DISCRETE, 0, LINEAR, 0, 5] * 3, 4),
+])
+def test_damaged_segments(put, segments, count):
+    with pytest.raises(fastdcm.DicomError, match="segments") as caught:
+        unfold(put, segments, count)
+    assert caught.value.code == "lut"
+
+
+def test_segments_do_not_grow_past_the_descriptor(put):
+    result, _ = unfold(put, [DISCRETE, 1, 1] + [LINEAR, 65535, 500] * 1000, 100)
+    assert len(result) == 100
+
+
+@pytest.mark.parametrize("told", [
+    palette(COLUMNS, count=201),
+    palette(COLUMNS, count=0),
+    palette(COLUMNS, bits=12),
+    palette(COLUMNS, bits=0),
+    palette(COLUMNS)[1:],
+    palette(COLUMNS)[:-1],
+    palette(COLUMNS)[:3],
+    palette(COLUMNS, data=[b"", b"", b""]),
+    palette(COLUMNS, 0, 8, data=[bytes(400), bytes(400), bytes(200)]),
+    [(DESCRIPTOR, "US", [200, 0]), *palette(COLUMNS)[1:]],
+])
+def test_damaged_palettes(put, told):
+    ds, _ = opened(put, CELLS, *told, photometric="PALETTE COLOR")
+    for call in (lambda: color.apply_color_lut(CELLS, ds), ds.to_rgb):
+        with pytest.raises(fastdcm.DicomError) as caught:
+            call()
+        assert caught.value.code == "lut" and caught.value.filename == ds.filename
+
+
+# --------------------------------------------------------------- colour spaces ---
+
+
+@pytest.mark.parametrize("current, desired", [*itertools.product(
+    ["RGB", "YBR_FULL", "YBR_FULL_422"], repeat=2)])
+def test_colour_spaces(current, desired):
+    levels = np.arange(0, 256, 5, dtype=np.uint8)
+    arr = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(2, 26, -1, 3)
+    before = arr.copy()
+    result = color.convert_color_space(arr, current, desired)
+    expected = theirs.convert_color_space(arr, current, desired)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, expected)
+    assert (arr == before).all()
+    inside = color.convert_color_space(arr, current, desired, per_frame=True)
+    assert inside is arr and (arr == expected).all()
+
+
+def test_what_is_no_colour_space():
+    arr = np.zeros((2, 2, 3), np.uint8)
+    with pytest.raises(ValueError, match="uint8"):
+        color.convert_color_space(arr.astype(np.uint16), "RGB", "YBR_FULL")
+    with pytest.raises(ValueError, match="three samples"):
+        color.convert_color_space(arr[..., :2], "RGB", "YBR_FULL")
+    with pytest.raises(NotImplementedError, match="YBR_ICT"):
+        color.convert_color_space(arr, "YBR_ICT", "RGB")
+
+
+# ---------------------------------------------------------------------- to RGB ---
+
+PIXELS = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3) * 3
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL", "YBR_ICT", "YBR_RCT"])
+def test_to_rgb(put, photometric):
+    ds, _ = opened(put, PIXELS, photometric=photometric, samples=3, frames=2)
+    expected = PIXELS if photometric != "YBR_FULL" else \
+        theirs.convert_color_space(PIXELS, "YBR_FULL", "RGB")
+    assert (ds.to_rgb() == expected).all()
+    assert (ds.to_rgb(1) == expected[1]).all()
+    assert (ds.to_rgb(slice(1, None)) == expected[1:]).all()
+
+
+def test_16_bit_rgb_keeps_the_upper_8(put):
+    deep = PIXELS.astype(np.uint16) * 16 + 15
+    ds, _ = opened(put, deep, photometric="RGB", samples=3, frames=2, bits=12)
+    assert (ds.to_rgb() == PIXELS).all()
+
+
+def test_grey_to_rgb(put):
+    ds, _ = opened(put, CELLS, photometric="MONOCHROME1")
+    grey = ds.windowed(center=100, width=50)
+    result = ds.to_rgb(center=100, width=50)
+    assert result.shape == (3, 4, 3) and (result == grey[..., None]).all()
+    assert (ds.to_rgb() == grayscale.windowed(ds)[..., None]).all()
+
+
+@pytest.mark.parametrize("photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4),
+                                                  ("PALETTE COLOR", 5)])
+def test_no_way_to_rgb(put, photometric, samples):
+    array = np.zeros((2, 2, samples), np.uint8)
+    ds, _ = opened(put, array, photometric=photometric, samples=samples)
+    with pytest.raises(fastdcm.DicomError, match=photometric):
+        ds.to_rgb()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_no_way_to_rgb_from_signed_samples(put, dtype):
+    for photometric in ("RGB", "YBR_FULL"):
+        ds, _ = opened(put, np.zeros((2, 2, 3), dtype), photometric=photometric, samples=3)
+        with pytest.raises(fastdcm.DicomError, match=dtype):
+            ds.to_rgb()

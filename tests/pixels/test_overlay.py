@@ -1,0 +1,158 @@
+"""Overlays beside pydicom, and those in the bits of pixel cells."""
+
+import warnings
+
+from support import builder
+import numpy as np
+import pytest
+from support.images import image
+
+import fastdcm
+from fastdcm.pixels.overlay import overlay_groups
+
+pydicom = pytest.importorskip("pydicom")
+
+CELLS = np.arange(60, dtype=np.uint16).reshape(6, 10)
+PLANE = np.random.default_rng(3).integers(0, 2, (6, 10), np.uint8)
+
+
+def overlay(plane, group=0x6000, *, data=None, vr="OW", frames=None, **replaced):
+    """The elements of an overlay plane. replaced: rows, columns, allocated, position."""
+    plane = np.asarray(plane)
+    told = {"rows": plane.shape[-2], "columns": plane.shape[-1], "allocated": 1, "position": 0,
+            **replaced}
+    elements = [((group << 16) + at, "US", told[name]) for at, name in
+                ((0x10, "rows"), (0x11, "columns"), (0x100, "allocated"), (0x102, "position"))
+                if told[name] is not None]
+    if frames is not None:
+        elements.append(((group << 16) + 0x15, "IS", frames))
+    if data is None:
+        data = np.packbits(plane, bitorder="little").tobytes()
+        data += b"\0" * (len(data) % 2)
+    if vr:
+        elements.append(((group << 16) + 0x3000, vr, data))
+    return elements
+
+
+@pytest.fixture
+def opened(put):
+    def opened(*elements, array=CELLS, **options):
+        path = put(raw=image(array, *elements, **options))
+        return fastdcm.dcmread(path), pydicom.dcmread(path)
+    return opened
+
+
+def compare_all(paths):
+    done = 0
+    for path in paths:
+        ds = fastdcm.dcmread(path, force=True)
+        for group in overlay_groups(ds):
+            if (group << 16 | 0x3000) not in ds:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                expected = pydicom.dcmread(path, force=True).overlay_array(group)
+            result = ds.overlay_array(group)
+            assert result.dtype == expected.dtype and result.any()
+            np.testing.assert_array_equal(result, expected, str(path))
+            done += 1
+    return done
+
+
+def test_files_of_pydicom(pydicom_files):
+    assert compare_all(pydicom_files) >= 1
+
+
+def test_files_of_the_corpus(corpus_files):
+    assert compare_all(corpus_files) >= 2
+
+
+@pytest.mark.parametrize("vr", ["OW", "OB"])
+@pytest.mark.parametrize("shape, frames", [((6, 10), None), ((6, 10), 1), ((3, 7), None),
+                                           ((3, 5, 7), 3), ((2, 6, 10), 2)])
+def test_planes(opened, vr, shape, frames):
+    plane = np.random.default_rng(1).integers(0, 2, shape, np.uint8)
+    ds, other = opened(*overlay(plane, frames=frames, vr=vr))
+    result = ds.overlay_array(0x6000)
+    assert result.dtype == np.uint8 and (result == plane).all() and result.shape == plane.shape
+    np.testing.assert_array_equal(result, other.overlay_array(0x6000))
+
+
+def test_words_of_big_endian(opened):
+    """The first bit is the lowest of the first word (PS3.5 8.1.2)."""
+    raw = np.packbits(PLANE, bitorder="little").tobytes()
+    swapped = np.frombuffer(raw, np.uint16).byteswap().tobytes()
+    ds, _ = opened(*overlay(PLANE, data=swapped), transfer_syntax=builder.EXPLICIT_BE)
+    assert (ds.overlay_array(0x6000) == PLANE).all()
+    ds, _ = opened(*overlay(PLANE, vr="OB"), transfer_syntax=builder.EXPLICIT_BE)
+    assert (ds.overlay_array(0x6000) == PLANE).all()
+
+
+def test_groups(opened):
+    ds, _ = opened(*overlay(PLANE), *overlay(1 - PLANE, 0x6004), *overlay(PLANE, 0x6008, vr=None),
+                   *overlay(PLANE, 0x600A, data=b""), *overlay(PLANE, 0x600C, rows=None))
+    assert overlay_groups(ds) == [0x6000, 0x6004]
+    assert (ds.overlay_array(0x6004) == 1 - PLANE).all()
+    for group in (0x6008, 0x600A, 0x6002):
+        with pytest.raises(AttributeError, match=f"{group:04X}"):
+            ds.overlay_array(group)
+    for group in (0x5FFF, 0x6100):
+        with pytest.raises(ValueError, match="0x6000"):
+            ds.overlay_array(group)
+
+
+@pytest.mark.parametrize("syntax", [builder.EXPLICIT_LE, builder.EXPLICIT_BE])
+@pytest.mark.parametrize("dtype, stored, position", [
+    (np.uint16, 12, 12), (np.uint16, 12, 15), (np.int16, 12, 13), (np.uint32, 20, 31),
+    (np.uint8, 7, 7), (np.uint16, 7, 7)])
+def test_bits_of_pixel_cells(opened, syntax, dtype, stored, position):
+    """Retired since PS3.3-2004, and still in archives."""
+    cells = (CELLS | PLANE.astype(np.uint64) << np.uint64(position)).astype(dtype)
+    size = cells.dtype.itemsize * 8
+    ds, _ = opened(*overlay(PLANE, vr=None, allocated=size, position=position), array=cells,
+                   bits=stored, transfer_syntax=syntax)
+    assert overlay_groups(ds) == [0x6000]
+    result = ds.overlay_array(0x6000)
+    assert result.dtype == np.uint8 and (result == PLANE).all()
+
+
+def test_bits_of_the_cells_of_many_frames(opened):
+    planes = np.stack([PLANE, 1 - PLANE])
+    cells = CELLS | planes.astype(np.uint16) << 13
+    ds, _ = opened(*overlay(PLANE, vr=None, allocated=16, position=13), array=cells, bits=12,
+                   frames=2)
+    assert (ds.overlay_array(0x6000) == planes).all()
+
+
+@pytest.mark.parametrize("position", [0, 11, 16, 200])
+def test_a_bit_of_the_value_is_no_overlay(opened, position):
+    ds, _ = opened(*overlay(PLANE, vr=None, allocated=16, position=position), bits=12)
+    assert overlay_groups(ds) == []
+    with pytest.raises(AttributeError):
+        ds.overlay_array(0x6000)
+
+
+def test_nothing_told_of_bits_is_no_overlay(opened):
+    told = overlay(PLANE, vr=None, allocated=None, position=3)
+    ds, _ = opened(*told, (0x00280100, "US", b""))
+    assert overlay_groups(ds) == []
+
+
+@pytest.mark.parametrize("elements, text", [
+    (overlay(PLANE, data=b"\1" * 6), "6 bytes"),
+    (overlay(PLANE, rows=0xFFFF, columns=0xFFFF), "bytes"),
+    (overlay(PLANE, rows=0xFFFF, columns=0xFFFF, frames=2 ** 31 - 1), "bytes"),
+    (overlay(PLANE, rows=0), "Overlay Rows is 0"),
+    (overlay(PLANE, columns=[3, 4]), r"Overlay Columns is \[3, 4\]"),
+    (overlay(PLANE, frames=0), "Number of Frames in Overlay is 0"),
+    (overlay(PLANE, frames="x"), "Number of Frames"),
+    (overlay(PLANE, vr=None, allocated=16, position=15, rows=5), "cannot lie"),
+    ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", 9)], "bytes"),
+    ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x7FE00010, "OW", b"")], "bytes"),
+    ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", "x")], "Frames"),
+])
+def test_damaged(opened, elements, text):
+    ds, _ = opened(*elements, bits=12)
+    with pytest.raises(fastdcm.DicomError, match=text) as caught:
+        ds.overlay_array(0x6000)
+    assert caught.value.code == "overlay" and caught.value.filename == ds.filename

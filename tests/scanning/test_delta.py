@@ -1,0 +1,49 @@
+"""Tables of Delta Lake: `scan -o delta://...`."""
+
+import os
+
+import pytest
+from support.builder import element, part10
+from support.optional_packages import guest
+
+import fastdcm
+from fastdcm.cli import main
+
+deltalake = guest("deltalake")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    for i in range(30):
+        (files / f"{i:02}.dcm").write_bytes(
+            part10(element(0x00080008, "CS", ["A", "B"][:i % 3]) + element(0x00200013, "IS", str(i))) if i % 9 else b"no")
+    return str(files)
+
+
+TAGS = ["ImageType", "InstanceNumber"]
+
+
+def rows(table):
+    return sorted(table.to_pylist(), key=lambda row: row["path"])
+
+
+def test_a_version_a_scan(folder, tmp_path):
+    place = str(tmp_path / "delta")
+    scan = fastdcm.scan(folder, TAGS)
+    assert scan.write(f"delta://{place}")["files"] == 30
+    assert rows(deltalake.DeltaTable(place).to_pyarrow_table()) == rows(scan.read_all())
+    os.unlink(f"{folder}/05.dcm")
+    main(["scan", folder, "-o", f"delta://{place}/", "--tags", "InstanceNumber"], standalone_mode=False)
+    table = deltalake.DeltaTable(place)
+    assert table.version() == 1 and rows(table.to_pyarrow_table()) == rows(fastdcm.scan(folder, TAGS[1:]).read_all())
+    assert deltalake.DeltaTable(place, version=0).to_pyarrow_table().num_rows == 30
+
+
+def test_a_scan_that_fails_leaves_the_version_before(folder, tmp_path):
+    place = str(tmp_path / "delta")
+    fastdcm.scan(folder, TAGS).write(f"delta://{place}")
+    with pytest.raises(Exception, match="neither a DICOM file"):
+        fastdcm.scan(folder, TAGS, on_error="raise").write(f"delta://{place}")
+    assert deltalake.DeltaTable(place).version() == 0

@@ -1,0 +1,201 @@
+"""Streams and members of archives: `_chunks.Streams` and `_chunks.parts_of`."""
+
+import os
+
+import pytest
+
+from support import builder
+from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
+from fastdcm import DicomError, dcmread
+from fastdcm.sources._paths import Seekable, Streams, chunk_of, parts_of
+from fastdcm.scanning._worker import Worker
+from fastdcm.core._file import File
+from fastdcm.core._flat import read_level
+from fastdcm.scanning.scanner import make_plan
+from fastdcm.dataset import Dataset
+from fastdcm.errors import error_for
+
+NAME = element(0x00100010, "PN", "Doe^Jane")
+LONG = element(0x00204000, "LT", "x" * 9000) + element(0x00281101, "OW", bytes(300_000))
+PIXELS = fragments([b"\xff\xd8" + bytes(70_000)] * 9)
+FILES = {
+    "plain": part10(NAME),
+    "long": part10(NAME + LONG + element(0x00400280, "ST", "behind")),
+    "fragments": part10(NAME + element(0x00280008, "IS", 9) + PIXELS, transfer_syntax=builder.JPEG_BASELINE),
+    "japanese": part10(element(0x00080005, "CS", "\\ISO 2022 IR 87")
+                       + element(0x00100010, "PN", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B")),
+    "deflated": preamble() + file_meta(DEFLATED_LE) + deflate(NAME + LONG),
+    "empty": b"",
+    "text": b"no DICOM at all",
+    "cut": part10(NAME + LONG)[:9000],
+}
+TAGS = ["PatientName", "PatientComments", "ImageComments", "CommentsOnThePerformedProcedureStep"]
+
+
+class Stream:
+    def __init__(self, path, data, wrong=None):
+        self.path, self.data, self.wrong = path, data, wrong
+        self.reads = []
+
+    def open(self, first):
+        if self.wrong == "open":
+            raise PermissionError(13, "no")
+        self.size, self.mtime_ns = len(self.data), 7
+
+    def read(self, offset, length):
+        assert 0 < length <= self.size - offset
+        self.reads.append((offset, length))
+        if self.wrong == "short":
+            return self.data[offset:offset + length - 1]
+        if self.wrong and len(self.reads) > 1:
+            raise error_for("stream", "503 Slow Down", offset)
+        return self.data[offset:offset + length]
+
+
+def rows(chunk, pixels=False, tags=TAGS):
+    columns = {}
+    for batch in Worker(make_plan(tags, pixels)).run(chunk):
+        for name, values in batch.to_pydict().items():
+            columns.setdefault(name, []).extend(values)
+    return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+@pytest.fixture
+def paths(tmp_path):
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    return [tmp_path / name for name in FILES]
+
+
+@pytest.mark.parametrize("pixels", [False, True, "frames"])
+def test_a_stream_gives_the_row_of_its_file(paths, pixels):
+    streams = [Stream(os.fsencode(path), path.read_bytes()) for path in paths]
+    told = rows(Streams(streams), pixels)
+    for row, one in zip(told, rows(chunk_of(paths), pixels)):
+        assert row.pop("mtime_ns") == 7 and one.pop("mtime_ns")
+        assert row == one
+    assert len(streams[0].reads) == 1
+
+
+def test_what_is_behind_a_large_value_is_one_read_more():
+    stream = Stream(b"x", FILES["long"])
+    assert rows(Streams([stream]))[0]["CommentsOnThePerformedProcedureStep"] == "behind"
+    assert len(stream.reads) <= 4 and sum(n for _, n in stream.reads) < 120_000
+
+
+@pytest.mark.parametrize(("wrong", "error", "detail"), [
+    ("open", "read", "the file cannot be read: Permission denied"),
+    ("short", "changed", "it ended before its size was reached"),
+    ("later", "stream", "503 Slow Down")])
+def test_a_stream_that_fails_is_a_row(wrong, error, detail):
+    bad, good = Stream(b"bad", FILES["long"], wrong), Stream(b"good", FILES["plain"])
+    first, second = rows(Streams([bad, good]))
+    assert (first["path"], first["error"], first["error_detail"]) == ("bad", error, detail)
+    assert second["error"] is None and second["PatientName"] == "Doe^Jane"
+
+
+def test_streams_are_opened_before_the_first_is_read():
+    calls = []
+
+    class Far(Stream):
+        def open(self, first):
+            calls.append((self.path, first))
+            super().open(first)
+            return self.data[:first]
+
+        def read(self, offset, length):
+            calls.append((self.path, offset))
+            return super().read(offset, length)
+
+    data = [FILES["plain"], FILES["long"], FILES["plain"], FILES["cut"], FILES["japanese"]]
+    streams = [Far(b"%d" % i, one, "open" if i == 2 else None) for i, one in enumerate(data)]
+    told = rows(Streams(streams))
+    assert calls[:5] == [(b"%d" % i, 8192) for i in range(5)]
+    assert {path for path, _ in calls[5:]} == {b"1", b"3"}
+    assert [row["error"] for row in told] == [None, None, "read", None, None] and told[3]["issues"]
+    assert told[1]["CommentsOnThePerformedProcedureStep"] == "behind"
+
+
+@pytest.mark.parametrize("count", [63, 64, 65, 200])
+def test_many_streams(paths, count):
+    names = [(i, path) for i in range(count) for path in paths][:count]
+    told = rows(Streams([Stream(b"%d" % i, path.read_bytes()) for i, path in names]))
+    for row, one in zip(told, rows(chunk_of([path for _, path in names]))):
+        row["path"] = one["path"]
+        row["mtime_ns"] = one["mtime_ns"]
+        assert row == one
+    assert len(told) == count
+
+
+def test_details_stay_with_their_rows():
+    plan = make_plan(TAGS)
+    a, = Worker(plan).run(Streams([Stream(b"a", FILES["plain"])]))
+    b, = Worker(plan).run(Streams([Stream(b"b", FILES["long"], "later")]))
+    assert a.join(b) and a.column("error_detail") == [None, "503 Slow Down"]
+    assert a.error().text == "503 Slow Down"
+
+
+def test_a_header_without_end_is_given_up():
+    class Endless(Stream):
+        def open(self, first):
+            self.size, self.mtime_ns = 1 << 40, 0
+
+        def read(self, offset, length):
+            data = self.data[offset:offset + length]
+            return data + (element(0x00091001, "UN", b"") * (length // 12 + 1))[:length - len(data)]
+
+    head = part10(NAME)
+    row, = rows(Streams([Endless(b"x", head + bytes(-len(head) % 12))]), tags=["PixelData"])
+    assert row["error"] is not None
+
+
+@pytest.fixture
+def blob(tmp_path):
+    """The files behind one another, as an archive holds them."""
+    data, members = b"", []
+    for name, content in FILES.items():
+        data += b"between"
+        members.append((name.encode(), len(data), len(content)))
+        data += content
+    path = tmp_path / "blob"
+    path.write_bytes(data)
+    return path, members
+
+
+@pytest.mark.parametrize("pixels", [False, "frames"])
+def test_members(blob, paths, pixels):
+    path, members = blob
+    for row, one in zip(rows(parts_of(os.fsencode(path), members), pixels), rows(chunk_of(paths), pixels)):
+        name = os.path.basename(one.pop("path"))
+        assert row.pop("path") == f"{path}!/{name}" and row.pop("mtime_ns") == path.stat().st_mtime_ns
+        one.pop("mtime_ns")
+        assert row == one
+
+
+def test_a_member_beyond_the_end_of_its_archive(blob):
+    path, members = blob
+    row, = rows(parts_of(os.fsencode(path), [(b"late", 10, 1 << 40)]))
+    assert row["error"] == "changed"
+
+
+@pytest.mark.parametrize("name", ["plain", "long", "fragments", "deflated"])
+def test_a_data_set_of_a_member(blob, name):
+    path, members = blob
+    place = next((offset, length) for member, offset, length in members if member == name.encode())
+    ds = read_level(Dataset, File(str(path), place, f"{path}!/{name}"), 0xFFFFFFFF, False)
+    whole = dcmread(memoryview(FILES[name]))
+    assert ds.filename == f"{path}!/{name}" and ds == whole
+    assert [elem.value for elem in ds] == [elem.value for elem in whole]
+    if name == "long":
+        ds = read_level(Dataset, File(str(path), place, name), 0xFFFFFFFF, False)
+        os.truncate(path, 3)
+        with pytest.raises(DicomError):
+            ds[0x00281101].value
+
+
+def test_a_data_set_of_a_stream():
+    stream = Stream(b"a.zip!/x", FILES["long"])
+    stream.open(0)
+    ds = dcmread(Seekable(stream))
+    assert ds.PatientName == "Doe^Jane" and ds.filename == "a.zip!/x"
+    assert len(ds[0x00281101].value) == 300_000

@@ -19,10 +19,25 @@ MSVC = sys.platform == "win32"
 CORE = [
     f"src_c/{name}.c"
     for name in (
-        "error", "arena", "vr", "dict", "rle", "pixel", "codestream",
-        "file", "walk", "header", "value", "csa", "encode",
+        "error",
+        "arena",
+        "vr",
+        "dict",
+        "rle",
+        "pixel",
+        "codestream",
+        "file",
+        "walk",
+        "header",
+        "value",
+        "csa",
+        "encode",
         "index",
-        "part10", "frames", "batch", "column", "columns",
+        "part10",
+        "frames",
+        "batch",
+        "column",
+        "columns",
     )
 ]
 HEADERS = sorted(glob("src_c/*.h"))
@@ -33,13 +48,18 @@ KINDS = {  # kind: flags of compiler, flags of linker
     "release": (["-O3"], []),
     "debug": (["-O0", "-g3", "-UNDEBUG"], []),
     "asan": (
-        ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer",
-         "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+        [
+            "-O1",
+            "-g",
+            "-UNDEBUG",
+            "-fno-omit-frame-pointer",
+            "-fsanitize=address,undefined",
+            "-fno-sanitize-recover=undefined",
+        ],
         ["-fsanitize=address,undefined"],
     ),
     "ubsan": (
-        ["-O1", "-g", "-UNDEBUG",
-         "-fsanitize=undefined", "-fno-sanitize-recover=undefined"],
+        ["-O1", "-g", "-UNDEBUG", "-fsanitize=undefined", "-fno-sanitize-recover=undefined"],
         ["-fsanitize=undefined"],
     ),
     "tsan": (["-O1", "-g", "-UNDEBUG", "-fsanitize=thread"], ["-fsanitize=thread"]),

@@ -75,12 +75,15 @@ def archives(report):
         count = min(total, UNPACKED)
         rows = peers.plain(scanned(path, 1))
         assert len(rows) == total and rows[:count] == peers.plain(unpacked(path, cache, count))
-        times = compete({
-            "scan": lambda: taken(scanned, total, path, 1),
-            "scan, 2 threads": lambda: taken(scanned, total, path, 2),
-            "scan of the files themselves": lambda: timed(peers.tags_scan, paths[:total]),
-            "unpacked, pydicom": lambda: taken(unpacked, count, path, cache, count),
-        }, report.rounds)
+        times = compete(
+            {
+                "scan": lambda: taken(scanned, total, path, 1),
+                "scan, 2 threads": lambda: taken(scanned, total, path, 2),
+                "scan of the files themselves": lambda: timed(peers.tags_scan, paths[:total]),
+                "unpacked, pydicom": lambda: taken(unpacked, count, path, cache, count),
+            },
+            report.rounds,
+        )
         show(f"CT in {name}, 16 tags, a file", times)
         if name in ZIPS:
             must("unpacked, pydicom / scan", times["unpacked, pydicom"] / times["scan"], 20, True)

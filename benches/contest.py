@@ -18,11 +18,13 @@ class Floor:
         self.folder = Path(folder)
         self.program = self.folder / "floor"
         cc = shlex.split(os.environ.get("CC", "cc"))
-        subprocess.run([*cc, "-std=c11", "-O2", "-pthread", HERE / "floor.c", "-o", self.program],
-                       check=True)
+        subprocess.run(
+            [*cc, "-std=c11", "-O2", "-pthread", HERE / "floor.c", "-o", self.program], check=True
+        )
         self.uring = self.folder / "uring_floor"
-        if subprocess.run([*cc, "-std=c11", "-O2", HERE / "uring_floor.c", "-o", self.uring],
-                          capture_output=True).returncode:
+        if subprocess.run(
+            [*cc, "-std=c11", "-O2", HERE / "uring_floor.c", "-o", self.uring], capture_output=True
+        ).returncode:
             self.uring = None  # not this system
 
     def __call__(self, paths, *options):
@@ -37,7 +39,9 @@ class Floor:
         *options, paths = arguments
         names = self.folder / "list"
         names.write_text("".join(f"{path}\n" for path in paths))
-        done = subprocess.run([program, *options, names], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [program, *options, names], check=True, capture_output=True, text=True
+        )
         return int(done.stdout) / 1000
 
 
@@ -69,4 +73,6 @@ def show(title, times):
 
 def must(what, value, limit, at_least=False):
     good = value >= limit if at_least else value <= limit
-    print(f"  {'ok ' if good else 'NOT'} {what}: {value:.2f}, at {'least' if at_least else 'most'} {limit}")
+    print(
+        f"  {'ok ' if good else 'NOT'} {what}: {value:.2f}, at {'least' if at_least else 'most'} {limit}"
+    )

@@ -11,10 +11,10 @@ import data
 import peers
 import pyarrow
 from contest import compete, must
-from support.optional_packages import two_workers
 
 import fastdcm
 from fastdcm.distributed.pieces import listed
+from support.optional_packages import two_workers
 
 COUNTS = 20_000, 200_000
 
@@ -42,11 +42,19 @@ def ray(report):
 
         few = tables[COUNTS[0]]
         assert spread(few).sort_by("path").equals(peers.tags_scan(few).sort_by("path"))
-        contenders = {"scan, one thread": peers.tags_scan,
-                      "scan, two threads": lambda source: peers.tags_scan(source, 2),
-                      "Ray, two workers": spread}
-        times = compete({(name, count): lambda read=read, count=count: took(read, count)
-                         for name, read in contenders.items() for count in COUNTS}, report.rounds)
+        contenders = {
+            "scan, one thread": peers.tags_scan,
+            "scan, two threads": lambda source: peers.tags_scan(source, 2),
+            "Ray, two workers": spread,
+        }
+        times = compete(
+            {
+                (name, count): lambda read=read, count=count: took(read, count)
+                for name, read in contenders.items()
+                for count in COUNTS
+            },
+            report.rounds,
+        )
         begin = time.perf_counter()
         listed(tables[COUNTS[1]])
         listing = (time.perf_counter() - begin) / COUNTS[1] * 1e6
@@ -56,7 +64,13 @@ def ray(report):
         first, second = (times[name, count] for count in COUNTS)
         marginal[name] = (second - first) / (COUNTS[1] - COUNTS[0])
         once = (first - COUNTS[0] * marginal[name]) / 1000
-        print(f"  {name:20} {marginal[name]:8.1f} us a file {once:10.0f} ms once "
-              f"{first / 1e6:10.2f} s for {COUNTS[0]:,} {second / 1e6:8.2f} s for {COUNTS[1]:,}")
+        print(
+            f"  {name:20} {marginal[name]:8.1f} us a file {once:10.0f} ms once "
+            f"{first / 1e6:10.2f} s for {COUNTS[0]:,} {second / 1e6:8.2f} s for {COUNTS[1]:,}"
+        )
     print(f"  of which reading the list {listing:.1f} us a file, in the process that asks")
-    must("Ray / scan, two threads, a file", marginal["Ray, two workers"] / marginal["scan, two threads"], 4)
+    must(
+        "Ray / scan, two threads, a file",
+        marginal["Ray, two workers"] / marginal["scan, two threads"],
+        4,
+    )

@@ -27,14 +27,12 @@ static long n_paths;
 static atomic_long next_path;
 static int advise, whole, direct;
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     perror(what);
     exit(2);
 }
 
-static void *worker(void *unused)
-{
+static void *worker(void *unused) {
     size_t capacity = HEAD;
     char *buffer = aligned_alloc(4096, capacity);
     (void)unused;
@@ -43,66 +41,54 @@ static void *worker(void *unused)
         struct stat st;
         size_t want;
         int fd;
-        if (i >= n_paths)
-            break;
+        if (i >= n_paths) break;
         fd = open(paths[i], O_RDONLY | O_CLOEXEC | direct);
-        if (fd < 0 || fstat(fd, &st) != 0)
-            die(paths[i]);
+        if (fd < 0 || fstat(fd, &st) != 0) die(paths[i]);
 #ifdef POSIX_FADV_RANDOM
-        if (advise)
-            posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+        if (advise) posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 #endif
         want = (size_t)st.st_size;
-        if (!whole && want > HEAD)
-            want = HEAD;
+        if (!whole && want > HEAD) want = HEAD;
         if (want > capacity) {
             capacity = (want + 4095) & ~(size_t)4095;
             free(buffer);
             buffer = aligned_alloc(4096, capacity);
         }
-        if (!buffer || pread(fd, buffer, want, 0) != (ssize_t)want)
-            die(paths[i]);
+        if (!buffer || pread(fd, buffer, want, 0) != (ssize_t)want) die(paths[i]);
         close(fd);
     }
     free(buffer);
     return NULL;
 }
 
-static double now(void)
-{
+static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static void read_list(const char *name)
-{
+static void read_list(const char *name) {
     FILE *file = fopen(name, "r");
     char *line = NULL;
     size_t room = 0;
     long capacity = 0;
     ssize_t length;
-    if (!file)
-        die(name);
+    if (!file) die(name);
     while ((length = getline(&line, &room, file)) > 0) {
-        if (line[length - 1] == '\n')
-            line[length - 1] = 0;
+        if (line[length - 1] == '\n') line[length - 1] = 0;
         if (n_paths == capacity) {
             capacity = capacity ? 2 * capacity : 1024;
             paths = realloc(paths, (size_t)capacity * sizeof *paths);
-            if (!paths)
-                die(name);
+            if (!paths) die(name);
         }
         paths[n_paths] = strdup(line);
-        if (!paths[n_paths++])
-            die(name);
+        if (!paths[n_paths++]) die(name);
     }
     free(line);
     fclose(file);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int rounds = 1, threads = 1, option;
     while ((option = getopt(argc, argv, "n:t:rwd")) != -1) {
         switch (option) {
@@ -117,20 +103,18 @@ int main(int argc, char **argv)
         }
     }
     if (optind + 1 != argc || rounds < 1 || threads < 1 || threads > 256)
-        return fprintf(stderr, "usage: floor [-n rounds] [-t threads] [-r] [-w] [-d] LIST\n"), 2;
+        return fprintf(stderr, "usage: floor [-n rounds] [-t threads] [-r] [-w] [-d] LIST\n"),
+               2;
     read_list(argv[optind]);
-    if (n_paths == 0)
-        return fprintf(stderr, "floor: the list is empty\n"), 2;
+    if (n_paths == 0) return fprintf(stderr, "floor: the list is empty\n"), 2;
     while (rounds--) {
         pthread_t others[256];
         double begin = now();
         atomic_store(&next_path, 0);
         for (int i = 1; i < threads; i++)
-            if (pthread_create(&others[i], NULL, worker, NULL) != 0)
-                die("pthread_create");
+            if (pthread_create(&others[i], NULL, worker, NULL) != 0) die("pthread_create");
         worker(NULL);
-        for (int i = 1; i < threads; i++)
-            pthread_join(others[i], NULL);
+        for (int i = 1; i < threads; i++) pthread_join(others[i], NULL);
         printf("%.0f\n", (now() - begin) / (double)n_paths);
     }
     return 0;

@@ -49,7 +49,9 @@ def write(path, size, table):
         offsets.append(at)
         at += 8 + len(one)
     header = b.part10(b.element(0x00280008, "IS", COUNT), transfer_syntax=b.JPEG_BASELINE)
-    path.write_bytes(header + b.fragments(frames, table=struct.pack(f"<{COUNT}I", *offsets) if table else b""))
+    path.write_bytes(
+        header + b.fragments(frames, table=struct.pack(f"<{COUNT}I", *offsets) if table else b"")
+    )
 
 
 def since(begin):
@@ -100,10 +102,15 @@ def frames(report):
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "frames_floor"
         cc = shlex.split(os.environ.get("CC", "cc"))
-        subprocess.run([*cc, "-std=c11", "-O2", Path(__file__).parent / "frames_floor.c", "-o", program], check=True)
+        subprocess.run(
+            [*cc, "-std=c11", "-O2", Path(__file__).parent / "frames_floor.c", "-o", program],
+            check=True,
+        )
 
         def walk(path, offset):
-            done = subprocess.run([program, path, str(offset)], check=True, capture_output=True, text=True)
+            done = subprocess.run(
+                [program, path, str(offset)], check=True, capture_output=True, text=True
+            )
             took, items = done.stdout.split()
             assert int(items) == COUNT + 1
             return float(took) / 1000
@@ -114,21 +121,30 @@ def frames(report):
             opened = {path: fastdcm.dcmread(path) for path in (with_table, without)}
             places = {path: ds["PixelData"].file_tell for path, ds in opened.items()}
             lengths = {path: ds["PixelData"].value_length for path, ds in opened.items()}
-            table = frame_table(opened[with_table].file, places[with_table], lengths[with_table], COUNT)
-            saved = FrameTable(opened[without].file, frame_table(
-                opened[without].file, places[without], lengths[without], COUNT).offsets)
+            table = frame_table(
+                opened[with_table].file, places[with_table], lengths[with_table], COUNT
+            )
+            saved = FrameTable(
+                opened[without].file,
+                frame_table(opened[without].file, places[without], lengths[without], COUNT).offsets,
+            )
             assert table.source == "basic" and len(saved) == COUNT
-            times = compete({
-                "floor: a pread an item": lambda: walk(without, places[without]),
-                "no table: walk, read": lambda: build_and_read(without),
-                "no table: dcmread, walk, read": lambda: from_open(without),
-                "table: load, read": lambda: build_and_read(with_table),
-                "table loaded: read": lambda: read_frame(table),
-                "saved table: read": lambda: read_frame(saved),
-                "saved table: one pread": lambda: one_pread(without, saved),
-            }, report.rounds)
+            times = compete(
+                {
+                    "floor: a pread an item": lambda: walk(without, places[without]),
+                    "no table: walk, read": lambda: build_and_read(without),
+                    "no table: dcmread, walk, read": lambda: from_open(without),
+                    "table: load, read": lambda: build_and_read(with_table),
+                    "table loaded: read": lambda: read_frame(table),
+                    "saved table: read": lambda: read_frame(saved),
+                    "saved table: one pread": lambda: one_pread(without, saved),
+                },
+                report.rounds,
+            )
             show(f"Frame {WANTED:,} of {COUNT:,}, {size} fragments", times)
             must("table loaded, ms", times["table loaded: read"] / 1000, 1)
-            must("no table / walk of its headers", times["no table: walk, read"] /
-                 times["floor: a pread an item"], 1.2)
-
+            must(
+                "no table / walk of its headers",
+                times["no table: walk, read"] / times["floor: a pread an item"],
+                1.2,
+            )

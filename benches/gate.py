@@ -45,8 +45,15 @@ def inputs(folder):
     """The files that the programs read, without pixels worth the name."""
     made = {"ct": data.fill(data.whole(data.CT_STORAGE, data.ct_header(), 64), 7)}
     for name, undefined in (("defined", False), ("undefined", True)):
-        header = data.multi_frame("MR", data.MR_STORAGE, data.GROUPS_MR, data.mr_group, rows=64,
-                                  bits=16, undefined=undefined)
+        header = data.multi_frame(
+            "MR",
+            data.MR_STORAGE,
+            data.GROUPS_MR,
+            data.mr_group,
+            rows=64,
+            bits=16,
+            undefined=undefined,
+        )
         made[name] = data.fill(data.whole(data.MR_STORAGE, header, 64), 0)
     for name, raw in made.items():
         (folder / name).write_bytes(raw + b"\0" * 64)
@@ -55,7 +62,9 @@ def inputs(folder):
 def compiler():
     """(command, "gcc-12.2.0 x86_64")"""
     command = shlex.split(os.environ.get("CC", "cc"))
-    text = subprocess.run([*command, "--version"], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(
+        [*command, "--version"], check=True, capture_output=True, text=True
+    ).stdout
     kind = "clang" if "clang" in text else "gcc"
     version = re.search(r"\d+\.\d+\.\d+", text).group()
     return command, f"{kind}-{version} {platform.machine()}"
@@ -64,12 +73,22 @@ def compiler():
 def count(program, source, rounds, rows):
     """Instructions inside `gate`, a round."""
     out = program.with_suffix(".out")
-    command = ["valgrind", "--tool=callgrind", "--toggle-collect=gate", "--collect-atstart=no",
-               f"--callgrind-out-file={out}", program, source, str(rounds)]
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        "--toggle-collect=gate",
+        "--collect-atstart=no",
+        f"--callgrind-out-file={out}",
+        program,
+        source,
+        str(rounds),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode or done.stdout.strip() != f"{rows} rows":
         sys.exit(f"{program.name}: {done.stdout}{done.stderr}")
-    return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), flags=re.M).group(1)) / rounds
+    return (
+        int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), flags=re.M).group(1)) / rounds
+    )
 
 
 def main():
@@ -86,8 +105,18 @@ def main():
         folder = Path(temporary)
         inputs(folder)
         for program in sorted({case[0] for case in CASES.values()}):
-            subprocess.run([*cc, *FLAGS, HERE / f"{program}.c", *sorted((ROOT / "src_c").glob("*.c")),
-                            "-o", folder / program, "-lm"], check=True)
+            subprocess.run(
+                [
+                    *cc,
+                    *FLAGS,
+                    HERE / f"{program}.c",
+                    *sorted((ROOT / "src_c").glob("*.c")),
+                    "-o",
+                    folder / program,
+                    "-lm",
+                ],
+                check=True,
+            )
         for name, (program, source, rounds, rows) in CASES.items():
             counts[name] = round(count(folder / program, folder / source, rounds, rows))
             ratio = counts[name] / before[name] if name in before else None

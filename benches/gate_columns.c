@@ -26,33 +26,27 @@ enum { WANTED = sizeof wanted / sizeof *wanted, FIXED = 4 };
 /* What is counted: see gate.py. */
 __attribute__((noinline)) int gate(const dcm_plan *plan, const char *path, int rounds);
 
-int gate(const dcm_plan *plan, const char *path, int rounds)
-{
+int gate(const dcm_plan *plan, const char *path, int rounds) {
     dcm_columns columns = {0};
     dcm_reader *reader = calloc(1, sizeof *reader);
     dcm_span name = {path, strlen(path)};
     int rows = -1;
-    if (!reader || dcm_columns_init(&columns, plan))
-        return -1;
+    if (!reader || dcm_columns_init(&columns, plan)) return -1;
     while (rounds--)
-        if (dcm_columns_file(&columns, plan, reader, name, name, NULL))
-            return -1;
-    if (columns.n_errors == 0)
-        rows = (int)columns.rows;
+        if (dcm_columns_file(&columns, plan, reader, name, name, NULL)) return -1;
+    if (columns.n_errors == 0) rows = (int)columns.rows;
     dcm_columns_free(&columns);
     dcm_reader_free(reader);
     free(reader);
     return rows;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     dcm_want wants[WANTED] = {{0}};
     dcm_column columns[FIXED + WANTED] = {{0}};
     dcm_level levels[2] = {{0, 0, 0, 0, 0}, {0, WANTED, 0, wanted[WANTED - 1].tag, 1}};
     dcm_plan plan = {0};
-    if (argc != 3)
-        return 2;
+    if (argc != 3) return 2;
     columns[0].type = columns[3].type = DCM_COLUMN_TEXT;
     columns[1].type = columns[2].type = DCM_COLUMN_INT;
     for (int i = 0; i < WANTED; i++) {

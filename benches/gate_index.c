@@ -10,20 +10,17 @@
 /* What is counted: see gate.py. */
 __attribute__((noinline)) int gate(const void *data, uint64_t size, int rounds);
 
-int gate(const void *data, uint64_t size, int rounds)
-{
+int gate(const void *data, uint64_t size, int rounds) {
     dcm_bytes bytes = {0};
     dcm_part10 part = {0};
     dcm_error err;
     uint64_t rows = 0;
-    if (dcm_bytes_borrow(&bytes, data, size))
-        return -1;
+    if (dcm_bytes_borrow(&bytes, data, size)) return -1;
     while (rounds--) {
         uint64_t offset, length;
         int transient;
         dcm_part10_start(&part, size, UINT32_MAX, 0);
-        if (dcm_part10_run(&part, &bytes, &offset, &length, &transient, &err))
-            return -1;
+        if (dcm_part10_run(&part, &bytes, &offset, &length, &transient, &err)) return -1;
         rows += part.meta.count + part.data.count;
     }
     dcm_part10_free(&part);
@@ -31,13 +28,11 @@ int gate(const void *data, uint64_t size, int rounds)
     return (int)rows;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static unsigned char data[8 << 20];
     FILE *file = argc == 3 ? fopen(argv[1], "rb") : NULL;
     size_t size;
-    if (!file)
-        return 2;
+    if (!file) return 2;
     size = fread(data, 1, sizeof data, file);
     fclose(file);
     printf("%d rows\n", gate(data, size, atoi(argv[2])));

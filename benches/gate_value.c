@@ -9,32 +9,28 @@
 #include "dcm.h"
 
 /* What is counted: see gate.py. */
-__attribute__((noinline)) int gate(const char *decimals, const char *integers, const char *keyword, int rounds);
+__attribute__((noinline)) int gate(const char *decimals, const char *integers,
+                                   const char *keyword, int rounds);
 
-int gate(const char *decimals, const char *integers, const char *keyword, int rounds)
-{
+int gate(const char *decimals, const char *integers, const char *keyword, int rounds) {
     int found = 0;
     while (rounds--) {
         dcm_span rest = {decimals, strlen(decimals)}, one;
         dcm_dict_row row;
         double real;
         int64_t whole;
-        while (dcm_next_component(&rest, &one))
-            found += dcm_parse_float(one, &real);
+        while (dcm_next_component(&rest, &one)) found += dcm_parse_float(one, &real);
         rest.p = integers;
         rest.n = strlen(integers);
-        while (dcm_next_component(&rest, &one))
-            found += dcm_parse_int(one, &whole);
+        while (dcm_next_component(&rest, &one)) found += dcm_parse_int(one, &whole);
         found += dcm_dict_find(dcm_dict_tag(keyword, strlen(keyword)), &row) == DCM_OK;
         found += dcm_dict_vr(0x52009230) == DCM_VR_SQ;
     }
     return found;
 }
 
-int main(int argc, char **argv)
-{
-    if (argc != 3)
-        return 2;
+int main(int argc, char **argv) {
+    if (argc != 3) return 2;
     printf("%d rows\n", gate("-180.000\\1\\0.703125\\ 1.2500000e-3 \\12345678901234567",
                              "1\\ 42 \\-2048", "PatientName", atoi(argv[2])));
     return 0;

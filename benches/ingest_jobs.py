@@ -62,18 +62,26 @@ def ingest(report):
         return took
 
     listed = list_alone(paths, next(fresh))
-    times = compete({
-        "Parquet alone": parquet,
-        "floor, 1 thread": lambda: report.floor(paths),
-        "floor, 2 threads": lambda: report.floor(paths, "-t", "2"),
-        **{f"scan, threads {n}": lambda n=n: scan(n) for n in (1, 2)},
-        **{f"index, list made, threads {n}": lambda n=n: index(n, listed) for n in (1, 2)},
-        **{f"index, threads {n}": lambda n=n: index(n) for n in (1, 2)},
-    }, report.rounds)
+    times = compete(
+        {
+            "Parquet alone": parquet,
+            "floor, 1 thread": lambda: report.floor(paths),
+            "floor, 2 threads": lambda: report.floor(paths, "-t", "2"),
+            **{f"scan, threads {n}": lambda n=n: scan(n) for n in (1, 2)},
+            **{f"index, list made, threads {n}": lambda n=n: index(n, listed) for n in (1, 2)},
+            **{f"index, threads {n}": lambda n=n: index(n) for n in (1, 2)},
+        },
+        report.rounds,
+    )
     show(f"{COUNT:,} CT, {len(rows.schema)} columns, a file", times)
     must("Parquet / scan", times["Parquet alone"] / times["scan, threads 1"], 0.15)
     print(f"  the floor's own gain: {times['floor, 1 thread'] / times['floor, 2 threads']:.2f}")
-    must("index, one thread / two threads", times["index, threads 1"] / times["index, threads 2"], 1.8, True)
+    must(
+        "index, one thread / two threads",
+        times["index, threads 1"] / times["index, threads 2"],
+        1.8,
+        True,
+    )
 
 
 def list_alone(paths, folder):

@@ -37,7 +37,9 @@ class Pydicom(Dataset):
     def __getitem__(self, i):
         ds = pydicom.dcmread(self.paths[i])
         values = ds.pixel_array.astype(np.float32)
-        return torch.from_numpy(values * np.float32(ds.RescaleSlope) + np.float32(ds.RescaleIntercept))
+        return torch.from_numpy(
+            values * np.float32(ds.RescaleSlope) + np.float32(ds.RescaleIntercept)
+        )
 
 
 class Dicomsdl(Pydicom):
@@ -111,12 +113,18 @@ def loader(report):
         "NumPy alone, batches": (NumpyBatch(*told), whole, len(paths)),
         "NumPy alone, our memory": (NumpyOurMemory(*told), whole, len(paths)),
         "NumPy alone, samples": (Numpy(*told), None, len(paths)),
-        "dicomsdl": (Dicomsdl(paths[:files // 4]), None, files // 4),
-        "pydicom": (Pydicom(paths[:files // 8]), None, files // 8),
+        "dicomsdl": (Dicomsdl(paths[: files // 4]), None, files // 4),
+        "pydicom": (Pydicom(paths[: files // 8]), None, files // 8),
     }
-    loaders = {name: (DataLoader(dataset, BATCH, num_workers=workers, collate_fn=join,
-                                 persistent_workers=workers > 0), number)
-               for name, (dataset, join, number) in contenders.items()}
+    loaders = {
+        name: (
+            DataLoader(
+                dataset, BATCH, num_workers=workers, collate_fn=join, persistent_workers=workers > 0
+            ),
+            number,
+        )
+        for name, (dataset, join, number) in contenders.items()
+    }
 
     def images(batch):
         return batch["image"][:, 0] if isinstance(batch, dict) else batch
@@ -135,11 +143,17 @@ def loader(report):
         assert batch.dtype == torch.float32 and torch.equal(batch[:some], first["pydicom"]), name
     for batches, number in loaders.values():
         load(batches, number)  # workers are there, files are in the page cache
-    times = compete({name: lambda batches=batches, number=number: load(batches, number)
-                     for name, (batches, number) in loaders.items()}, report.rounds)
-    show(f"Native CT to float32 HU, DataLoader, batches of {BATCH}, {workers} workers, a file", times)
+    times = compete(
+        {
+            name: lambda batches=batches, number=number: load(batches, number)
+            for name, (batches, number) in loaders.items()
+        },
+        report.rounds,
+    )
+    show(
+        f"Native CT to float32 HU, DataLoader, batches of {BATCH}, {workers} workers, a file", times
+    )
     must("pydicom / fastdcm.ml", times["pydicom"] / times["fastdcm.ml"], 8, True)
     must("dicomsdl / fastdcm.ml", times["dicomsdl"] / times["fastdcm.ml"], 3, True)
     alone = min(value for name, value in times.items() if name.startswith("NumPy"))
     must("fastdcm.ml / NumPy alone", times["fastdcm.ml"] / alone, 1.1)
-

@@ -21,9 +21,22 @@ import pydicom
 import fastdcm
 
 KEYWORDS = [
-    "SOPInstanceUID", "StudyDate", "StudyTime", "Modality", "StudyDescription", "SeriesDescription",
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
-    "SeriesInstanceUID", "SeriesNumber", "InstanceNumber", "Rows", "Columns",
+    "SOPInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "Modality",
+    "StudyDescription",
+    "SeriesDescription",
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "InstanceNumber",
+    "Rows",
+    "Columns",
 ]
 LAST = 0x00280011
 PIXELS_TAG = 0x7FE00010

@@ -34,8 +34,9 @@ def serving(paths, seconds):
     with tempfile.TemporaryDirectory() as folder:
         for path in paths:
             os.symlink(path, Path(folder) / Path(path).name)
-        server = subprocess.Popen([sys.executable, SERVER, folder, str(seconds)],
-                                  stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [sys.executable, SERVER, folder, str(seconds)], stdout=subprocess.PIPE, text=True
+        )
         try:
             yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
         finally:
@@ -74,7 +75,9 @@ def remote(report):
                 spread(work, threads, threads)
 
             def scan(names):
-                assert sum(map(len, fastdcm.scan([f"{url}/{name}" for name in names]))) == len(names)
+                assert sum(map(len, fastdcm.scan([f"{url}/{name}" for name in names]))) == len(
+                    names
+                )
 
             before = requests(url)
             ours = fastdcm.scan([f"{url}/{name}" for name in names])
@@ -82,11 +85,22 @@ def remote(report):
             asked = requests(url) - before - 1
             threads = ours.stats["threads"]
             alone(names)
-            times = compete({"obstore alone": lambda: timed(alone, names),
-                             "obstore alone, size too": lambda: timed(partial(alone, read=told), names),
-                             "fastdcm scan": lambda: timed(scan, names)}, report.rounds)
-            show(f"CT behind a server that answers after {wait} ms, {threads} threads, a file", times)
-            must("rate of the scan / of obstore alone", times["obstore alone"] / times["fastdcm scan"],
-                 0.9, True)
+            times = compete(
+                {
+                    "obstore alone": lambda: timed(alone, names),
+                    "obstore alone, size too": lambda: timed(partial(alone, read=told), names),
+                    "fastdcm scan": lambda: timed(scan, names),
+                },
+                report.rounds,
+            )
+            show(
+                f"CT behind a server that answers after {wait} ms, {threads} threads, a file", times
+            )
+            must(
+                "rate of the scan / of obstore alone",
+                times["obstore alone"] / times["fastdcm scan"],
+                0.9,
+                True,
+            )
             must("requests a file", asked / len(names), 1.3)
             must("KB a file", ours.stats["bytes_read"] / len(names) / 1000, 20)

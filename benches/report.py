@@ -44,8 +44,9 @@ class Report:
     def turns(self, group, paths, slow):
         """Contenders of peers.py; those of milliseconds a file get fewer."""
         return {
-            name: lambda f=function, p=paths[:slow] if "pydicom" in name or "gdcm" in name else paths:
+            name: lambda f=function, p=paths[:slow] if "pydicom" in name or "gdcm" in name else paths: (
                 timed(f, p)
+            )
             for name, function in group.items()
         }
 
@@ -58,8 +59,9 @@ class Report:
     def tags_of(self, title, paths, slow):
         self.equal(peers.TAGS, paths[:20], peers.plain)
         self.floor(paths)
-        times = compete({"floor": lambda: self.floor(paths), **self.turns(peers.TAGS, paths, slow)},
-                        self.rounds)
+        times = compete(
+            {"floor": lambda: self.floor(paths), **self.turns(peers.TAGS, paths, slow)}, self.rounds
+        )
         show(f"{title}, 16 tags, a file", times)
         return times
 
@@ -68,7 +70,9 @@ class Report:
         scan = times["fastdcm scan"]
         must("scan / floor", scan / times["floor"], 1.4)
         must("dcmread and 16 values / floor", times["fastdcm dcmread"] / times["floor"], 2.5)
-        must("pydicom / scan", min(times["pydicom"], times["pydicom specific_tags"]) / scan, 80, True)
+        must(
+            "pydicom / scan", min(times["pydicom"], times["pydicom specific_tags"]) / scan, 80, True
+        )
         must("fastdicom / scan", times["fastdicom"] / scan, 8, True)
 
     def elements(self):
@@ -114,8 +118,9 @@ class Report:
         expected = int(np.frombuffer(data.noise(512 * 512, 200), dtype="<i2").sum())
 
         def one_frame():
-            text = subprocess.run([sys.executable, "-c", program, *big], check=True,
-                                  capture_output=True, text=True).stdout.split()
+            text = subprocess.run(
+                [sys.executable, "-c", program, *big], check=True, capture_output=True, text=True
+            ).stdout.split()
             assert int(text[1]) == expected
             return float(text[0])
 
@@ -125,13 +130,20 @@ class Report:
 
     def threads(self):
         self.floor(self.ct)
-        group = {f"scan, {n} threads": lambda n=n: timed(lambda p: peers.tags_scan(p, n), self.ct)
-                 for n in (1, 2)}
+        group = {
+            f"scan, {n} threads": lambda n=n: timed(lambda p: peers.tags_scan(p, n), self.ct)
+            for n in (1, 2)
+        }
         group["floor, 2 threads"] = lambda: self.floor(self.ct, "-t", "2")
         times = compete({"floor, 1 thread": lambda: self.floor(self.ct), **group}, self.rounds)
         show("CT, 16 tags, a file", times)
         print(f"  the floor's own gain: {times['floor, 1 thread'] / times['floor, 2 threads']:.2f}")
-        must("one thread / two threads", times["scan, 1 threads"] / times["scan, 2 threads"], 1.8, True)
+        must(
+            "one thread / two threads",
+            times["scan, 1 threads"] / times["scan, 2 threads"],
+            1.8,
+            True,
+        )
 
     def drop(self):
         """Takes the CT files out of the page cache."""
@@ -145,13 +157,16 @@ class Report:
             print("\nCold: this system drops no page cache on request")
             return
         group = {
-            f"floor, {n} threads{', no read-ahead' if advice else ''}":
-                lambda n=n, advice=advice: self.floor(self.ct, "-t", str(n), *advice)
-            for advice in ((), ("-r",)) for n in (1, 2, 4, 8, 16, 32, 64)
+            f"floor, {n} threads{', no read-ahead' if advice else ''}": lambda n=n, advice=advice: (
+                self.floor(self.ct, "-t", str(n), *advice)
+            )
+            for advice in ((), ("-r",))
+            for n in (1, 2, 4, 8, 16, 32, 64)
         }
         for n in (1, 4, 16, 64, None):
             group[f"scan, {n or 'default'} threads"] = lambda n=n: timed(
-                lambda p: peers.tags_scan(p, n), self.ct)
+                lambda p: peers.tags_scan(p, n), self.ct
+            )
         times = compete(group, min(self.rounds, 3), self.drop)
         show("CT, 16 tags, a file, page cache dropped", times)
         floors = [time for name, time in times.items() if name.startswith("floor")]
@@ -168,14 +183,20 @@ class Report:
         group = {
             f"{n} threads, {name}": lambda n=n, paths=paths: self.floor(paths, "-t", str(n), "-r")
             for n in (1, 32)
-            for name, paths in (("by path", self.ct), ("by inode", by_inode), ("shuffled", shuffled))
+            for name, paths in (
+                ("by path", self.ct),
+                ("by inode", by_inode),
+                ("shuffled", shuffled),
+            )
         }
         group["32 threads, O_DIRECT"] = lambda: self.floor(self.ct, "-t", "32", "-d")
         for depth in (32, 128) if self.floor.uring else ():
             group[f"io_uring, {depth} in flight"] = lambda n=depth: self.floor.by_uring(self.ct, n)
         times = compete(group, self.rounds, self.drop)
         show("The floor, a file, page cache dropped", times)
-        print(f"  by path / by inode, one thread: {times['1 threads, by path'] / times['1 threads, by inode']:.2f}")
+        print(
+            f"  by path / by inode, one thread: {times['1 threads, by path'] / times['1 threads, by inode']:.2f}"
+        )
         own = times.pop("32 threads, by path")
         print(f"  32 threads by path / the best: {own / min(times.values()):.2f}")
 
@@ -187,21 +208,26 @@ class Report:
 
         def entered(paths):
             for path in paths:
-                groups = fastdcm.dcmread(path, stop_before_pixels=True).PerFrameFunctionalGroupsSequence
+                groups = fastdcm.dcmread(
+                    path, stop_before_pixels=True
+                ).PerFrameFunctionalGroupsSequence
                 assert groups[-1].SegmentIdentificationSequence[0].ReferencedSegmentNumber == 20
 
         defined, undefined = data.fg12000(self.cache)
         for path in (defined, undefined):
             assert len(fastdcm.dcmread(path).PerFrameFunctionalGroupsSequence) == data.GROUPS_SEG
         many = [defined] * 1000
-        times = compete({
-            "floor": lambda: self.floor(many),
-            "defined lengths": lambda: timed(opened, many),
-            "reading the file": lambda: self.floor([undefined] * 20, "-w"),
-            "undefined lengths": lambda: timed(opened, [undefined] * 20),
-            "defined, last group read": lambda: timed(entered, [defined] * 20),
-            "undefined, last group read": lambda: timed(entered, [undefined] * 20),
-        }, self.rounds)
+        times = compete(
+            {
+                "floor": lambda: self.floor(many),
+                "defined lengths": lambda: timed(opened, many),
+                "reading the file": lambda: self.floor([undefined] * 20, "-w"),
+                "undefined lengths": lambda: timed(opened, [undefined] * 20),
+                "defined, last group read": lambda: timed(entered, [defined] * 20),
+                "undefined, last group read": lambda: timed(entered, [undefined] * 20),
+            },
+            self.rounds,
+        )
         show("12,000 functional groups, opened", times)
         must("defined / floor", times["defined lengths"] / times["floor"], 2.5)
         allowed = 2 * times["reading the file"] + 0.010 * (14 * data.GROUPS_SEG + 56)
@@ -214,20 +240,29 @@ class Report:
             return (time.perf_counter() - begin) * 1e6
 
         light = "import fastdcm, sys; assert 'numpy' not in sys.modules"
-        times = compete({
-            "bare interpreter": lambda: started("pass"),
-            "import fastdcm": lambda: started(light),
-            "import pydicom": lambda: started("import pydicom"),
-        }, 4 * self.rounds)
+        times = compete(
+            {
+                "bare interpreter": lambda: started("pass"),
+                "import fastdcm": lambda: started(light),
+                "import pydicom": lambda: started("import pydicom"),
+            },
+            4 * self.rounds,
+        )
         show("Import", times)
         must("import fastdcm, ms", (times["import fastdcm"] - times["bare interpreter"]) / 1000, 20)
 
     def memory(self):
         def peak(program, *arguments):
             """MB. From VmHWM: ru_maxrss of a child begins with ours."""
-            program += "\nprint(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
-            done = subprocess.run([sys.executable, "-c", program, *arguments], check=True,
-                                  capture_output=True, text=True)
+            program += (
+                "\nprint(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", program, *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             return int(done.stdout) / 2**10
 
         if not os.path.exists("/proc/self/status"):
@@ -247,13 +282,25 @@ class Report:
 
 def main():
     jobs = {
-        "tags": Report.tags, "elements": Report.elements, "pixels": Report.pixels,
-        "threads": Report.threads, "cold": Report.cold, "order": Report.order,
-        "mr": Report.mr, "groups": Report.groups,
-        "import": Report.imports, "memory": Report.memory, "codecs": pixel_jobs.codecs,
-        "windows": pixel_jobs.windows, "frames": frame_jobs.frames, "loader": loader_jobs.loader,
-        "ingest": ingest_jobs.ingest, "update": update_jobs.update,
-        "archives": archive_jobs.archives, "remote": remote_jobs.remote, "ray": ext_jobs.ray,
+        "tags": Report.tags,
+        "elements": Report.elements,
+        "pixels": Report.pixels,
+        "threads": Report.threads,
+        "cold": Report.cold,
+        "order": Report.order,
+        "mr": Report.mr,
+        "groups": Report.groups,
+        "import": Report.imports,
+        "memory": Report.memory,
+        "codecs": pixel_jobs.codecs,
+        "windows": pixel_jobs.windows,
+        "frames": frame_jobs.frames,
+        "loader": loader_jobs.loader,
+        "ingest": ingest_jobs.ingest,
+        "update": update_jobs.update,
+        "archives": archive_jobs.archives,
+        "remote": remote_jobs.remote,
+        "ray": ext_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)
@@ -265,9 +312,11 @@ def main():
     unknown = set(options.jobs) - set(jobs)
     if unknown:
         parser.error(f"no such job: {', '.join(sorted(unknown))}")
-    print(f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
-          f"{platform.machine()}, {os.cpu_count()} cores; {options.ct:,} CT, {options.mr} MR, "
-          f"{options.rounds} rounds; last column: times the fastest")
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
+        f"{platform.machine()}, {os.cpu_count()} cores; {options.ct:,} CT, {options.mr} MR, "
+        f"{options.rounds} rounds; last column: times the fastest"
+    )
     with tempfile.TemporaryDirectory() as folder:
         report = Report(options, Floor(folder))
         for name in options.jobs or jobs:

@@ -27,8 +27,10 @@ def update(report):
     cc = shlex.split(os.environ.get("CC", "cc"))
     subprocess.run([*cc, "-std=c11", "-O2", HERE / "walk_floor.c", "-o", program], check=True)
     fastdcm.scan(folder, tags).write(index)
-    sizes = sum(sum(batch.column("size").to_pylist())
-                for batch in fastdcm.open_index(index).batches(["size"]))
+    sizes = sum(
+        sum(batch.column("size").to_pylist())
+        for batch in fastdcm.open_index(index).batches(["size"])
+    )
 
     def floor():
         done = subprocess.run([program, folder], check=True, capture_output=True, text=True)
@@ -45,13 +47,35 @@ def update(report):
 
     def command():
         begin = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()", "scan", folder,
-                        "-o", index, "--tags", *tags, "--update"], check=True, capture_output=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from fastdcm.cli import main; main()",
+                "scan",
+                folder,
+                "-o",
+                index,
+                "--tags",
+                *tags,
+                "--update",
+            ],
+            check=True,
+            capture_output=True,
+        )
         return (time.perf_counter() - begin) / COUNT * 1e6
 
-    times = compete({"walk and stat in C": floor, "update": updated,
-                     "update, 1 thread": lambda: updated(1), "update, the command": command},
-                    report.rounds)
+    times = compete(
+        {
+            "walk and stat in C": floor,
+            "update": updated,
+            "update, 1 thread": lambda: updated(1),
+            "update, the command": command,
+        },
+        report.rounds,
+    )
     show(f"An index of {COUNT:,} files, nothing changed, a file", times)
     must("update / walk and stat", times["update"] / times["walk and stat in C"], 2)
-    must("the command / walk and stat", times["update, the command"] / times["walk and stat in C"], 2)
+    must(
+        "the command / walk and stat", times["update, the command"] / times["walk and stat in C"], 2
+    )

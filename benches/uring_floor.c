@@ -28,27 +28,23 @@ static struct {
 
 static char *buffers[MOST];
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     perror(what);
     exit(2);
 }
 
-static void *mapped(size_t size, off_t offset)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.fd, offset);
-    if (p == MAP_FAILED)
-        die("mmap");
+static void *mapped(size_t size, off_t offset) {
+    void *p =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring.fd, offset);
+    if (p == MAP_FAILED) die("mmap");
     return p;
 }
 
-static void start(unsigned depth)
-{
+static void start(unsigned depth) {
     struct io_uring_params p;
     memset(&p, 0, sizeof p);
     ring.fd = (int)syscall(SYS_io_uring_setup, 4 * depth, &p);
-    if (ring.fd < 0)
-        exit(3);
+    if (ring.fd < 0) exit(3);
     char *sq = mapped(p.sq_off.array + p.sq_entries * sizeof(unsigned), IORING_OFF_SQ_RING);
     char *cq = mapped(p.cq_off.cqes + p.cq_entries * sizeof *ring.cqes, IORING_OFF_CQ_RING);
     ring.sqes = mapped(p.sq_entries * sizeof *ring.sqes, IORING_OFF_SQES);
@@ -63,15 +59,13 @@ static void start(unsigned depth)
     for (unsigned i = 0; i < depth; i++) {
         none[i] = -1;
         buffers[i] = malloc(HEAD);
-        if (!buffers[i])
-            die("malloc");
+        if (!buffers[i]) die("malloc");
     }
     if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_FILES, none, depth) < 0)
         exit(3);
 }
 
-static struct io_uring_sqe *entry(unsigned slot, int what)
-{
+static struct io_uring_sqe *entry(unsigned slot, int what) {
     unsigned tail = *ring.sq_tail, i = tail & *ring.sq_mask;
     struct io_uring_sqe *e = ring.sqes + i;
     memset(e, 0, sizeof *e);
@@ -81,8 +75,7 @@ static struct io_uring_sqe *entry(unsigned slot, int what)
     return e;
 }
 
-static void submit(const char *path, unsigned slot)
-{
+static void submit(const char *path, unsigned slot) {
     struct io_uring_sqe *e = entry(slot, 0);
     e->opcode = IORING_OP_OPENAT;
     e->fd = AT_FDCWD;
@@ -106,39 +99,33 @@ static void submit(const char *path, unsigned slot)
     e->file_index = slot + 1;
 }
 
-int main(int argc, char **argv)
-{
-    if (argc != 3)
-        return 2;
+int main(int argc, char **argv) {
+    if (argc != 3) return 2;
     unsigned depth = (unsigned)atoi(argv[1]), busy = 0, waiting = 0;
     FILE *list = fopen(argv[2], "r");
     char **paths = NULL, *line = NULL;
     size_t room = 0;
     long n = 0, next = 0;
-    if (!list || depth < 1 || depth > MOST)
-        die(argv[2]);
+    if (!list || depth < 1 || depth > MOST) die(argv[2]);
     while (getline(&line, &room, list) > 0) {
         line[strcspn(line, "\n")] = 0;
         paths = realloc(paths, (size_t)(n + 1) * sizeof *paths);
-        if (!paths || !(paths[n++] = strdup(line)))
-            die("memory");
+        if (!paths || !(paths[n++] = strdup(line))) die("memory");
     }
     start(depth);
     struct timespec a, b;
     clock_gettime(CLOCK_MONOTONIC, &a);
-    for (; busy < depth && next < n; busy++, waiting += LINKS)
-        submit(paths[next++], busy);
+    for (; busy < depth && next < n; busy++, waiting += LINKS) submit(paths[next++], busy);
     while (busy) {
-        if (syscall(SYS_io_uring_enter, ring.fd, waiting, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+        if (syscall(SYS_io_uring_enter, ring.fd, waiting, 1, IORING_ENTER_GETEVENTS, NULL, 0) <
+            0)
             die("io_uring_enter");
         waiting = 0;
         unsigned head = *ring.cq_head, tail = __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE);
         for (; head != tail; head++) {
             const struct io_uring_cqe *c = ring.cqes + (head & *ring.cq_mask);
-            if (c->res < 0)
-                return fprintf(stderr, "uring_floor: %s\n", strerror(-c->res)), 2;
-            if (c->user_data % 4 != 2)
-                continue;
+            if (c->res < 0) return fprintf(stderr, "uring_floor: %s\n", strerror(-c->res)), 2;
+            if (c->user_data % 4 != 2) continue;
             if (next < n) {
                 submit(paths[next++], (unsigned)(c->user_data / 4));
                 waiting += LINKS;
@@ -149,6 +136,7 @@ int main(int argc, char **argv)
         __atomic_store_n(ring.cq_head, head, __ATOMIC_RELEASE);
     }
     clock_gettime(CLOCK_MONOTONIC, &b);
-    printf("%.0f\n", ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / (double)n);
+    printf("%.0f\n",
+           ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / (double)n);
     return 0;
 }

@@ -1,12 +1,17 @@
 """fastdcm: from DICOM files to Python, fast and honest."""
 
-from fastdcm.core._dictionary import (Tag, dictionary_VM, dictionary_VR, keyword_for_tag,
-                                 tag_for_keyword)
+from fastdcm.core._dictionary import (
+    Tag,
+    dictionary_VM,
+    dictionary_VR,
+    keyword_for_tag,
+    tag_for_keyword,
+)
 from fastdcm.core._elements import DataElement, Sequence
-from fastdcm.pixels._frame_table import join_fragments
 from fastdcm.core._values import PersonName
 from fastdcm.dataset import Dataset, from_pydicom
 from fastdcm.errors import DicomError, InvalidDicomError
+from fastdcm.pixels._frame_table import join_fragments
 from fastdcm.reader import dcmread
 from fastdcm.uid import UID, generate_uid
 from fastdcm.writer import dcmwrite

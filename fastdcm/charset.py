@@ -21,42 +21,65 @@ TEXT_DELIMITERS = frozenset(b"\r\n\t\f")
 PN_DELIMITERS = frozenset(b"^=")
 
 _SINGLE_BYTE = {
-    "6": DEFAULT, "13": "shift_jis", "100": "latin_1", "101": "iso8859_2",
-    "109": "iso8859_3", "110": "iso8859_4", "126": "iso_ir_126",
-    "127": "iso_ir_127", "138": "iso_ir_138", "144": "iso_ir_144",
-    "148": "iso_ir_148", "166": "iso_ir_166",
+    "6": DEFAULT,
+    "13": "shift_jis",
+    "100": "latin_1",
+    "101": "iso8859_2",
+    "109": "iso8859_3",
+    "110": "iso8859_4",
+    "126": "iso_ir_126",
+    "127": "iso_ir_127",
+    "138": "iso_ir_138",
+    "144": "iso_ir_144",
+    "148": "iso_ir_148",
+    "166": "iso_ir_166",
 }
 _TERMS = {"": DEFAULT}
 for _number, _codec in _SINGLE_BYTE.items():
     _TERMS["ISO_IR " + _number] = _codec
     _TERMS["ISO 2022 IR " + _number] = _codec
-_TERMS.update({
-    "ISO 2022 IR 58": "iso_ir_58", "ISO 2022 IR 87": "iso2022_jp",
-    "ISO 2022 IR 149": "euc_kr", "ISO 2022 IR 159": "iso2022_jp_2",
-    "ISO_IR 192": "UTF8", "GB18030": "GB18030", "GBK": "GBK",
-    # CP-1234 found these two in files.
-    "ISO 2022 GBK": "GBK", "ISO 2022 58": "GB2312",
-})
+_TERMS.update(
+    {
+        "ISO 2022 IR 58": "iso_ir_58",
+        "ISO 2022 IR 87": "iso2022_jp",
+        "ISO 2022 IR 149": "euc_kr",
+        "ISO 2022 IR 159": "iso2022_jp_2",
+        "ISO_IR 192": "UTF8",
+        "GB18030": "GB18030",
+        "GBK": "GBK",
+        # CP-1234 found these two in files.
+        "ISO 2022 GBK": "GBK",
+        "ISO 2022 58": "GB2312",
+    }
+)
 
 # Without code extensions (PS3.3 table C.12-5).
 _STAND_ALONE = ("ISO_IR 192", "GBK", "GB18030")
 
 # Python has codecs that are no character sets; some are slow on hostile bytes.
-_NO_CHARSETS = {"idna", "punycode", "undefined", "unicode-escape",
-                "raw-unicode-escape"}
+_NO_CHARSETS = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
 
 _ESC = b"\x1b"
 
 # PS3.3 tables C.12-3 and C.12-4.
 _ESCAPES = {
     b"\x1b(B": DEFAULT,
-    b"\x1b-A": "latin_1", b"\x1b-B": "iso8859_2", b"\x1b-C": "iso8859_3",
-    b"\x1b-D": "iso8859_4", b"\x1b-F": "iso_ir_126", b"\x1b-G": "iso_ir_127",
-    b"\x1b-H": "iso_ir_138", b"\x1b-L": "iso_ir_144", b"\x1b-M": "iso_ir_148",
+    b"\x1b-A": "latin_1",
+    b"\x1b-B": "iso8859_2",
+    b"\x1b-C": "iso8859_3",
+    b"\x1b-D": "iso8859_4",
+    b"\x1b-F": "iso_ir_126",
+    b"\x1b-G": "iso_ir_127",
+    b"\x1b-H": "iso_ir_138",
+    b"\x1b-L": "iso_ir_144",
+    b"\x1b-M": "iso_ir_148",
     b"\x1b-T": "iso_ir_166",
-    b"\x1b)I": "shift_jis", b"\x1b(J": "shift_jis",  # ISO IR 13, 14
-    b"\x1b$B": "iso2022_jp", b"\x1b$(D": "iso2022_jp_2",
-    b"\x1b$)C": "euc_kr", b"\x1b$)A": "iso_ir_58",
+    b"\x1b)I": "shift_jis",
+    b"\x1b(J": "shift_jis",  # ISO IR 13, 14
+    b"\x1b$B": "iso2022_jp",
+    b"\x1b$(D": "iso2022_jp_2",
+    b"\x1b$)C": "euc_kr",
+    b"\x1b$)A": "iso_ir_58",
 }
 # The one to write; of the two halves of JIS X 0201 the Roman one.
 _ESCAPE_OF = {codec: escape for escape, codec in _ESCAPES.items()}
@@ -111,19 +134,20 @@ def encodings(value) -> tuple[str, ...]:
     if terms[0] in _STAND_ALONE:
         del terms[1:]
     return (_codec_of(terms[0]),) + tuple(
-        _codec_of(term) for term in terms[1:] if term not in _STAND_ALONE)
+        _codec_of(term) for term in terms[1:] if term not in _STAND_ALONE
+    )
 
 
 def undefined_terms(value) -> tuple[str, ...]:
     """The terms, as a tuple of str, that are not defined where they stand:
     misspelt or unknown, or stand-alone ones in company."""
     terms = _terms(value)
-    return tuple(term for term in terms if term not in _TERMS
-                 or (len(terms) > 1 and term in _STAND_ALONE))
+    return tuple(
+        term for term in terms if term not in _TERMS or (len(terms) > 1 and term in _STAND_ALONE)
+    )
 
 
-def decode(data: bytes, encodings, delimiters=TEXT_DELIMITERS,
-           strict: bool = False) -> str:
+def decode(data: bytes, encodings, delimiters=TEXT_DELIMITERS, strict: bool = False) -> str:
     """The text of a value, as str.
 
     data : bytes of the value, all components, with backslashes.
@@ -136,8 +160,7 @@ def decode(data: bytes, encodings, delimiters=TEXT_DELIMITERS,
     first, *fragments = data.split(_ESC)
     texts = [first.decode(encodings[0], "strict" if strict else "replace")]
     for fragment in fragments:
-        texts.append(_decode_escaped(_ESC + fragment, encodings, delimiters,
-                                     strict))
+        texts.append(_decode_escaped(_ESC + fragment, encodings, delimiters, strict))
     return "".join(texts)
 
 
@@ -149,16 +172,15 @@ def _decode_escaped(fragment, encodings, delimiters, strict):
             if encoding in _SELF_ESCAPED:
                 return fragment.decode(encoding)
             rest = fragment[size:]
-            end = next((i for i, byte in enumerate(rest)
-                        if byte in delimiters), len(rest))
-            return (rest[:end].decode(encoding)
-                    + rest[end:].decode(encodings[0]))
+            end = next((i for i, byte in enumerate(rest) if byte in delimiters), len(rest))
+            return rest[:end].decode(encoding) + rest[end:].decode(encodings[0])
         except UnicodeError:
             if strict:
                 raise
     elif strict:
-        raise UnicodeDecodeError(encodings[0], fragment, 0, size,
-                                 "escape sequence of no announced set")
+        raise UnicodeDecodeError(
+            encodings[0], fragment, 0, size, "escape sequence of no announced set"
+        )
     return fragment.decode(encodings[0], "replace")
 
 
@@ -178,7 +200,8 @@ def encode(text: str, encodings, strict: bool = False) -> bytes:
     for delimiter in "\r\n\t\f":
         if delimiter in text:
             return delimiter.encode().join(
-                encode(line, encodings, strict) for line in text.split(delimiter))
+                encode(line, encodings, strict) for line in text.split(delimiter)
+            )
     if len(encodings) > 1:
         try:
             return _encode_parts(text, encodings)
@@ -209,8 +232,7 @@ def _encode_initial(text, encoding, errors="strict"):
     for i, code in enumerate(data):
         if len(code) > 1:
             if errors == "strict":
-                raise UnicodeEncodeError(encoding, text, i, i + 1,
-                                         "not in JIS X 0201")
+                raise UnicodeEncodeError(encoding, text, i, i + 1, "not in JIS X 0201")
             data[i] = b"?"
     return b"".join(data)
 
@@ -228,8 +250,7 @@ def _encode_parts(text, encodings):
             if size > taken:
                 best, taken = encoding, size
         if not taken:
-            raise UnicodeEncodeError(encodings[0], text, 0, 1,
-                                     "in none of the character sets")
+            raise UnicodeEncodeError(encodings[0], text, 0, 1, "in none of the character sets")
         if best in _SELF_ESCAPED:
             encoder = codecs.getincrementalencoder(best)()
             out += encoder.encode(text[:taken])
@@ -269,7 +290,6 @@ def _fitting(text, encoding):
             if len(code) > 1 or (code[0] ^ first[0]) & 0x80:
                 return i
         # These codecs write an escape sequence to enter or to leave a set.
-        elif (not code.startswith(_ESCAPE_OF[encoding]) if i == 0
-              else code[:1] == _ESC):
+        elif not code.startswith(_ESCAPE_OF[encoding]) if i == 0 else code[:1] == _ESC:
             return i
     return len(text)

@@ -2,11 +2,12 @@
 
 from fastdcm.core._dictionary import Tag, dictionary_VR, keyword_for_tag, tag_for_keyword
 from fastdcm.core._elements import DataElement, ElementMap
-from fastdcm.core._flat import issues_of, iterall, read_meta
-from fastdcm.pixels.frames import open_frames
-from fastdcm.pixels import modality_pixels, overlay_array, pixel_array, to_rgb, windowed
 from fastdcm.core._encode import copy_level, deepcopy_level, freeze, source_state, thaw
-from fastdcm.formats.pydicom import from_pydicom as _from_pydicom, to_pydicom as _to_pydicom
+from fastdcm.core._flat import issues_of, iterall, read_meta
+from fastdcm.formats.pydicom import from_pydicom as _from_pydicom
+from fastdcm.formats.pydicom import to_pydicom as _to_pydicom
+from fastdcm.pixels import modality_pixels, overlay_array, pixel_array, to_rgb, windowed
+from fastdcm.pixels.frames import open_frames
 from fastdcm.writer import dcmwrite
 
 _BYTES = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
@@ -70,8 +71,7 @@ class Dataset(ElementMap):
         """The file meta information (group 0002), a FileMetaDataset."""
         if self._file_meta is None:
             if self._source is None:
-                raise AttributeError(
-                    f"'{type(self).__name__}' object has no attribute 'file_meta'")
+                raise AttributeError(f"'{type(self).__name__}' object has no attribute 'file_meta'")
             # atomic, for threads that ask at once
             self.__dict__.setdefault("_file_meta", read_meta(FileMetaDataset, self._source))
         return self._file_meta
@@ -219,7 +219,7 @@ class Dataset(ElementMap):
 
     def group_dataset(self, group):
         """A Dataset of the elements of one group."""
-        return self[group << 16:(group + 1) << 16 if group < 0xFFFF else None]
+        return self[group << 16 : (group + 1) << 16 if group < 0xFFFF else None]
 
     def iterall(self):
         """Every element at every depth, those of items after the sequence
@@ -243,8 +243,11 @@ class Dataset(ElementMap):
         of `filters` (in any case)."""
         names = [keyword_for_tag(tag) for tag in self.keys()]
         wanted = [f.lower() for f in filters]
-        return sorted(name for name in names if name
-                      and (not wanted or any(f in name.lower() for f in wanted)))
+        return sorted(
+            name
+            for name in names
+            if name and (not wanted or any(f in name.lower() for f in wanted))
+        )
 
     def __dir__(self):
         return sorted(set(super().__dir__()) | set(self.dir()))
@@ -275,8 +278,9 @@ class Dataset(ElementMap):
 
     def windowed(self, frames=None, *, center=None, width=None, function=None, index=0, out=None):
         """Greyscale for the eye as uint8: `fastdcm.pixels.windowed`."""
-        return windowed(self, frames, center=center, width=width, function=function,
-                        index=index, out=out)
+        return windowed(
+            self, frames, center=center, width=width, function=function, index=index, out=out
+        )
 
     def to_rgb(self, frames=None, *, center=None, width=None, index=0):
         """Any image as RGB for the eye, uint8: `fastdcm.pixels.color.to_rgb`."""
@@ -311,7 +315,7 @@ class Dataset(ElementMap):
         """The private creators of an odd group, a list of str."""
         if group % 2 == 0:
             raise ValueError("Group must be an odd number")
-        return [elem.value for elem in self[group << 16 | 0x10:group << 16 | 0x100]]
+        return [elem.value for elem in self[group << 16 | 0x10 : group << 16 | 0x100]]
 
     def get_private_item(self, group, element_offset, private_creator):
         """The element of a private block."""
@@ -319,14 +323,15 @@ class Dataset(ElementMap):
 
     def add_new_private(self, private_creator, group, element_offset, value, VR):
         """Adds a private element, and its block if need be."""
-        self.private_block(group, private_creator, create=True).add_new(
-            element_offset, VR, value)
+        self.private_block(group, private_creator, create=True).add_new(element_offset, VR, value)
 
     def remove_private_tags(self):
         """Removes every private element at every depth."""
+
         def remove(ds, elem):
             if elem.is_private:
                 del ds[elem.tag]
+
         self.walk(remove)
 
     # ---- text

@@ -27,8 +27,7 @@ class DicomError(Exception):
         The system's error number, when the system refused something.
     """
 
-    def __init__(self, text="", code="", offset=None, path="", filename=None,
-                 errno=None):
+    def __init__(self, text="", code="", offset=None, path="", filename=None, errno=None):
         # OSError, a base of some subclasses, reads its arguments in its own
         # way: so set them here, where pickle finds them.
         self.args = (text, code, offset, path, filename, errno)
@@ -59,8 +58,7 @@ class DicomError(Exception):
 class InvalidDicomError(DicomError):
     """What was to be read is not DICOM."""
 
-    def __init__(self, text="The specified file is not a valid DICOM file.",
-                 *args, **kwargs):
+    def __init__(self, text="The specified file is not a valid DICOM file.", *args, **kwargs):
         super().__init__(text, *args, **kwargs)
 
 
@@ -91,8 +89,7 @@ _CLASSES = {
 }
 
 
-def error_for(code, text, offset=None, path="", filename=None,
-              errno=None) -> DicomError:
+def error_for(code, text, offset=None, path="", filename=None, errno=None) -> DicomError:
     """The exception, not raised, of the class that fits a code's name."""
     cls = _CLASSES.get(code, DicomError)
     if cls is FileAccessError and errno == 2:  # ENOENT everywhere

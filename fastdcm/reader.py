@@ -2,20 +2,28 @@
 
 import errno
 
-from fastdcm.sources._paths import is_url
 from fastdcm.core._dictionary import tag_number
 from fastdcm.core._flat import read_level
-from fastdcm.sources.archives.lookup import read_elsewhere
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, FileAccessError
+from fastdcm.sources._paths import is_url
+from fastdcm.sources.archives.lookup import read_elsewhere
 
 # What the system says of a path that is no file of its own.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 _BEFORE_PIXELS = 0x7FE00007  # (7FE0,0008) is Float Pixel Data
 
 
-def dcmread(source, defer_size=None, stop_before_pixels=False, force=False,
-            specific_tags=None, *, charset=None, strict=False):
+def dcmread(
+    source,
+    defer_size=None,
+    stop_before_pixels=False,
+    force=False,
+    specific_tags=None,
+    *,
+    charset=None,
+    strict=False,
+):
     """Reads a DICOM file: its header now, its values when they are asked for.
 
     Parameters

@@ -114,9 +114,17 @@ _ROWS = (
 
 #: Every transfer syntax by its UID: dict of str to TransferSyntax.
 TRANSFER_SYNTAXES = {
-    uid: TransferSyntax((
-        uid, "I" in how, "B" in how, "D" in how, "E" in how,
-        "" if " " in pixels else pixels, pixels if " " in pixels else ""))
+    uid: TransferSyntax(
+        (
+            uid,
+            "I" in how,
+            "B" in how,
+            "D" in how,
+            "E" in how,
+            "" if " " in pixels else pixels,
+            pixels if " " in pixels else "",
+        )
+    )
     for uid, how, pixels in _ROWS
 }
 
@@ -153,7 +161,7 @@ class UID(str):
 
     @property
     def type(self) -> str:
-        """"Transfer Syntax", "SOP Class" ..., or ""."""
+        """ "Transfer Syntax", "SOP Class" ..., or ""."""
         return self._entry()[1]
 
     @property
@@ -213,16 +221,16 @@ class UID(str):
 
 
 def _is_dotted(text):
-    return all(part.isdecimal() and part.isascii()
-               and (part[0] != "0" or part == "0")
-               for part in text.split("."))
+    return all(
+        part.isdecimal() and part.isascii() and (part[0] != "0" or part == "0")
+        for part in text.split(".")
+    )
 
 
 _UUID_ROOT = "2.25."  # PS3.5 B.2: followed by a UUID as an integer
 
 
-def generate_uid(prefix: str | None = _UUID_ROOT,
-                 entropy_srcs: list[str] | None = None) -> UID:
+def generate_uid(prefix: str | None = _UUID_ROOT, entropy_srcs: list[str] | None = None) -> UID:
     """A new UID.
 
     prefix : str of at most 54 characters that ends in ".", or None, which

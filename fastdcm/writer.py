@@ -10,12 +10,18 @@ import os
 import stat
 import zlib
 
+from fastdcm._util.atomic import write_whole
 from fastdcm.core._elements import ElementMap
-from fastdcm.core._encode import (copy_level, deflated_span, has_fragments, is_whole,
-                             keep_open, pieces_of)
+from fastdcm.core._encode import (
+    copy_level,
+    deflated_span,
+    has_fragments,
+    is_whole,
+    keep_open,
+    pieces_of,
+)
 from fastdcm.errors import WriteError
 from fastdcm.uid import TRANSFER_SYNTAXES
-from fastdcm._util.atomic import write_whole
 
 IMPLEMENTATION_CLASS_UID = "2.25.143289023768514729341063822104970166457"
 IMPLEMENTATION_VERSION_NAME = "FASTDCM"
@@ -23,9 +29,18 @@ IMPLEMENTATION_VERSION_NAME = "FASTDCM"
 _CHUNK = 1 << 20
 
 
-def dcmwrite(target, ds, enforce_file_format=False, *, implicit_vr=None,
-             little_endian=None, transfer_syntax=None, overwrite=True,
-             durable=True, strict=True):
+def dcmwrite(
+    target,
+    ds,
+    enforce_file_format=False,
+    *,
+    implicit_vr=None,
+    little_endian=None,
+    transfer_syntax=None,
+    overwrite=True,
+    durable=True,
+    strict=True,
+):
     """Writes a data set.
 
     Parameters
@@ -55,8 +70,10 @@ def dcmwrite(target, ds, enforce_file_format=False, *, implicit_vr=None,
     """
     for group in {tag >> 16 for tag in ds.keys()} & {0, 2}:
         raise WriteError(
-            "command set elements (group 0000) are no part of a file" if group == 0 else
-            "elements of group 0002 belong to ds.file_meta")
+            "command set elements (group 0000) are no part of a file"
+            if group == 0
+            else "elements of group 0002 belong to ds.file_meta"
+        )
     preamble = getattr(ds, "preamble", None)
     if preamble and len(preamble) != 128:
         raise WriteError(f"a preamble has 128 bytes, not {len(preamble)}")
@@ -84,13 +101,16 @@ def dcmwrite(target, ds, enforce_file_format=False, *, implicit_vr=None,
 
 # ----------------------------------------------------------------- encoding ---
 
+
 def _encoding(ds, meta, implicit_vr, little_endian):
     """(implicit VR, little endian) to write in."""
     uid = meta.get("TransferSyntaxUID")
     syntax = TRANSFER_SYNTAXES.get(uid)
     if syntax is not None:
-        for name, asked, told in (("implicit_vr", implicit_vr, syntax.implicit),
-                                  ("little_endian", little_endian, not syntax.big_endian)):
+        for name, asked, told in (
+            ("implicit_vr", implicit_vr, syntax.implicit),
+            ("little_endian", little_endian, not syntax.big_endian),
+        ):
             if asked is not None and asked != told:
                 raise WriteError(f"{name}={asked} contradicts the transfer syntax {uid}")
         return syntax.implicit, not syntax.big_endian
@@ -100,8 +120,10 @@ def _encoding(ds, meta, implicit_vr, little_endian):
     if implicit_vr is not None:
         implicit, little = implicit_vr, little_endian is not False
     if implicit is None or little is None:
-        raise WriteError("how to encode the data set is not known: set TransferSyntaxUID in "
-                         "ds.file_meta, or give implicit_vr and little_endian")
+        raise WriteError(
+            "how to encode the data set is not known: set TransferSyntaxUID in "
+            "ds.file_meta, or give implicit_vr and little_endian"
+        )
     if implicit and not little:
         raise WriteError("there is no implicit VR big endian")
     return implicit, little
@@ -121,7 +143,8 @@ def _refuse_recoding(ds, uid, syntax):
         raise WriteError(
             f"pixel data would have to be recoded from {source or 'an unknown transfer syntax'} "
             f"to {uid}: set PixelData to what it is to become, or keep the transfer syntax",
-            path="(7FE0,0010)")
+            path="(7FE0,0010)",
+        )
 
 
 def _data_set(ds, syntax, implicit, little, strict):
@@ -131,12 +154,20 @@ def _data_set(ds, syntax, implicit, little, strict):
     if syntax is None or not syntax.deflated:
         return pieces_of(ds, implicit, not little, encapsulated, strict)[0]
     file = getattr(ds, "_source", None)
-    if (file is not None and file.deflated and file.transfer_syntax == syntax.uid
-            and file.meta is not None and not ds.is_changed and is_whole(ds)):
+    if (
+        file is not None
+        and file.deflated
+        and file.transfer_syntax == syntax.uid
+        and file.meta is not None
+        and not ds.is_changed
+        and is_whole(ds)
+    ):
         return [(file, *deflated_span(file))]
     packer = zlib.compressobj(wbits=-15)
-    out = [packer.compress(data) for data in
-           _chunks(pieces_of(ds, implicit, not little, encapsulated, strict)[0])]
+    out = [
+        packer.compress(data)
+        for data in _chunks(pieces_of(ds, implicit, not little, encapsulated, strict)[0])
+    ]
     out.append(packer.flush())
     if sum(map(len, out)) % 2:
         out.append(b"\0")
@@ -145,24 +176,31 @@ def _data_set(ds, syntax, implicit, little, strict):
 
 # ------------------------------------------------- file meta information ---
 
+
 def _complete(meta, ds, implicit, little):
     """What PS3.10 7.1 asks for, taken from the data set where it is not there."""
     if not meta.get("TransferSyntaxUID"):
         if not implicit and little:
-            raise WriteError("ds.file_meta needs a TransferSyntaxUID: that it is explicit VR "
-                             "little endian does not tell which")
+            raise WriteError(
+                "ds.file_meta needs a TransferSyntaxUID: that it is explicit VR "
+                "little endian does not tell which"
+            )
         meta.TransferSyntaxUID = "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.2"
-    for name, source in (("MediaStorageSOPClassUID", "SOPClassUID"),
-                         ("MediaStorageSOPInstanceUID", "SOPInstanceUID")):
+    for name, source in (
+        ("MediaStorageSOPClassUID", "SOPClassUID"),
+        ("MediaStorageSOPInstanceUID", "SOPInstanceUID"),
+    ):
         uid = ds.get(source)
         if uid and meta.get(name) != uid:
             setattr(meta, name, uid)
         if not meta.get(name):
             raise WriteError(f"ds.file_meta needs a {name}, and there is no {source}")
-    for name, value in (("FileMetaInformationGroupLength", 0),
-                        ("FileMetaInformationVersion", b"\0\1"),
-                        ("ImplementationClassUID", IMPLEMENTATION_CLASS_UID),
-                        ("ImplementationVersionName", IMPLEMENTATION_VERSION_NAME)):
+    for name, value in (
+        ("FileMetaInformationGroupLength", 0),
+        ("FileMetaInformationVersion", b"\0\1"),
+        ("ImplementationClassUID", IMPLEMENTATION_CLASS_UID),
+        ("ImplementationVersionName", IMPLEMENTATION_VERSION_NAME),
+    ):
         if name not in meta:
             setattr(meta, name, value)
 
@@ -180,6 +218,7 @@ def _group_2(meta):
 
 # ------------------------------------------------------------------ targets ---
 
+
 def _chunks(pieces):
     """The bytes of pieces, in order, in moderate portions."""
     small, held = [], 0
@@ -188,8 +227,10 @@ def _chunks(pieces):
             portions = [piece]
         else:
             file, offset, length = piece
-            portions = (file.read(at, min(_CHUNK, offset + length - at))
-                        for at in range(offset, offset + length, _CHUNK))
+            portions = (
+                file.read(at, min(_CHUNK, offset + length - at))
+                for at in range(offset, offset + length, _CHUNK)
+            )
         for data in portions:
             small.append(data)
             held += len(data)

@@ -7,16 +7,24 @@
 #ifdef DCM_TEST_ALLOC
 static int64_t fail_at, live; /* test builds are single-threaded */
 
-void dcm_alloc_fail_at(int64_t n) { fail_at = n; }
-int64_t dcm_alloc_live(void) { return live; }
-static int refused(void) { return fail_at > 0 && --fail_at == 0; }
+void dcm_alloc_fail_at(int64_t n) {
+    fail_at = n;
+}
+int64_t dcm_alloc_live(void) {
+    return live;
+}
+static int refused(void) {
+    return fail_at > 0 && --fail_at == 0;
+}
 #define LIVE(n) (live += (n))
 #else
 #define refused() 0
-#define LIVE(n) ((void)0)
+#define LIVE(n)   ((void)0)
 #endif
 
-void *dcm_alloc(size_t size) { return dcm_realloc(NULL, size); }
+void *dcm_alloc(size_t size) {
+    return dcm_realloc(NULL, size);
+}
 
 void *dcm_realloc(void *block, size_t size) {
     if (refused()) return NULL;

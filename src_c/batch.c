@@ -17,7 +17,8 @@ typedef struct region {
 } region;
 
 /* As MONAI crops and pads around the centre. */
-static void center(uint64_t have, uint64_t wanted, uint64_t *count, uint64_t *from, uint64_t *to) {
+static void center(uint64_t have, uint64_t wanted, uint64_t *count, uint64_t *from,
+                   uint64_t *to) {
     *count = have < wanted ? have : wanted;
     *from = have > wanted ? have / 2 - wanted / 2 : 0;
     *to = wanted > have ? (wanted - have) / 2 : 0;
@@ -72,10 +73,12 @@ static int set_window(dcm_batch *b, const dcm_native *f, const dcm_cells *c, dcm
 
 static void convert(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const uint8_t *src,
                     uint64_t count, uint8_t *out) {
-    if (b->convert == DCM_CONVERT_WINDOW) dcm_window_run(&b->window, src, count, out);
+    if (b->convert == DCM_CONVERT_WINDOW)
+        dcm_window_run(&b->window, src, count, out);
     else if (b->convert == DCM_CONVERT_RESCALE)
         dcm_rescale(c, src, count, f->slope, f->intercept, 4, out);
-    else dcm_cells_native(c, src, count, out);
+    else
+        dcm_cells_native(c, src, count, out);
 }
 
 /* One plane of `columns` values a line, its first value at bit `begin` of the
@@ -104,8 +107,9 @@ static int plane(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const re
             const uint64_t n = joined ? lines * columns : taken;
             const uint64_t at = from % 8 + i * line + column * cell;
             const uint8_t *src = b->scratch + at / 8;
-            uint8_t *to = slot + (((r->to_row + done + i) * b->width + r->to_column) * b->samples) *
-                                     b->size;
+            uint8_t *to =
+                slot +
+                (((r->to_row + done + i) * b->width + r->to_column) * b->samples) * b->size;
             if (bits) {
                 dcm_unpack_bits(b->scratch, at, n, b->line);
                 src = b->line;
@@ -133,15 +137,15 @@ static int read_frame(dcm_batch *b, const char *path, const dcm_native *f, uint8
         if ((code = dcm_file_open(&b->file, path, err))) return code;
         b->path = path;
     }
-    if ((f->size && f->size != b->file.size) || (f->mtime_ns && f->mtime_ns != b->file.mtime_ns))
+    if ((f->size && f->size != b->file.size) ||
+        (f->mtime_ns && f->mtime_ns != b->file.mtime_ns))
         return dcm_fail(err, DCM_E_CHANGED, 0, 0);
     if (!cells_of(b, f, &c)) return dcm_fail(err, DCM_E_FRAME_FIT, f->offset, 0);
     /* rows * columns is below 2 to the power 64; the rest is checked by division */
     const uint64_t have = f->offset < b->file.size ? b->file.size - f->offset : 0;
     const uint64_t values = have > UINT64_MAX / 8 ? UINT64_MAX : have * 8 / f->bits_allocated;
     const uint64_t area = (uint64_t)f->rows * f->columns;
-    if (area > values / f->samples ||
-        (f->bits_allocated == 1 && area + f->start_bit > values))
+    if (area > values / f->samples || (f->bits_allocated == 1 && area + f->start_bit > values))
         return dcm_fail(err, DCM_E_FRAME_SHORT, b->file.size, 0);
     if (b->convert == DCM_CONVERT_WINDOW && (code = set_window(b, f, &c, err))) return code;
 
@@ -150,14 +154,14 @@ static int read_frame(dcm_batch *b, const char *path, const dcm_native *f, uint8
     if (r.rows < b->height || r.columns < b->width) fill(b, slot);
     if (f->planar && f->samples > 1) {
         for (unsigned s = 0; s < f->samples; s++)
-            if ((code = plane(b, f, &c, &r, f->offset + s * area * c.size, 0, f->columns, r.columns,
-                              r.column, f->samples, slot + s * b->size, err)))
+            if ((code = plane(b, f, &c, &r, f->offset + s * area * c.size, 0, f->columns,
+                              r.columns, r.column, f->samples, slot + s * b->size, err)))
                 return code;
         return DCM_OK;
     }
     return plane(b, f, &c, &r, f->offset, f->bits_allocated == 1 ? f->start_bit : 0,
-                 (uint64_t)f->columns * f->samples, r.columns * f->samples, r.column * f->samples, 1,
-                 slot, err);
+                 (uint64_t)f->columns * f->samples, r.columns * f->samples,
+                 r.column * f->samples, 1, slot, err);
 }
 
 int dcm_batch_read(dcm_batch *b, const char *path, const dcm_native *frame, uint64_t slot,

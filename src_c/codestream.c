@@ -18,8 +18,7 @@ static uint32_t be32(const uint8_t *p) {
 static int has_end(const uint8_t *data, uint64_t from, uint64_t length) {
     uint64_t i = length;
     while (i >= from + 2) {
-        if (data[i - 2] == 0xFF && data[i - 1] == 0xD9)
-            return 1;
+        if (data[i - 2] == 0xFF && data[i - 1] == 0xD9) return 1;
         i--;
     }
     return 0;
@@ -32,20 +31,17 @@ static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) 
     int seen = 0;
     uint8_t marker;
     for (;;) {
-        if (length - at < 4 || data[at] != 0xFF)
-            return DCM_NEED;
+        if (length - at < 4 || data[at] != 0xFF) return DCM_NEED;
         marker = data[at + 1];
         if (marker == 0xFF) { /* fill */
             at++;
             continue;
         }
         size = be16(data + at + 2);
-        if (size < 2 || size > length - at - 2)
-            return DCM_NEED;
+        if (size < 2 || size > length - at - 2) return DCM_NEED;
         if (marker == 0xF7 || (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 &&
                                marker != 0xC8 && marker != 0xCC)) {
-            if (seen || size < 8)
-                return DCM_NEED;
+            if (seen || size < 8) return DCM_NEED;
             seen = 1;
             out->kind = marker == 0xF7 ? DCM_CODESTREAM_JPEGLS : DCM_CODESTREAM_JPEG;
             out->process = marker == 0xF7 ? 55 : marker - 0xC0;
@@ -54,11 +50,9 @@ static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) 
             out->columns = be16(data + at + 7);
             out->components = data[at + 9];
         } else if (marker == 0xDA) {
-            if (!seen)
-                return DCM_NEED;
+            if (!seen) return DCM_NEED;
             /* Ns, Ns times two bytes, and two more: in JPEG-LS NEAR and ILV */
-            if (size != 6 + 2 * (uint64_t)data[at + 4])
-                return DCM_NEED;
+            if (size != 6 + 2 * (uint64_t)data[at + 4]) return DCM_NEED;
             out->planar = out->kind == DCM_CODESTREAM_JPEGLS && out->components > 1 &&
                           data[at + 2 + size - 2] == 0;
             out->complete = (uint8_t)has_end(data, at, length);
@@ -80,17 +74,16 @@ static uint64_t packets(const dcm_codestream *c, const uint8_t *style, uint64_t 
                         int own_precincts) {
     uint64_t sum = 0, wide, high, step;
     unsigned levels = style[0], r, size;
-    if (levels > 32)
-        return UINT64_MAX;
+    if (levels > 32) return UINT64_MAX;
     for (r = 0; r <= levels; r++) {
         size = 0xFF;
         if (own_precincts) {
-            if (length < 5 + (uint64_t)r + 1)
-                return UINT64_MAX;
+            if (length < 5 + (uint64_t)r + 1) return UINT64_MAX;
             size = style[5 + r];
         }
         step = levels - r;
-        wide = divide_up(divide_up(c->columns, (uint64_t)1 << step), (uint64_t)1 << (size & 15));
+        wide =
+            divide_up(divide_up(c->columns, (uint64_t)1 << step), (uint64_t)1 << (size & 15));
         high = divide_up(divide_up(c->rows, (uint64_t)1 << step), (uint64_t)1 << (size >> 4));
         sum += wide * high;
     }
@@ -103,8 +96,7 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     uint32_t x0, y0, tx0, ty0, i;
     uint8_t marker;
     int style = 0;
-    if (length < 4 + 38 || data[2] != 0xFF || data[3] != 0x51)
-        return DCM_NEED;
+    if (length < 4 + 38 || data[2] != 0xFF || data[3] != 0x51) return DCM_NEED;
     size = be16(p);
     out->components = be16(p + 36);
     if (out->components == 0 || size != 38 + 3 * (uint64_t)out->components || size > length - 4)
@@ -127,46 +119,39 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     for (i = 0; i < out->components; i++) {
         if (p[38 + 3 * i] != p[38]) /* the array has one type */
             return DCM_NEED;
-        if (p[39 + 3 * i] != 1 || p[40 + 3 * i] != 1)
-            return DCM_NEED;
+        if (p[39 + 3 * i] != 1 || p[40 + 3 * i] != 1) return DCM_NEED;
     }
     /* At most 65535 tiles (B.3), each at least SOT and SOD: 14 bytes. */
     wide = divide_up(wide - tx0, tile_wide);
     high = divide_up(high - ty0, tile_high);
-    if (wide > 65535 || high > 65535 || wide * high > 65535)
-        return DCM_NEED;
+    if (wide > 65535 || high > 65535 || wide * high > 65535) return DCM_NEED;
     out->floor = wide * high * 14;
     out->reversible = 1;
     at = 4 + size;
     for (;;) {
-        if (length - at < 4 || data[at] != 0xFF)
-            return DCM_NEED;
+        if (length - at < 4 || data[at] != 0xFF) return DCM_NEED;
         marker = data[at + 1];
         if (marker == 0x90) /* SOT: the main header ends */
             break;
         size = be16(data + at + 2);
-        if (size < 2 || size > length - at - 2)
-            return DCM_NEED;
+        if (size < 2 || size > length - at - 2) return DCM_NEED;
         p = data + at + 4;
         n = 0;
         if (marker == 0x50) {
             out->high_throughput = 1;
         } else if (marker == 0x52) {
-            if (size < 12)
-                return DCM_NEED;
+            if (size < 12) return DCM_NEED;
             style = 1;
             out->reversible &= p[9] == 1;
             n = packets(out, p + 5, size - 7, p[0] & 1);
             n = n > UINT32_MAX ? UINT64_MAX : n * be16(p + 1) * out->components;
         } else if (marker == 0x53) {
             uint64_t skip = out->components < 257 ? 1 : 2;
-            if (size < 8 + skip)
-                return DCM_NEED;
+            if (size < 8 + skip) return DCM_NEED;
             out->reversible &= p[skip + 5] == 1;
             n = packets(out, p + skip + 1, size - 3 - skip, p[skip] & 1);
         }
-        if (n > out->floor)
-            out->floor = n;
+        if (n > out->floor) out->floor = n;
         at += 2 + size;
     }
     out->complete = (uint8_t)has_end(data, at, length);
@@ -184,15 +169,13 @@ static int find_box(const uint8_t *data, uint64_t length, const char *one, const
         size = be32(data + at);
         head = 8;
         if (size == 1) {
-            if (length - at < 16)
-                return 0;
+            if (length - at < 16) return 0;
             size = (uint64_t)be32(data + at + 8) << 32 | be32(data + at + 12);
             head = 16;
         }
         if (size == 0 || size > length - at) /* up to the end, or cut */
             size = length - at;
-        if (size < head)
-            return 0;
+        if (size < head) return 0;
         if (memcmp(data + at + 4, one, 4) == 0 || memcmp(data + at + 4, two, 4) == 0) {
             *offset = at + head;
             *inside = size - head;
@@ -214,8 +197,7 @@ static uint32_t bits(bit_reader *b, unsigned count) {
     uint32_t value = 0;
     unsigned i;
     for (i = 0; i < count; i++, b->at++)
-        if (b->at < b->length)
-            value |= (uint32_t)(b->data[b->at >> 3] >> (b->at & 7) & 1) << i;
+        if (b->at < b->length) value |= (uint32_t)(b->data[b->at >> 3] >> (b->at & 7) & 1) << i;
     return value;
 }
 
@@ -231,8 +213,8 @@ static uint32_t jxl_length(bit_reader *b) {
 }
 
 static void jxl_size(bit_reader *b, uint32_t *rows, uint32_t *columns) {
-    static const uint8_t ratio[8][2] = {{0, 1}, {1, 1}, {12, 10}, {4, 3},
-                                        {3, 2}, {16, 9}, {5, 4}, {2, 1}};
+    static const uint8_t ratio[8][2] = {{0, 1}, {1, 1},  {12, 10}, {4, 3},
+                                        {3, 2}, {16, 9}, {5, 4},   {2, 1}};
     uint32_t eighths = bits(b, 1), r;
     *rows = eighths ? 8 * (bits(b, 5) + 1) : jxl_length(b);
     r = bits(b, 3);
@@ -256,8 +238,7 @@ static int read_jxl(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     if (!bits(&b, 1)) { /* not all as by default */
         if (bits(&b, 1)) {
             bits(&b, 3); /* orientation */
-            if (bits(&b, 1))
-                jxl_size(&b, &rows, &columns);
+            if (bits(&b, 1)) jxl_size(&b, &rows, &columns);
             if (bits(&b, 2)) /* a preview, or an animation: no frame of DICOM */
                 return DCM_NEED;
         }
@@ -267,14 +248,13 @@ static int read_jxl(const uint8_t *data, uint64_t length, dcm_codestream *out) {
         } else {
             out->precision = (uint8_t)choice(&b, depth, depth_extra);
         }
-        bits(&b, 1); /* 16-bit buffers are enough */
+        bits(&b, 1);                              /* 16-bit buffers are enough */
         if (choice(&b, channels, channels_extra)) /* alpha and the like */
             return DCM_NEED;
         bits(&b, 1); /* XYB */
         if (!bits(&b, 1)) {
             bits(&b, 1); /* an ICC profile */
-            if (choice(&b, colours, colours_extra) == 1)
-                out->components = 1;
+            if (choice(&b, colours, colours_extra) == 1) out->components = 1;
         }
     }
     return b.at <= b.length ? DCM_OK : DCM_NEED;
@@ -286,25 +266,19 @@ int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *ou
     uint64_t offset = 0;
     memset(out, 0, sizeof(*out));
     if (length >= 8 && memcmp(data, jp2, 8) == 0) {
-        if (!find_box(data, length, "jp2c", "jp2c", &offset, &length))
-            return DCM_NEED;
+        if (!find_box(data, length, "jp2c", "jp2c", &offset, &length)) return DCM_NEED;
     } else if (length >= 8 && memcmp(data, jxl, 8) == 0) {
         int found = find_box(data, length, "jxlc", "jxlp", &offset, &length);
-        if (!found || (found == 2 && length < 4))
-            return DCM_NEED;
+        if (!found || (found == 2 && length < 4)) return DCM_NEED;
         if (found == 2) { /* begins with the number of the part */
             offset += 4;
             length -= 4;
         }
     }
-    if (length < 4 || data[offset] != 0xFF)
-        return DCM_NEED;
+    if (length < 4 || data[offset] != 0xFF) return DCM_NEED;
     data += offset;
-    if (data[1] == 0xD8)
-        return read_jpeg(data, length, out);
-    if (data[1] == 0x4F)
-        return read_j2k(data, length, out);
-    if (data[1] == 0x0A)
-        return read_jxl(data, length, out);
+    if (data[1] == 0xD8) return read_jpeg(data, length, out);
+    if (data[1] == 0x4F) return read_j2k(data, length, out);
+    if (data[1] == 0x0A) return read_jxl(data, length, out);
     return DCM_NEED;
 }

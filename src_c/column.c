@@ -7,13 +7,17 @@ int dcm_column_null(dcm_column *c, unsigned at, uint64_t count) {
     return code;
 }
 
-int dcm_column_list(dcm_column *c, unsigned at) { return push(c, at, 1); }
+int dcm_column_list(dcm_column *c, unsigned at) {
+    return push(c, at, 1);
+}
 
 int dcm_column_text(dcm_column *c, const char *p, uint64_t n) {
     return put_bytes(c, p, n);
 }
 
-int dcm_column_int(dcm_column *c, int64_t value) { return put_number(c, &value, 1); }
+int dcm_column_int(dcm_column *c, int64_t value) {
+    return put_number(c, &value, 1);
+}
 
 void dcm_column_free(dcm_column *c) {
     for (unsigned at = 0; at <= DCM_COLUMN_LISTS; at++) {
@@ -107,11 +111,11 @@ uint64_t dcm_columns_fill(const dcm_columns *c) {
 int dcm_columns_join(dcm_columns *c, const dcm_columns *from) {
     if (dcm_columns_fill(c) + dcm_columns_fill(from) > INT32_MAX / 2 && c->rows)
         return DCM_E_TOO_LARGE;
-    int code = dcm_grow((void **)&c->errors, &c->cap_errors,
-                        c->n_errors + from->n_errors, sizeof *c->errors);
+    int code = dcm_grow((void **)&c->errors, &c->cap_errors, c->n_errors + from->n_errors,
+                        sizeof *c->errors);
     if (!code)
-        code = dcm_grow((void **)&c->issues, &c->cap_issues,
-                        c->n_issues + from->n_issues, sizeof *c->issues);
+        code = dcm_grow((void **)&c->issues, &c->cap_issues, c->n_issues + from->n_issues,
+                        sizeof *c->issues);
     for (uint32_t i = 0; !code && i < c->n_columns; i++)
         code = column_join(c->columns + i, from->columns + i);
     if (code) return code;

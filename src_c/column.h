@@ -33,8 +33,10 @@ static inline int push(dcm_column *c, unsigned at, int valid) {
         if (code) return code;
     }
     l->valid[l->count++] = (uint8_t)valid;
-    if (at < c->lists) l->ends[l->count] = (int32_t)c->layers[at + 1].count;
-    else if (l->ends) l->ends[l->count] = (int32_t)c->used;
+    if (at < c->lists)
+        l->ends[l->count] = (int32_t)c->layers[at + 1].count;
+    else if (l->ends)
+        l->ends[l->count] = (int32_t)c->used;
     return DCM_OK;
 }
 
@@ -72,8 +74,10 @@ static inline void column_cut(dcm_column *c, uint64_t rows) {
         dcm_layer *l = c->layers + at;
         if (rows > l->count) return;
         l->count = rows;
-        if (is_varying(c, at)) rows = l->ends ? (uint64_t)l->ends[rows] : 0;
-        else rows *= 8;
+        if (is_varying(c, at))
+            rows = l->ends ? (uint64_t)l->ends[rows] : 0;
+        else
+            rows *= 8;
     }
     c->used = rows;
 }
@@ -90,8 +94,7 @@ static inline int is_special(const uint8_t *p, uint64_t n) {
         shift = (v | ones) ^ ones * 0x0F;
         found |= (v | ((escape - ones) & ~escape) | ((shift - ones) & ~shift)) & high;
     }
-    for (; n; p++, n--)
-        found |= (uint64_t)((*p & 0x80) || *p == 0x1B || (*p | 1) == 0x0F);
+    for (; n; p++, n--) found |= (uint64_t)((*p & 0x80) || *p == 0x1B || (*p | 1) == 0x0F);
     return found != 0;
 }
 
@@ -101,18 +104,24 @@ static inline int is_utf8(const uint8_t *p, uint64_t n) {
     while (p < end) {
         unsigned c = *p++, more, low = 0x80, high = 0xBF;
         if (c < 0x80) continue;
-        if (c >= 0xC2 && c <= 0xDF) more = 1;
-        else if (c >= 0xE0 && c <= 0xEF) more = 2;
-        else if (c >= 0xF0 && c <= 0xF4) more = 3;
-        else return 0;
+        if (c >= 0xC2 && c <= 0xDF)
+            more = 1;
+        else if (c >= 0xE0 && c <= 0xEF)
+            more = 2;
+        else if (c >= 0xF0 && c <= 0xF4)
+            more = 3;
+        else
+            return 0;
         if (c == 0xE0) low = 0xA0;
         if (c == 0xED) high = 0x9F;
         if (c == 0xF0) low = 0x90;
         if (c == 0xF4) high = 0x8F;
         if ((uint64_t)(end - p) < more) return 0;
         for (; more; more--, low = 0x80, high = 0xBF)
-            if (*p < low || *p > high) return 0;
-            else p++;
+            if (*p < low || *p > high)
+                return 0;
+            else
+                p++;
     }
     return 1;
 }

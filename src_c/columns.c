@@ -34,8 +34,8 @@ typedef struct work {
 
 static int add_issue(work *w, uint32_t code, uint64_t offset, uint32_t tag) {
     dcm_columns *c = w->c;
-    int failed = dcm_grow((void **)&c->issues, &c->cap_issues, c->n_issues + 1,
-                          sizeof *c->issues);
+    int failed =
+        dcm_grow((void **)&c->issues, &c->cap_issues, c->n_issues + 1, sizeof *c->issues);
     if (failed) return failed;
     c->issues[c->n_issues++] = (dcm_row_issue){c->rows, {code, tag, offset}};
     return DCM_OK;
@@ -43,7 +43,8 @@ static int add_issue(work *w, uint32_t code, uint64_t offset, uint32_t tag) {
 
 static int add_issues(work *w, const dcm_issue *issue, uint64_t n) {
     int code = DCM_OK;
-    for (; n && !code; n--, issue++) code = add_issue(w, issue->code, issue->offset, issue->tag);
+    for (; n && !code; n--, issue++)
+        code = add_issue(w, issue->code, issue->offset, issue->tag);
     return code;
 }
 
@@ -75,8 +76,8 @@ static int keep(dcm_reader *r, const uint8_t *p, uint64_t n, uint64_t *at) {
 
 /* Asks for a value's text, or takes the answer of an earlier time. 1: it is
  * there, 0: it is not (yet). */
-static int answered(work *w, const scope *s, const dcm_row *row, uint8_t vr,
-                    const uint8_t *p, dcm_span *text, int *code) {
+static int answered(work *w, const scope *s, const dcm_row *row, uint8_t vr, const uint8_t *p,
+                    dcm_span *text, int *code) {
     dcm_reader *r = w->r;
     const int meta = s->index == &r->part10.meta;
     for (uint64_t i = 0; i < r->n_asks; i++) {
@@ -87,9 +88,10 @@ static int answered(work *w, const scope *s, const dcm_row *row, uint8_t vr,
         text->n = a->text_length;
         return a->text != NULL;
     }
-    dcm_ask ask = {row->offset, 0, row->length, s->charset, s->charset_length,
-                   NULL, 0, 0, vr, (uint8_t)((row->flags & DCM_ROW_BIG) != 0),
-                   (uint8_t)meta, 0};
+    dcm_ask ask = {
+        row->offset,   0, row->length, s->charset, s->charset_length,
+        NULL,          0, 0,           vr,         (uint8_t)((row->flags & DCM_ROW_BIG) != 0),
+        (uint8_t)meta, 0};
     *code = keep(r, p, row->length, &ask.value);
     if (!*code)
         *code = dcm_grow((void **)&r->asks, &r->cap_asks, r->n_asks + 1, sizeof *r->asks);
@@ -109,8 +111,8 @@ static int unfit(work *w, dcm_column *c, unsigned at, const dcm_row *row) {
     return code ? code : put_null(c, at);
 }
 
-static int value_text(work *w, const scope *s, dcm_column *c, unsigned at,
-                      const dcm_row *row, uint8_t vr, const uint8_t *p) {
+static int value_text(work *w, const scope *s, dcm_column *c, unsigned at, const dcm_row *row,
+                      uint8_t vr, const uint8_t *p) {
     static const char hex[] = "0123456789abcdef";
     const dcm_vr_row *v = dcm_vr_rows + vr;
     dcm_span all = {(const char *)p, row->length}, one;
@@ -181,8 +183,8 @@ static int number_of_text(dcm_column *c, dcm_span s, void *out) {
     return 1;
 }
 
-static int number_of_bytes(dcm_column *c, const uint8_t *p, const dcm_vr_row *v,
-                           int big, void *out) {
+static int number_of_bytes(dcm_column *c, const uint8_t *p, const dcm_vr_row *v, int big,
+                           void *out) {
     double d = 0;
     int64_t i = 0;
     if (v->kind == DCM_KIND_FLOAT) {
@@ -196,8 +198,10 @@ static int number_of_bytes(dcm_column *c, const uint8_t *p, const dcm_vr_row *v,
         if (c->type == DCM_COLUMN_UINT && i < 0 && !beyond) return 0;
         d = beyond ? (double)(uint64_t)i : (double)i;
     }
-    if (c->type == DCM_COLUMN_FLOAT) memcpy(out, &d, 8);
-    else memcpy(out, &i, 8);
+    if (c->type == DCM_COLUMN_FLOAT)
+        memcpy(out, &d, 8);
+    else
+        memcpy(out, &i, 8);
     return 1;
 }
 
@@ -208,8 +212,11 @@ static int value_number(work *w, const dcm_want *want, dcm_column *c, unsigned a
     uint64_t number = 0;
     int code = DCM_OK;
     switch (v->kind) {
-    case DCM_KIND_TEXT: case DCM_KIND_STRING: case DCM_KIND_PARAGRAPH:
-    case DCM_KIND_IS: case DCM_KIND_DS: {
+    case DCM_KIND_TEXT:
+    case DCM_KIND_STRING:
+    case DCM_KIND_PARAGRAPH:
+    case DCM_KIND_IS:
+    case DCM_KIND_DS: {
         dcm_span rest = {(const char *)p, row->length}, one = rest;
         while (!code && (!c->many || dcm_next_component(&rest, &one))) {
             int ok = number_of_text(c, one, &number);
@@ -222,7 +229,9 @@ static int value_number(work *w, const dcm_want *want, dcm_column *c, unsigned a
         }
         break;
     }
-    case DCM_KIND_INT: case DCM_KIND_UINT: case DCM_KIND_FLOAT:
+    case DCM_KIND_INT:
+    case DCM_KIND_UINT:
+    case DCM_KIND_FLOAT:
         if (row->length % v->unit) {
             code = add_issue(w, DCM_I_VALUE_LENGTH, header, row->tag);
             return code ? code : put_null(c, at);
@@ -230,14 +239,12 @@ static int value_number(work *w, const dcm_want *want, dcm_column *c, unsigned a
         if (!c->many && row->length > v->unit) return DCM_E_LAST;
         for (uint64_t i = 0; i < row->length && !code; i += v->unit) {
             int ok = number_of_bytes(c, p + i, v, row->flags & DCM_ROW_BIG, &number);
-            if (ok && !i && want->unsigned_first && v->kind == DCM_KIND_INT)
-                number &= 0xFFFF;
+            if (ok && !i && want->unsigned_first && v->kind == DCM_KIND_INT) number &= 0xFFFF;
             if (!ok) code = add_issue(w, DCM_I_UNFIT, header, row->tag);
             if (!code) code = put_number(c, &number, ok);
         }
         break;
-    default:
-        return DCM_E_LAST;
+    default: return DCM_E_LAST;
     }
     return code || !c->many ? code : push(c, at, 1);
 }
@@ -272,9 +279,12 @@ static int value(work *w, const scope *s, const dcm_want *want, const dcm_row *r
     int code = bytes_at(w, s, row->offset, row->length, &p);
     if (code) return code;
     uint64_t used = c->used, count = c->layers[c->lists].count;
-    if (c->type == DCM_COLUMN_BYTES) code = put_bytes(c, p, row->length);
-    else if (c->type == DCM_COLUMN_TEXT) code = value_text(w, s, c, at, row, vr, p);
-    else code = value_number(w, want, c, at, row, vr, p);
+    if (c->type == DCM_COLUMN_BYTES)
+        code = put_bytes(c, p, row->length);
+    else if (c->type == DCM_COLUMN_TEXT)
+        code = value_text(w, s, c, at, row, vr, p);
+    else
+        code = value_number(w, want, c, at, row, vr, p);
     if (code == DCM_E_LAST || code == DCM_E_TOO_LARGE) {
         c->used = used;
         c->layers[c->lists].count = count;
@@ -299,13 +309,12 @@ static int push_under(work *w, const dcm_want *want, unsigned at, int valid) {
     return code;
 }
 
-static int read_level(work *w, const dcm_level *level, const scope *s,
-                      unsigned depth, unsigned at);
+static int read_level(work *w, const dcm_level *level, const scope *s, unsigned depth,
+                      unsigned at);
 
 /* The item's elements lie in [offset, end), or, open, before its delimiter. */
-static int read_item(work *w, const dcm_want *want, const scope *parent,
-                     uint64_t offset, uint64_t end, int encoding, int open,
-                     unsigned depth, unsigned at) {
+static int read_item(work *w, const dcm_want *want, const scope *parent, uint64_t offset,
+                     uint64_t end, int encoding, int open, unsigned depth, unsigned at) {
     dcm_reader *r = w->r;
     dcm_index *ix = &r->levels[depth].index;
     const dcm_level *level = w->plan->levels + want->level;
@@ -329,15 +338,13 @@ static int read_item(work *w, const dcm_want *want, const scope *parent,
 }
 
 /* The first item alone, without its sequence: of 12,000 frames, one. */
-static int read_first_item(work *w, const dcm_want *want, const scope *s,
-                           const dcm_row *row, int encoding, unsigned depth,
-                           unsigned at) {
+static int read_first_item(work *w, const dcm_want *want, const scope *s, const dcm_row *row,
+                           int encoding, unsigned depth, unsigned at) {
     const uint8_t *p = NULL;
     uint64_t n = row->length < 14 ? row->length : 14;
     int code = bytes_at(w, s, row->offset, n, &p);
     if (code) return code;
-    if (n < 8 || dcm_tag(p, encoding & DCM_BIG) != DCM_ITEM)
-        return push_under(w, want, at, 0);
+    if (n < 8 || dcm_tag(p, encoding & DCM_BIG) != DCM_ITEM) return push_under(w, want, at, 0);
     uint64_t begin = row->offset + 8, room = row->length - 8;
     uint32_t length = dcm_u32(p + 4, encoding & DCM_BIG);
     const int open = length == DCM_UNDEFINED;
@@ -346,8 +353,8 @@ static int read_first_item(work *w, const dcm_want *want, const scope *s,
     return read_item(w, want, s, begin, begin + room, encoding, open, depth, at);
 }
 
-static int sequence(work *w, const dcm_want *want, const scope *s,
-                    const dcm_row *row, unsigned depth, unsigned at) {
+static int sequence(work *w, const dcm_want *want, const scope *s, const dcm_row *row,
+                    unsigned depth, unsigned at) {
     int code;
     uint8_t vr = row->vr;
     if ((vr == DCM_VR_UN || vr == DCM_VR_NONE) && (want->vr == DCM_VR_SQ || !want->vr))
@@ -371,8 +378,7 @@ static int sequence(work *w, const dcm_want *want, const scope *s,
         w->r->bytes_read += row->length;
     }
     if (!code)
-        code = dcm_items(row, whole.bytes, &l->work, &l->items, &l->cap_items,
-                         &count, &w->err);
+        code = dcm_items(row, whole.bytes, &l->work, &l->items, &l->cap_items, &count, &w->err);
     if (!code) code = add_issues(w, l->work.issues, l->work.n_issues);
     if (code) return code;
     if (want->item) {
@@ -405,8 +411,7 @@ static const dcm_row *find_private(work *w, const scope *s, const dcm_want *want
             bytes_at(w, s, row->offset, row->length, &p))
             continue;
         dcm_span name = dcm_trim((const char *)p, row->length);
-        if (name.n != want->creator_length || memcmp(name.p, creator, (size_t)name.n))
-            continue;
+        if (name.n != want->creator_length || memcmp(name.p, creator, (size_t)name.n)) continue;
         const uint32_t tag = group | (row->tag & 0xFF) << 8 | (want->tag & 0xFF);
         const dcm_row *found = dcm_index_find(ix, tag);
         if (found) return found;
@@ -437,24 +442,24 @@ static int find_charset(work *w, scope *s) {
     return keep(w->r, p, row->length, &s->charset);
 }
 
-static int read_want(work *w, const dcm_want *want, const scope *s,
-                     const dcm_row *row, unsigned depth, unsigned at) {
+static int read_want(work *w, const dcm_want *want, const scope *s, const dcm_row *row,
+                     unsigned depth, unsigned at) {
     if (!row) return push_under(w, want, at, 0);
     return want->column >= 0 ? value(w, s, want, row, at)
                              : sequence(w, want, s, row, depth, at);
 }
 
 /* depth: sequences around; at: lists around. */
-static int read_level(work *w, const dcm_level *level, const scope *outer,
-                      unsigned depth, unsigned at) {
+static int read_level(work *w, const dcm_level *level, const scope *outer, unsigned depth,
+                      unsigned at) {
     scope s = *outer;
     const dcm_want *want = w->plan->wants + level->first, *end = want + level->count;
     const dcm_row *row = s.index->rows, *last = rows_end(s.index);
     int code = level->charset ? find_charset(w, &s) : DCM_OK;
     for (; want < end && !code; want++) {
         while (row < last && row->tag < want->tag) row++;
-        code = read_want(w, want, &s, row < last && row->tag == want->tag ? row : NULL,
-                         depth, at);
+        code =
+            read_want(w, want, &s, row < last && row->tag == want->tag ? row : NULL, depth, at);
     }
     for (end += level->private_count; want < end && !code; want++)
         code = read_want(w, want, &s, find_private(w, &s, want), depth, at);
@@ -501,12 +506,13 @@ static int put_pixels(work *w, const scope *s) {
     int code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
     if (!code) code = dcm_column_int(c + PIXEL_LENGTH, (int64_t)row->length);
     if (!code) code = dcm_column_int(c + PIXEL_FRAMES, n);
-    return code || count == PIXEL_OFFSETS ? code : put_frames(w, s, row, (uint64_t)n, c + PIXEL_OFFSETS);
+    return code || count == PIXEL_OFFSETS
+               ? code
+               : put_frames(w, s, row, (uint64_t)n, c + PIXEL_OFFSETS);
 }
 
 static void undo(work *w) {
-    for (uint32_t i = 0; i < w->c->n_columns; i++)
-        column_cut(w->c->columns + i, w->c->rows);
+    for (uint32_t i = 0; i < w->c->n_columns; i++) column_cut(w->c->columns + i, w->c->rows);
     w->c->n_issues = w->r->issues_before;
 }
 
@@ -514,13 +520,12 @@ static int put_wants(work *w) {
     dcm_reader *r = w->r;
     dcm_part10 *p = &r->part10;
     const scope meta = {NULL, &p->meta, &r->bytes, TEXT_LATIN, 0, 0};
-    const scope data = {NULL, &p->data, p->deflated ? &r->inflated : &r->bytes,
-                        TEXT_LATIN, 0, 0};
+    const scope data = {NULL,       &p->data, p->deflated ? &r->inflated : &r->bytes,
+                        TEXT_LATIN, 0,        0};
     const dcm_level *levels = w->plan->levels;
     int code = add_issues(w, p->meta.issues, p->meta.n_issues);
     if (!code) code = add_issues(w, p->data.issues, p->data.n_issues);
-    if (!code && r->note.code)
-        code = add_issue(w, r->note.code, r->note.offset, r->note.tag);
+    if (!code && r->note.code) code = add_issue(w, r->note.code, r->note.offset, r->note.tag);
     if (!code && levels[0].count) code = read_level(w, levels, &meta, 0, 0);
     if (!code) code = read_level(w, levels + 1, &data, 0, 0);
     if (!code && w->plan->pixels) code = put_pixels(w, &data);
@@ -547,19 +552,21 @@ static int finish(work *w, int failed) {
         r->failed++;
         undo(w);
         if (w->plan->skip_errors) return DCM_OK;
-        code = dcm_grow((void **)&c->errors, &c->cap_errors, c->n_errors + 1,
-                        sizeof *c->errors);
+        code =
+            dcm_grow((void **)&c->errors, &c->cap_errors, c->n_errors + 1, sizeof *c->errors);
         for (uint32_t i = FIXED_COUNT; i < c->n_columns && !code; i++)
             code = put_null(c->columns + i, 0);
     }
     if (!code) code = put_bytes(fixed + FIXED_PATH, r->shown.p, r->shown.n);
-    if (!code) code = opened ? dcm_column_int(fixed + FIXED_SIZE, (int64_t)r->file.size)
-                             : put_null(fixed + FIXED_SIZE, 0);
-    if (!code) code = opened ? dcm_column_int(fixed + FIXED_MTIME, r->file.mtime_ns)
-                             : put_null(fixed + FIXED_MTIME, 0);
-    if (!code) code = opened && *syntax
-                          ? put_text(fixed + FIXED_SYNTAX, syntax, strlen(syntax), 1)
-                          : put_null(fixed + FIXED_SYNTAX, 0);
+    if (!code)
+        code = opened ? dcm_column_int(fixed + FIXED_SIZE, (int64_t)r->file.size)
+                      : put_null(fixed + FIXED_SIZE, 0);
+    if (!code)
+        code = opened ? dcm_column_int(fixed + FIXED_MTIME, r->file.mtime_ns)
+                      : put_null(fixed + FIXED_MTIME, 0);
+    if (!code)
+        code = opened && *syntax ? put_text(fixed + FIXED_SYNTAX, syntax, strlen(syntax), 1)
+                                 : put_null(fixed + FIXED_SYNTAX, 0);
     if (code) return code;
     if (failed) c->errors[c->n_errors++] = (dcm_row_error){c->rows, w->err};
     c->rows++;
@@ -626,8 +633,8 @@ static int read_row(work *w) {
     return put_row(w);
 }
 
-int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                     dcm_span path, dcm_span shown, const dcm_part *part) {
+int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span path,
+                     dcm_span shown, const dcm_part *part) {
     work w;
     begin(&w, c, plan, r);
     begin_row(&w, shown);
@@ -665,15 +672,14 @@ int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
     if (r->state == DCM_READER_BYTES) return read_row(&w);
     if (r->state == DCM_READER_INFLATE) {
         dcm_index *ix = &r->part10.data;
-        dcm_index_start(ix, 0, r->inflated.total, r->part10.encoding,
-                        plan->levels[1].stop, 0);
+        dcm_index_start(ix, 0, r->inflated.total, r->part10.encoding, plan->levels[1].stop, 0);
         if (dcm_index_run(ix, &r->inflated, &w.err)) return finish(&w, 1);
     }
     return put_row(&w);
 }
 
-int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                      dcm_span shown, const dcm_error *error) {
+int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span shown,
+                      const dcm_error *error) {
     work w;
     begin(&w, c, plan, r);
     begin_row(&w, shown);

@@ -16,7 +16,9 @@ static int fail(dcm_csa *c) {
     return -1;
 }
 
-static uint64_t left(const dcm_csa *c) { return c->size - c->at; }
+static uint64_t left(const dcm_csa *c) {
+    return c->size - c->at;
+}
 
 int dcm_csa_start(dcm_csa *c, const uint8_t *p, uint64_t n) {
     *c = (dcm_csa){.p = p, .size = n};
@@ -38,7 +40,8 @@ int dcm_csa_start(dcm_csa *c, const uint8_t *p, uint64_t n) {
 int dcm_csa_tag(dcm_csa *c, dcm_span *name) {
     dcm_span skipped;
     int more;
-    while ((more = dcm_csa_item(c, &skipped)) > 0) {}
+    while ((more = dcm_csa_item(c, &skipped)) > 0) {
+    }
     if (more < 0) return -1;
     if (!c->tags) return 0;
     if (left(c) < TAG) return fail(c);
@@ -58,8 +61,8 @@ int dcm_csa_item(dcm_csa *c, dcm_span *text) {
     if (!c->items) return 0;
     if (left(c) < ITEM) return fail(c);
     const uint8_t *p = c->p + c->at;
-    int64_t length = c->version == 2 ? (int64_t)dcm_u32(p + 4, 0)
-                                     : (int64_t)dcm_u32(p, 0) - c->first;
+    int64_t length =
+        c->version == 2 ? (int64_t)dcm_u32(p + 4, 0) : (int64_t)dcm_u32(p, 0) - c->first;
     c->at += ITEM;
     c->items--;
     if (length < 0 || (uint64_t)length > left(c)) {

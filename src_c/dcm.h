@@ -33,68 +33,68 @@ typedef enum dcm_code {
     DCM_NEED = 1, /* the index wants bytes that are not in memory: no error */
 
     /* Errors: what was asked for could not be done. */
-    DCM_E_MEMORY = 16,    /* an allocation failed */
-    DCM_E_OPEN,           /* the file cannot be opened (sys = errno) */
-    DCM_E_READ,           /* the file cannot be read (sys = errno) */
-    DCM_E_NOT_REGULAR,    /* a directory, FIFO, socket or device */
-    DCM_E_EMPTY,          /* no bytes at all */
-    DCM_E_NOT_DICOM,      /* neither Part 10 nor a plausible data set */
-    DCM_E_CHANGED,        /* the file shrank or was replaced while in use */
-    DCM_E_DEPTH,          /* sequences nested deeper than the limit */
-    DCM_E_TOO_LARGE,      /* more elements than an index can hold */
-    DCM_E_DEFLATE,        /* the deflated data set is damaged */
-    DCM_E_INFLATE_LIMIT,  /* it inflates beyond every honest ratio */
-    DCM_E_WALK,           /* a directory cannot be listed (sys = errno) */
-    DCM_E_RLE_HEADER,     /* an RLE frame has no header, or offsets that lie */
-    DCM_E_RLE_COUNT,      /* its segments are not samples x bytes */
-    DCM_E_RLE_SEGMENT,    /* a segment ends before all its bytes are there */
-    DCM_E_WINDOW,         /* a window that its function does not allow */
-    DCM_E_FRAME_SHORT,    /* the file ends before the frame does */
-    DCM_E_FRAME_FIT,      /* a frame's shape or type does not fit its slot */
-    DCM_E_FRAMES,         /* frames cannot be told apart in their fragments */
-    DCM_E_ARCHIVE,        /* an archive is damaged, or packed in a way that is not read */
-    DCM_E_ARCHIVE_LIMIT,  /* it has more in it than every honest one */
-    DCM_E_STREAM,         /* an archive or a server did not give what was asked for */
+    DCM_E_MEMORY = 16,   /* an allocation failed */
+    DCM_E_OPEN,          /* the file cannot be opened (sys = errno) */
+    DCM_E_READ,          /* the file cannot be read (sys = errno) */
+    DCM_E_NOT_REGULAR,   /* a directory, FIFO, socket or device */
+    DCM_E_EMPTY,         /* no bytes at all */
+    DCM_E_NOT_DICOM,     /* neither Part 10 nor a plausible data set */
+    DCM_E_CHANGED,       /* the file shrank or was replaced while in use */
+    DCM_E_DEPTH,         /* sequences nested deeper than the limit */
+    DCM_E_TOO_LARGE,     /* more elements than an index can hold */
+    DCM_E_DEFLATE,       /* the deflated data set is damaged */
+    DCM_E_INFLATE_LIMIT, /* it inflates beyond every honest ratio */
+    DCM_E_WALK,          /* a directory cannot be listed (sys = errno) */
+    DCM_E_RLE_HEADER,    /* an RLE frame has no header, or offsets that lie */
+    DCM_E_RLE_COUNT,     /* its segments are not samples x bytes */
+    DCM_E_RLE_SEGMENT,   /* a segment ends before all its bytes are there */
+    DCM_E_WINDOW,        /* a window that its function does not allow */
+    DCM_E_FRAME_SHORT,   /* the file ends before the frame does */
+    DCM_E_FRAME_FIT,     /* a frame's shape or type does not fit its slot */
+    DCM_E_FRAMES,        /* frames cannot be told apart in their fragments */
+    DCM_E_ARCHIVE,       /* an archive is damaged, or packed in a way that is not read */
+    DCM_E_ARCHIVE_LIMIT, /* it has more in it than every honest one */
+    DCM_E_STREAM,        /* an archive or a server did not give what was asked for */
     DCM_E_LAST,
 
     /* Issues: repairs and oddities that did not stop the reading. */
-    DCM_I_NO_PREAMBLE = 64,    /* no 128 bytes + DICM at the start */
-    DCM_I_NO_META,             /* no file meta information (group 0002) */
-    DCM_I_META_ENCODING,       /* group 0002 is not explicit VR little endian */
-    DCM_I_META_LENGTH,         /* (0002,0000) does not tell the group's length */
-    DCM_I_NO_TRANSFER_SYNTAX,  /* (0002,0010) is missing: encoding was guessed */
+    DCM_I_NO_PREAMBLE = 64,        /* no 128 bytes + DICM at the start */
+    DCM_I_NO_META,                 /* no file meta information (group 0002) */
+    DCM_I_META_ENCODING,           /* group 0002 is not explicit VR little endian */
+    DCM_I_META_LENGTH,             /* (0002,0000) does not tell the group's length */
+    DCM_I_NO_TRANSFER_SYNTAX,      /* (0002,0010) is missing: encoding was guessed */
     DCM_I_UNKNOWN_TRANSFER_SYNTAX, /* not in PS3.5/PS3.6: encoding was guessed */
-    DCM_I_ENCODING,            /* the data set is not encoded as labelled */
-    DCM_I_TRUNCATED_HEADER,    /* the data ends inside an element header */
-    DCM_I_TRUNCATED_VALUE,     /* the value runs past its data set: cut */
-    DCM_I_UNCLOSED,            /* undefined length without its delimiter */
-    DCM_I_UNKNOWN_VR,          /* two capitals that are no VR of PS3.5 6.2 */
-    DCM_I_IMPLICIT_ELEMENT,    /* an implicit VR header among explicit ones */
-    DCM_I_OUT_OF_ORDER,        /* tags do not ascend */
-    DCM_I_DUPLICATE,           /* a tag stands twice: the last one counts */
-    DCM_I_STRAY_DELIMITER,     /* a delimiter or item where none belongs */
-    DCM_I_NOT_AN_ITEM,         /* a sequence holds something else: ended there */
-    DCM_I_ITEM_LENGTH,         /* an item runs past its sequence: cut */
-    DCM_I_FRAGMENTS,           /* fragments lie: the delimiter was searched */
-    DCM_I_PADDING,             /* zero bytes after the last element: ignored */
-    DCM_I_VALUE_LENGTH,        /* length no multiple of the VR's unit: bytes */
-    DCM_I_BAD_NUMBER,          /* IS or DS text that is not what its VR asks */
-    DCM_I_CHARSET,             /* a Specific Character Set nobody defined */
-    DCM_I_TEXT,                /* text its character set cannot decode */
-    DCM_I_CODESTREAM_END,      /* a compressed frame without its end marker */
-    DCM_I_PIXEL_LENGTH,        /* more pixel data than its attributes say */
-    DCM_I_OFFSET_TABLE,        /* it lies or is missing: repaired or not used */
-    DCM_I_FRAME_COUNT,         /* there are more frames, or fewer, than told */
-    DCM_I_MORE,                /* there were more issues than are kept */
+    DCM_I_ENCODING,                /* the data set is not encoded as labelled */
+    DCM_I_TRUNCATED_HEADER,        /* the data ends inside an element header */
+    DCM_I_TRUNCATED_VALUE,         /* the value runs past its data set: cut */
+    DCM_I_UNCLOSED,                /* undefined length without its delimiter */
+    DCM_I_UNKNOWN_VR,              /* two capitals that are no VR of PS3.5 6.2 */
+    DCM_I_IMPLICIT_ELEMENT,        /* an implicit VR header among explicit ones */
+    DCM_I_OUT_OF_ORDER,            /* tags do not ascend */
+    DCM_I_DUPLICATE,               /* a tag stands twice: the last one counts */
+    DCM_I_STRAY_DELIMITER,         /* a delimiter or item where none belongs */
+    DCM_I_NOT_AN_ITEM,             /* a sequence holds something else: ended there */
+    DCM_I_ITEM_LENGTH,             /* an item runs past its sequence: cut */
+    DCM_I_FRAGMENTS,               /* fragments lie: the delimiter was searched */
+    DCM_I_PADDING,                 /* zero bytes after the last element: ignored */
+    DCM_I_VALUE_LENGTH,            /* length no multiple of the VR's unit: bytes */
+    DCM_I_BAD_NUMBER,              /* IS or DS text that is not what its VR asks */
+    DCM_I_CHARSET,                 /* a Specific Character Set nobody defined */
+    DCM_I_TEXT,                    /* text its character set cannot decode */
+    DCM_I_CODESTREAM_END,          /* a compressed frame without its end marker */
+    DCM_I_PIXEL_LENGTH,            /* more pixel data than its attributes say */
+    DCM_I_OFFSET_TABLE,            /* it lies or is missing: repaired or not used */
+    DCM_I_FRAME_COUNT,             /* there are more frames, or fewer, than told */
+    DCM_I_MORE,                    /* there were more issues than are kept */
     DCM_I_LAST
 } dcm_code;
 
 typedef struct dcm_error {
-    int32_t code;     /* dcm_code */
-    int32_t sys;      /* errno or 0 */
-    uint64_t offset;  /* where in the stream */
-    uint32_t tag;     /* the element at fault, 0 when none */
-    uint32_t depth;   /* its nesting below the level that was indexed */
+    int32_t code;    /* dcm_code */
+    int32_t sys;     /* errno or 0 */
+    uint64_t offset; /* where in the stream */
+    uint32_t tag;    /* the element at fault, 0 when none */
+    uint32_t depth;  /* its nesting below the level that was indexed */
 } dcm_error;
 
 /* An issue: what was repaired, where. */
@@ -137,42 +137,73 @@ int64_t dcm_alloc_live(void); /* blocks allocated and not yet freed */
 
 typedef enum dcm_vr {
     DCM_VR_NONE = 0, /* not known (yet) */
-    DCM_VR_AE, DCM_VR_AS, DCM_VR_AT, DCM_VR_CS, DCM_VR_DA, DCM_VR_DS,
-    DCM_VR_DT, DCM_VR_FL, DCM_VR_FD, DCM_VR_IS, DCM_VR_LO, DCM_VR_LT,
-    DCM_VR_OB, DCM_VR_OD, DCM_VR_OF, DCM_VR_OL, DCM_VR_OV, DCM_VR_OW,
-    DCM_VR_PN, DCM_VR_SH, DCM_VR_SL, DCM_VR_SQ, DCM_VR_SS, DCM_VR_ST,
-    DCM_VR_SV, DCM_VR_TM, DCM_VR_UC, DCM_VR_UI, DCM_VR_UL, DCM_VR_UN,
-    DCM_VR_UR, DCM_VR_US, DCM_VR_UT, DCM_VR_UV,
+    DCM_VR_AE,
+    DCM_VR_AS,
+    DCM_VR_AT,
+    DCM_VR_CS,
+    DCM_VR_DA,
+    DCM_VR_DS,
+    DCM_VR_DT,
+    DCM_VR_FL,
+    DCM_VR_FD,
+    DCM_VR_IS,
+    DCM_VR_LO,
+    DCM_VR_LT,
+    DCM_VR_OB,
+    DCM_VR_OD,
+    DCM_VR_OF,
+    DCM_VR_OL,
+    DCM_VR_OV,
+    DCM_VR_OW,
+    DCM_VR_PN,
+    DCM_VR_SH,
+    DCM_VR_SL,
+    DCM_VR_SQ,
+    DCM_VR_SS,
+    DCM_VR_ST,
+    DCM_VR_SV,
+    DCM_VR_TM,
+    DCM_VR_UC,
+    DCM_VR_UI,
+    DCM_VR_UL,
+    DCM_VR_UN,
+    DCM_VR_UR,
+    DCM_VR_US,
+    DCM_VR_UT,
+    DCM_VR_UV,
     /* Only in the dictionary of PS3.6; the data set decides which. */
-    DCM_VR_OB_OW, DCM_VR_US_SS, DCM_VR_US_OW, DCM_VR_US_SS_OW,
+    DCM_VR_OB_OW,
+    DCM_VR_US_SS,
+    DCM_VR_US_OW,
+    DCM_VR_US_SS_OW,
     DCM_VR_COUNT
 } dcm_vr;
 
 typedef enum dcm_kind {
     DCM_KIND_NONE = 0,
-    DCM_KIND_TEXT,   /* text in the default repertoire, split at backslashes */
-    DCM_KIND_STRING, /* text in the Specific Character Set, split */
+    DCM_KIND_TEXT,      /* text in the default repertoire, split at backslashes */
+    DCM_KIND_STRING,    /* text in the Specific Character Set, split */
     DCM_KIND_PARAGRAPH, /* text never split (LT ST UT in the charset; UR not) */
     DCM_KIND_PN,
     DCM_KIND_UI,
     DCM_KIND_IS,
     DCM_KIND_DS,
-    DCM_KIND_INT,    /* signed binary integers of `unit` bytes */
-    DCM_KIND_UINT,   /* unsigned */
-    DCM_KIND_FLOAT,  /* IEEE 754 of `unit` bytes */
+    DCM_KIND_INT,   /* signed binary integers of `unit` bytes */
+    DCM_KIND_UINT,  /* unsigned */
+    DCM_KIND_FLOAT, /* IEEE 754 of `unit` bytes */
     DCM_KIND_AT,
-    DCM_KIND_BYTES,  /* bytes, in words of `unit` */
+    DCM_KIND_BYTES, /* bytes, in words of `unit` */
     DCM_KIND_SQ
 } dcm_kind;
 
 /* One row per VR (PS3.5 6.2 and 7.1.2). */
 typedef struct dcm_vr_row {
-    char name[16];       /* "PN", "US or SS" */
-    uint8_t kind;        /* dcm_kind */
-    uint8_t unit;        /* bytes per value or word; 1 for text */
-    uint8_t long_form;   /* 1: explicit VR header of 12 bytes, 32-bit length */
-    uint8_t charset;     /* 1: Specific Character Set applies */
-    char pad;            /* pad byte to even length: ' ' or 0 */
+    char name[16];     /* "PN", "US or SS" */
+    uint8_t kind;      /* dcm_kind */
+    uint8_t unit;      /* bytes per value or word; 1 for text */
+    uint8_t long_form; /* 1: explicit VR header of 12 bytes, 32-bit length */
+    uint8_t charset;   /* 1: Specific Character Set applies */
+    char pad;          /* pad byte to even length: ' ' or 0 */
 } dcm_vr_row;
 
 extern const dcm_vr_row dcm_vr_rows[DCM_VR_COUNT];
@@ -191,8 +222,8 @@ typedef struct dcm_dict_row {
     uint32_t tag;
     const char *keyword; /* "" for the few elements without one */
     const char *name;
-    const char *vm;      /* "1", "1-n", "3" ... */
-    uint8_t vr;          /* dcm_vr */
+    const char *vm; /* "1", "1-n", "3" ... */
+    uint8_t vr;     /* dcm_vr */
     uint8_t retired;
 } dcm_dict_row;
 
@@ -212,19 +243,13 @@ uint32_t dcm_dict_count(void);
 void dcm_dict_at(uint32_t i, dcm_dict_row *out);
 
 /* A private element by its creator: DCM_OK or DCM_NEED. keyword is "". */
-int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
-                     dcm_dict_row *out);
-
+int dcm_dict_private(uint32_t tag, const char *creator, size_t length, dcm_dict_row *out);
 
 /* ------------------------------------------------------------ pixel.c --- */
 /* Kernels over the cells of native pixel data. src and out do not overlap, and
  * need not be aligned; out is in the machine's byte order. */
 
-typedef enum dcm_cell_kind {
-    DCM_CELL_UNSIGNED,
-    DCM_CELL_SIGNED,
-    DCM_CELL_FLOAT
-} dcm_cell_kind;
+typedef enum dcm_cell_kind { DCM_CELL_UNSIGNED, DCM_CELL_SIGNED, DCM_CELL_FLOAT } dcm_cell_kind;
 
 /* How stored values lie in memory (PS3.5 8.1.1). */
 typedef struct dcm_cells {
@@ -259,19 +284,18 @@ void dcm_interleave(const uint8_t *src, uint64_t cells, unsigned samples, unsign
 void dcm_expand_422(const uint8_t *src, uint64_t cells, uint8_t *out);
 
 /* Y Cb Cr to R G B of `bits` bits, clamped: uint8_t up to 8 bits, else uint16_t. */
-void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out);
-void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out);
-void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out);
+void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
+                  uint8_t *out);
+void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
+                 uint8_t *out);
+void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
+                 uint8_t *out);
 
 /* value * slope + intercept in double, to float (size 4) or double (size 8). */
 void dcm_rescale(const dcm_cells *c, const uint8_t *src, uint64_t count, double slope,
                  double intercept, unsigned size, uint8_t *out);
 
-typedef enum dcm_voi {
-    DCM_VOI_LINEAR,
-    DCM_VOI_LINEAR_EXACT,
-    DCM_VOI_SIGMOID
-} dcm_voi;
+typedef enum dcm_voi { DCM_VOI_LINEAR, DCM_VOI_LINEAR_EXACT, DCM_VOI_SIGMOID } dcm_voi;
 
 /* A window of PS3.3 C.11.2.1.2 over stored values: the fields up to `invert` are
  * set by the caller, of a struct that was all zero bytes before. */
@@ -316,7 +340,9 @@ int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n, uint64_t ce
 /* ------------------------------------------------------- codestream.c --- */
 
 typedef enum dcm_codestream_kind {
-    DCM_CODESTREAM_JPEG = 1, DCM_CODESTREAM_JPEGLS, DCM_CODESTREAM_JPEG2000,
+    DCM_CODESTREAM_JPEG = 1,
+    DCM_CODESTREAM_JPEGLS,
+    DCM_CODESTREAM_JPEG2000,
     DCM_CODESTREAM_JPEGXL
 } dcm_codestream_kind;
 
@@ -347,13 +373,13 @@ int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *ou
 typedef struct dcm_segment {
     uint64_t offset; /* of its first byte in the stream */
     uint64_t length;
-    uint64_t at;     /* of its first byte in data */
+    uint64_t at; /* of its first byte in data */
 } dcm_segment;
 
 typedef struct dcm_bytes {
     uint8_t *data;
     uint64_t used, capacity;
-    uint64_t total;  /* size of the whole stream */
+    uint64_t total;        /* size of the whole stream */
     dcm_segment *segments; /* offsets and ends ascend */
     uint64_t n_segments, cap_segments;
     uint8_t borrowed;  /* data belongs to somebody else: never freed or grown */
@@ -367,11 +393,9 @@ void dcm_bytes_reset(dcm_bytes *b, uint64_t total);
 /* Room for `length` bytes at `offset` (which no segment covers); the caller
  * writes *room and then calls _commit with what it got. */
 int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room);
-int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
-                     int transient);
+int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length, int transient);
 /* How many bytes from offset are in memory, contiguously; *p set when any. */
-uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset,
-                       const uint8_t **p);
+uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset, const uint8_t **p);
 /* The bytes [offset, offset + length), NULL when not all in one segment. */
 static inline const uint8_t *dcm_bytes_at(const dcm_bytes *b, uint64_t offset,
                                           uint64_t length) {
@@ -403,11 +427,11 @@ typedef struct dcm_given {
 } dcm_given;
 
 typedef struct dcm_file {
-    intptr_t handle;    /* descriptor or HANDLE; -1 when closed */
-    dcm_given *given;   /* to read from in place of the handle, or NULL */
-    uint64_t base;      /* where it begins: not 0 for a member of an archive */
+    intptr_t handle;  /* descriptor or HANDLE; -1 when closed */
+    dcm_given *given; /* to read from in place of the handle, or NULL */
+    uint64_t base;    /* where it begins: not 0 for a member of an archive */
     uint64_t size;
-    int64_t mtime_ns;   /* since the epoch */
+    int64_t mtime_ns; /* since the epoch */
     uint64_t device, inode;
 } dcm_file;
 
@@ -422,18 +446,18 @@ int dcm_file_narrow(dcm_file *f, uint64_t base, uint64_t length, dcm_error *err)
 void dcm_file_given(dcm_file *f, dcm_given *given, uint64_t size, int64_t mtime_ns);
 /* Exactly `length` bytes, or DCM_E_CHANGED when the file ends before, or
  * DCM_E_READ, or DCM_NEED from ranges. Several threads may read one file. */
-int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
-                  void *into, dcm_error *err);
+int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
+                  dcm_error *err);
 /* Tells the system that reads will be few and scattered. */
 void dcm_file_random(const dcm_file *f);
 
 /* Files by their paths, and what is known of them. */
 typedef struct dcm_list {
-    const char *paths;    /* one after another; the i-th ends before ends[i] */
+    const char *paths; /* one after another; the i-th ends before ends[i] */
     const uint64_t *ends;
     uint64_t count;
     int64_t *sizes, *mtimes_ns; /* -1 where nothing is, and of folders */
-    int32_t *errnos;      /* of folders that could not be listed; 0: a file */
+    int32_t *errnos;            /* of folders that could not be listed; 0: a file */
 } dcm_list;
 
 /* Fills in sizes and times; errnos are the caller's. Links are followed, no
@@ -442,36 +466,31 @@ int dcm_list_stat(const dcm_list *l);
 
 /* Reads so that `length` bytes at `offset` are in b, and `ahead` more when
  * they are cheap. */
-int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset,
-                  uint64_t length, uint64_t ahead, int transient,
-                  dcm_error *err);
+int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset, uint64_t length,
+                  uint64_t ahead, int transient, dcm_error *err);
 
 typedef struct dcm_map {
-    uint8_t *data;      /* the byte at `offset`, as asked for */
-    void *base;         /* what the system gave */
+    uint8_t *data; /* the byte at `offset`, as asked for */
+    void *base;    /* what the system gave */
     uint64_t base_length;
 } dcm_map;
 
 /* A private, writeable (copy-on-write) mapping of [offset, offset+length). */
-int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length,
-                 dcm_map *map, dcm_error *err);
+int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length, dcm_map *map,
+                 dcm_error *err);
 void dcm_file_unmap(dcm_map *map);
 
 /* ----------------------------------------------------------- header.c --- */
 
 /* How elements are encoded: a set of bits. */
-enum {
-    DCM_EXPLICIT_LE = 0,
-    DCM_BIG = 1,
-    DCM_IMPLICIT = 2
-};
+enum { DCM_EXPLICIT_LE = 0, DCM_BIG = 1, DCM_IMPLICIT = 2 };
 
 /* What the first bytes of a data set look like: the stated encoding when
  * plausible, else the first other one that is, else -1. p holds n bytes of a
  * data set of `remaining` bytes. A lenient caller asks about one header, a
  * caller with no other evidence (no DICM) asks for `headers` in a row. */
-int dcm_encoding_guess(const uint8_t *p, uint64_t n, uint64_t remaining,
-                       int stated, int headers);
+int dcm_encoding_guess(const uint8_t *p, uint64_t n, uint64_t remaining, int stated,
+                       int headers);
 
 /* ------------------------------------------------------------ value.c --- */
 /* Text and numbers inside a value; independent of locale. */
@@ -508,9 +527,9 @@ double dcm_load_float(const uint8_t *p, int unit, int big);
 typedef struct dcm_csa {
     const uint8_t *p; /* the caller's, for as long as the walk */
     uint64_t size, at;
-    int64_t first;    /* items of the first tag, -1: none read */
+    int64_t first;        /* items of the first tag, -1: none read */
     uint32_t tags, items; /* that are still to come */
-    int version;      /* 1 or 2 */
+    int version;          /* 1 or 2 */
 } dcm_csa;
 
 /* Each returns 1, 0 behind the last, -1 where the bytes are damaged (after
@@ -522,35 +541,35 @@ int dcm_csa_item(dcm_csa *c, dcm_span *text);
 /* ------------------------------------------------------------ index.c --- */
 
 enum {
-    DCM_ROW_IMPLICIT = 1,   /* its own header was implicit VR */
-    DCM_ROW_BIG = 2,        /* big endian */
-    DCM_ROW_UNDEFINED = 4,  /* undefined length: `length` is the resolved one,
-                               without the delimiter that closes it */
-    DCM_ROW_TRUNCATED = 8,  /* value cut at the end of its data set */
-    DCM_ROW_FRAGMENTS = 16, /* value is item-framed fragments (PS3.5 A.4) */
-    DCM_ROW_ITEMS = 32,     /* value is a sequence of items, whatever its VR */
+    DCM_ROW_IMPLICIT = 1,        /* its own header was implicit VR */
+    DCM_ROW_BIG = 2,             /* big endian */
+    DCM_ROW_UNDEFINED = 4,       /* undefined length: `length` is the resolved one,
+                                    without the delimiter that closes it */
+    DCM_ROW_TRUNCATED = 8,       /* value cut at the end of its data set */
+    DCM_ROW_FRAGMENTS = 16,      /* value is item-framed fragments (PS3.5 A.4) */
+    DCM_ROW_ITEMS = 32,          /* value is a sequence of items, whatever its VR */
     DCM_ROW_INNER_IMPLICIT = 64, /* its items are implicit VR LE (CP-246) */
-    DCM_ROW_DELIMITED = 128 /* 8 bytes of delimiter follow the value */
+    DCM_ROW_DELIMITED = 128      /* 8 bytes of delimiter follow the value */
 };
 
 /* One element of one level, 24 bytes. The header starts at offset - header. */
 typedef struct dcm_row {
-    uint64_t offset;  /* of the value */
-    uint64_t length;  /* of the value, resolved */
+    uint64_t offset; /* of the value */
+    uint64_t length; /* of the value, resolved */
     uint32_t tag;
-    uint8_t vr;       /* dcm_vr; implicit: from the dictionary, NONE if not */
-    uint8_t header;   /* bytes of the header: 8 or 12 */
-    uint8_t flags;    /* DCM_ROW_... */
-    uint8_t depth;    /* flat only: how many sequences it lies in */
+    uint8_t vr;     /* dcm_vr; implicit: from the dictionary, NONE if not */
+    uint8_t header; /* bytes of the header: 8 or 12 */
+    uint8_t flags;  /* DCM_ROW_... */
+    uint8_t depth;  /* flat only: how many sequences it lies in */
 } dcm_row;
 
 /* One open sequence, item or run of fragments on the index's own stack. */
 typedef struct dcm_frame {
-    uint64_t start;   /* of its value */
-    uint64_t end;     /* its own, or when of undefined length its holder's */
-    uint32_t tag;     /* of the sequence */
-    uint32_t row;     /* the row that its end completes, UINT32_MAX: none */
-    uint32_t last;    /* last tag seen in it */
+    uint64_t start; /* of its value */
+    uint64_t end;   /* its own, or when of undefined length its holder's */
+    uint32_t tag;   /* of the sequence */
+    uint32_t row;   /* the row that its end completes, UINT32_MAX: none */
+    uint32_t last;  /* last tag seen in it */
     uint8_t kind;
     uint8_t encoding; /* of the elements inside */
     uint8_t defined;  /* 1: of defined length */
@@ -564,22 +583,22 @@ enum { DCM_FLAT = 1, DCM_FLAT_ITEMS = 2 };
 
 /* The rows of one data set level, or of all. Never reads: asks by DCM_NEED. */
 typedef struct dcm_index {
-    dcm_row *rows;      /* sorted by tag, one per tag, after DCM_OK (a flat
-                           index keeps the order of the stream) */
+    dcm_row *rows; /* sorted by tag, one per tag, after DCM_OK (a flat
+                      index keeps the order of the stream) */
     uint64_t count, capacity;
     dcm_issue *issues;
     uint64_t n_issues, cap_issues;
-    uint64_t begin, end, pos;   /* the level's span; where reading stands */
-    uint64_t closed;            /* where the last undefined length ended */
+    uint64_t begin, end, pos;          /* the level's span; where reading stands */
+    uint64_t closed;                   /* where the last undefined length ended */
     uint64_t need_offset, need_length; /* after DCM_NEED */
-    uint32_t from, stop; /* stop before the first tag outside [from, stop] */
-    uint32_t last;      /* last tag seen */
+    uint32_t from, stop;               /* stop before the first tag outside [from, stop] */
+    uint32_t last;                     /* last tag seen */
     uint32_t depth_limit;
     uint8_t encoding;
     uint8_t flat;
     uint8_t need_transient; /* 1: those bytes are looked at once only, and
                                little behind them; 2: once, and all behind */
-    uint8_t done;       /* 1: complete, 2: stopped at `stop` */
+    uint8_t done;           /* 1: complete, 2: stopped at `stop` */
     uint8_t unsorted;       /* flat: some level's tags do not ascend */
     /* the walk through undefined lengths, between calls */
     dcm_frame *stack;
@@ -588,13 +607,12 @@ typedef struct dcm_index {
 
 /* Prepares for the level [begin, end); keeps memory of an earlier use. flat: 0 or
  * how. */
-void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end,
-                     int encoding, uint32_t stop, int flat);
+void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end, int encoding, uint32_t stop,
+                     int flat);
 /* DCM_OK, DCM_NEED (read need_length at need_offset, call again) or error. */
 int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err);
 /* Same, reading from f as needed. */
-int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f,
-                   dcm_error *err);
+int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f, dcm_error *err);
 /* How much to read behind what is needed: more, the more was needed so far. */
 uint64_t dcm_read_ahead(const dcm_bytes *b, int transient);
 /* A complete index moves to `ix`, in just the memory that it takes; `from` keeps
@@ -619,21 +637,20 @@ typedef struct dcm_item {
  * a list in *items (grown with dcm_grow, owner: the caller), *count of them.
  * `work` is a scratch index for walking items of undefined length; issues are
  * left in it. All bytes of the value must be in b, or DCM_NEED. */
-int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
-              dcm_item **items, uint64_t *capacity, uint64_t *count,
-              dcm_error *err);
+int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work, dcm_item **items,
+              uint64_t *capacity, uint64_t *count, dcm_error *err);
 
 /* ----------------------------------------------------------- part10.c --- */
 
 typedef struct dcm_part10 {
-    dcm_index meta;     /* group 0002 (empty when there is none) */
-    dcm_index data;     /* the data set (not started when deflated) */
+    dcm_index meta; /* group 0002 (empty when there is none) */
+    dcm_index data; /* the data set (not started when deflated) */
     uint64_t total, data_begin;
     char transfer_syntax[68]; /* as it stands, without padding; "" if none */
-    uint8_t encoding;   /* of the data set, as found */
-    uint8_t preamble;   /* 1: 128 bytes + DICM are there */
-    uint8_t deflated;   /* data_begin starts a deflate stream */
-    uint8_t force;      /* set before: accept implausible bytes */
+    uint8_t encoding;         /* of the data set, as found */
+    uint8_t preamble;         /* 1: 128 bytes + DICM are there */
+    uint8_t deflated;         /* data_begin starts a deflate stream */
+    uint8_t force;            /* set before: accept implausible bytes */
     uint8_t state;
     uint32_t stop;
     uint64_t first_read; /* adaptive size of the first read, kept by caller */
@@ -643,11 +660,10 @@ typedef struct dcm_part10 {
 void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop, int force);
 /* DCM_OK, DCM_NEED (need in *offset, *length, *transient) or error. After
  * DCM_OK with p->deflated the caller inflates and runs p->data itself. */
-int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
-                   uint64_t *length, int *transient, dcm_error *err);
+int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                   int *transient, dcm_error *err);
 /* Same, reading from f as needed: the whole of a header scan. */
-int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f,
-                    dcm_error *err);
+int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *err);
 void dcm_part10_free(dcm_part10 *p);
 
 /* ----------------------------------------------------------- frames.c --- */
@@ -656,26 +672,26 @@ void dcm_part10_free(dcm_part10 *p);
 enum { DCM_FRAMES_EXTENDED = 1, DCM_FRAMES_BASIC, DCM_FRAMES_FRAGMENTS };
 
 typedef struct dcm_frames {
-    uint64_t *offsets;  /* after DCM_OK: count + 1 of them, ascending. Frame i is
-                           [offsets[i], offsets[i + 1]), item headers included */
-    uint64_t count;     /* can be less than asked for (DCM_I_FRAME_COUNT) */
+    uint64_t *offsets; /* after DCM_OK: count + 1 of them, ascending. Frame i is
+                          [offsets[i], offsets[i + 1]), item headers included */
+    uint64_t count;    /* can be less than asked for (DCM_I_FRAME_COUNT) */
     uint64_t cap_offsets;
     dcm_issue *issues;
     uint64_t n_issues, cap_issues;
     uint64_t need_offset, need_length; /* after DCM_NEED; looked at once only */
-    uint64_t need_ahead; /* so much behind them is wanted, too, when it is cheap */
-    uint64_t begin, end; /* of the value */
-    uint64_t base;       /* of the first fragment */
+    uint64_t need_ahead;      /* so much behind them is wanted, too, when it is cheap */
+    uint64_t begin, end;      /* of the value */
+    uint64_t base;            /* of the first fragment */
     uint64_t frames, entries; /* told, and in the Basic Offset Table */
-    uint64_t *starts;    /* where fragments begin as codestreams do */
+    uint64_t *starts;         /* where fragments begin as codestreams do */
     uint64_t n_starts, cap_starts, n_fragments;
     uint64_t pos, seek;  /* the walk: the next header; or in search of one */
     uint64_t at, length; /* the fragment whose end is not known yet */
     uint64_t from, upto; /* the one before it */
     uint64_t bytes_read;
-    uint32_t repairs;    /* fragments whose length lies */
+    uint32_t repairs; /* fragments whose length lies */
     uint32_t source_tag;
-    uint8_t source;      /* DCM_FRAMES_... */
+    uint8_t source; /* DCM_FRAMES_... */
     uint8_t state, open, checked, shifted, recount, kind, next_kind, first_kind;
 } dcm_frames;
 
@@ -710,18 +726,18 @@ void dcm_frames_free(dcm_frames *t);
 
 /* A frame in its file: one record of _pixels.FRAME, 80 bytes without a gap. */
 typedef struct dcm_native {
-    uint64_t offset;   /* of its first byte */
-    uint64_t size;     /* of the file when that was found; 0: not checked */
-    int64_t mtime_ns;  /* likewise */
+    uint64_t offset;  /* of its first byte */
+    uint64_t size;    /* of the file when that was found; 0: not checked */
+    int64_t mtime_ns; /* likewise */
     double slope, intercept, center, width;
     uint32_t rows, columns, samples;
     uint8_t bits_allocated; /* 1, 8, 16, 32, 64 */
     uint8_t bits_stored, high_bit;
     uint8_t representation; /* dcm_cell_kind */
     uint8_t big, planar;
-    uint8_t start_bit;      /* bits_allocated 1: of the first byte */
+    uint8_t start_bit; /* bits_allocated 1: of the first byte */
     uint8_t invert;
-    uint32_t function;      /* dcm_voi */
+    uint32_t function; /* dcm_voi */
 } dcm_native;
 
 typedef enum dcm_convert {
@@ -732,14 +748,14 @@ typedef enum dcm_convert {
 
 /* One worker's work: all up to `pad` is set by the caller, file.handle to -1. */
 typedef struct dcm_batch {
-    uint8_t *out;      /* slots of height x width x samples cells */
+    uint8_t *out; /* slots of height x width x samples cells */
     uint64_t height, width, samples;
-    uint8_t convert;   /* dcm_convert */
+    uint8_t convert;    /* dcm_convert */
     uint8_t size, kind; /* of a cell of out */
-    uint8_t fit;       /* 1: other sizes are cropped and padded */
-    uint8_t pad[8];    /* one cell */
+    uint8_t fit;        /* 1: other sizes are cropped and padded */
+    uint8_t pad[8];     /* one cell */
     dcm_file file;
-    const char *path;  /* of file, while it is open; must live until _free */
+    const char *path; /* of file, while it is open; must live until _free */
     dcm_window window;
     uint8_t *scratch, *line;
     uint64_t cap_scratch, cap_line;
@@ -762,8 +778,7 @@ void dcm_store_tag(uint8_t *p, uint32_t tag, int big);
 /* The header of an element, an item or a delimiter: at most 12 bytes. Returns
  * its size. The VR becomes UN when it is in doubt, or when its short form
  * cannot tell the length (PS3.5 6.2.2). */
-int dcm_put_header(uint8_t *p, uint32_t tag, int vr, uint32_t length,
-                   int encoding);
+int dcm_put_header(uint8_t *p, uint32_t tag, int vr, uint32_t length, int encoding);
 
 /* ------------------------------------------------------------- walk.c --- */
 
@@ -773,7 +788,7 @@ struct dcm_walk_level;
  * but not into a folder that is being walked. Memory: the names of one folder
  * and of those above it. */
 typedef struct dcm_walk {
-    char *path;      /* of the entry at hand, closed by NUL */
+    char *path; /* of the entry at hand, closed by NUL */
     uint64_t length, cap_path;
     struct dcm_walk_level *levels;
     uint64_t n_levels, cap_levels;
@@ -781,8 +796,7 @@ typedef struct dcm_walk {
 } dcm_walk;
 
 /* Prepares for a folder; keeps memory of an earlier use. */
-int dcm_walk_start(dcm_walk *w, const char *root, int recursive,
-                   dcm_error *err);
+int dcm_walk_start(dcm_walk *w, const char *root, int recursive, dcm_error *err);
 /* DCM_OK: path is the next entry that is no folder. DCM_NEED: there is none.
  * DCM_E_WALK: path is a folder that could not be listed, or not to its end,
  * or (sys = ELOOP) that holds itself; the walk goes on with the next call. */
@@ -794,8 +808,8 @@ enum { DCM_SAME, DCM_CHANGED, DCM_ALONE };
 /* Goes over two lists, both in the order of a walk, from *i and *j on until one
  * ends, and marks what each path met: the same file or error, one of that path
  * that changed, or none. */
-void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a,
-                      const dcm_list *b, uint64_t *j, uint8_t *marks_b);
+void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a, const dcm_list *b,
+                      uint64_t *j, uint8_t *marks_b);
 
 /* ---------------------------------------------------------- columns.c --- */
 /* Files to rows of columns, laid out as Arrow wants its buffers but for the
@@ -813,11 +827,11 @@ typedef enum dcm_column_type {
  * of the column cannot hold. The value is null. */
 #define DCM_I_UNFIT DCM_I_LAST
 
-#define DCM_COLUMN_LISTS 4   /* lists around a value, at most */
-#define DCM_PATH_DEPTH 16    /* sequences around a value, at most */
-#define DCM_TEXT_LIMIT (16u << 20)  /* a longer text is null and an issue */
-#define DCM_BYTES_LIMIT (64u << 10) /* so are longer bytes */
-#define DCM_FRAMES_LIMIT (1u << 20) /* so are more frames */
+#define DCM_COLUMN_LISTS 4           /* lists around a value, at most */
+#define DCM_PATH_DEPTH   16          /* sequences around a value, at most */
+#define DCM_TEXT_LIMIT   (16u << 20) /* a longer text is null and an issue */
+#define DCM_BYTES_LIMIT  (64u << 10) /* so are longer bytes */
+#define DCM_FRAMES_LIMIT (1u << 20)  /* so are more frames */
 
 /* A list level, or (the last one) the values. Of lists, text and bytes entry i
  * is [ends[i], ends[i + 1]) of what lies below. */
@@ -840,14 +854,14 @@ typedef struct dcm_column {
 
 /* A wanted element: a value for a column, or a sequence to look into. */
 typedef struct dcm_want {
-    uint32_t tag;      /* with a creator: gggg00ee, its block left open */
-    uint32_t creator;  /* offset into plan->text */
+    uint32_t tag;            /* with a creator: gggg00ee, its block left open */
+    uint32_t creator;        /* offset into plan->text */
     uint32_t creator_length; /* 0: the tag is whole */
-    int32_t column;    /* -1: a sequence */
-    uint32_t level;    /* of a sequence: the level inside */
-    uint32_t item;     /* of a sequence: which, from 1; 0: all of them */
-    uint8_t vr;        /* of the dictionary, or DCM_VR_NONE */
-    uint8_t unsigned_first; /* a LUT descriptor: PS3.3 C.11.1.1.1 */
+    int32_t column;          /* -1: a sequence */
+    uint32_t level;          /* of a sequence: the level inside */
+    uint32_t item;           /* of a sequence: which, from 1; 0: all of them */
+    uint8_t vr;              /* of the dictionary, or DCM_VR_NONE */
+    uint8_t unsigned_first;  /* a LUT descriptor: PS3.3 C.11.1.1.1 */
 } dcm_want;
 
 /* What is wanted of one data set. */
@@ -896,20 +910,20 @@ typedef struct dcm_columns {
  * set, or a number where the column is text. The caller sets `done`, and text
  * unless there is none. */
 typedef struct dcm_ask {
-    uint64_t offset;          /* of the value, in its stream */
-    uint64_t value, length;   /* its bytes, in the reader's pool */
+    uint64_t offset;                  /* of the value, in its stream */
+    uint64_t value, length;           /* its bytes, in the reader's pool */
     uint64_t charset, charset_length; /* of Specific Character Set, likewise */
-    const char *text;         /* UTF-8, alive until the row is done */
+    const char *text;                 /* UTF-8, alive until the row is done */
     uint64_t text_length;
-    uint32_t issue;           /* 0 or DCM_I_... */
+    uint32_t issue; /* 0 or DCM_I_... */
     uint8_t vr, big;
-    uint8_t meta;             /* 1: an element of group 0002 */
+    uint8_t meta; /* 1: an element of group 0002 */
     uint8_t done;
 } dcm_ask;
 
 typedef struct dcm_reader_level {
     dcm_index index, work;
-    dcm_bytes bytes;          /* of a sequence that the header did not hold */
+    dcm_bytes bytes; /* of a sequence that the header did not hold */
     dcm_item *items;
     uint64_t cap_items;
 } dcm_reader_level;
@@ -921,19 +935,19 @@ typedef struct dcm_reader {
     dcm_frames frames;
     dcm_part10 part10;
     dcm_reader_level levels[DCM_PATH_DEPTH];
-    dcm_span shown;           /* the path as its column gives it */
+    dcm_span shown; /* the path as its column gives it */
     char *path;
     uint64_t cap_path;
-    uint8_t *scratch;         /* a value that the header did not hold */
+    uint8_t *scratch; /* a value that the header did not hold */
     uint64_t cap_scratch;
-    uint8_t *pool;            /* bytes that asks are about */
+    uint8_t *pool; /* bytes that asks are about */
     uint64_t pool_used, cap_pool;
-    dcm_ask *asks;            /* of the row at hand */
+    dcm_ask *asks; /* of the row at hand */
     uint64_t n_asks, cap_asks;
-    dcm_issue note;           /* of inflating, set by the caller; code 0: none */
+    dcm_issue note; /* of inflating, set by the caller; code 0: none */
     uint64_t issues_before;
     uint64_t bytes_read, failed; /* sums over all files */
-    uint8_t random;           /* set before: advise the system of jumps */
+    uint8_t random;              /* set before: advise the system of jumps */
     uint8_t state;
 } dcm_reader;
 
@@ -954,8 +968,8 @@ void dcm_columns_expect(dcm_columns *c, uint64_t rows);
  *   state TEXT: answers every ask that is not done;
  *   state BYTES: adds to the ranges of a stream what they say is missing.
  * path, shown and the ranges must live until then. */
-int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                     dcm_span path, dcm_span shown, const dcm_part *part);
+int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span path,
+                     dcm_span shown, const dcm_part *part);
 /* The same for a stream whose bytes the caller gives. */
 int dcm_columns_stream(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span shown,
                        dcm_given *given, uint64_t size, int64_t mtime_ns);
@@ -963,8 +977,8 @@ int dcm_columns_stream(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_
 int dcm_columns_resume(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
                        const dcm_error *failed);
 /* The row of a path whose error is known already. */
-int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r,
-                      dcm_span shown, const dcm_error *error);
+int dcm_columns_error(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span shown,
+                      const dcm_error *error);
 /* Bytes of the fullest buffer: rows must stop well below 2 GiB. */
 uint64_t dcm_columns_fill(const dcm_columns *c);
 /* Appends the rows of `from`. DCM_E_TOO_LARGE when offsets of 32 bits do not

@@ -37,10 +37,8 @@ static const public_row *find_exact(uint32_t tag) {
     uint32_t at = tag * TAG_FACTOR >> (32 - TAG_BITS);
     for (;;) {
         uint32_t slot = tag_slots[at];
-        if (slot == 0)
-            return NULL;
-        if (public_rows[slot - 1].tag == tag)
-            return &public_rows[slot - 1];
+        if (slot == 0) return NULL;
+        if (public_rows[slot - 1].tag == tag) return &public_rows[slot - 1];
         at = (at + 1) & ((1u << TAG_BITS) - 1);
     }
 }
@@ -48,8 +46,7 @@ static const public_row *find_exact(uint32_t tag) {
 static const public_row *find_repeater(uint32_t tag) {
     /* No private group repeats a public one, and no pattern, however wide, is
      * about group lengths. */
-    if (tag & 0x10000 || !(tag & 0xFFFF))
-        return NULL;
+    if (tag & 0x10000 || !(tag & 0xFFFF)) return NULL;
     for (size_t i = 0; i < sizeof repeaters / sizeof *repeaters; i++) {
         uint32_t key = tag & repeaters[i].mask;
         uint32_t low = repeaters[i].begin, high = repeaters[i].end;
@@ -60,8 +57,7 @@ static const public_row *find_repeater(uint32_t tag) {
             else
                 high = mid;
         }
-        if (low < repeaters[i].end && public_rows[low].tag == key)
-            return &public_rows[low];
+        if (low < repeaters[i].end && public_rows[low].tag == key) return &public_rows[low];
     }
     return NULL;
 }
@@ -77,10 +73,8 @@ static void fill(dcm_dict_row *out, const public_row *row, uint32_t tag) {
 
 int dcm_dict_find(uint32_t tag, dcm_dict_row *out) {
     const public_row *row = find_exact(tag);
-    if (!row)
-        row = find_repeater(tag);
-    if (!row)
-        return DCM_NEED;
+    if (!row) row = find_repeater(tag);
+    if (!row) return DCM_NEED;
     fill(out, row, tag);
     return DCM_OK;
 }
@@ -88,11 +82,9 @@ int dcm_dict_find(uint32_t tag, dcm_dict_row *out) {
 uint8_t dcm_dict_vr(uint32_t tag) {
     const public_row *row = find_exact(tag);
     uint32_t element = tag & 0xFFFF;
-    if (row)
-        return row->vr;
-    if (element == 0)
-        return DCM_VR_UL; /* group length, PS3.5 7.2 */
-    if (tag & 0x10000) /* PS3.5 7.8.1 */
+    if (row) return row->vr;
+    if (element == 0) return DCM_VR_UL; /* group length, PS3.5 7.2 */
+    if (tag & 0x10000)                  /* PS3.5 7.8.1 */
         return element >= 0x10 && element <= 0xFF ? DCM_VR_LO : DCM_VR_NONE;
     row = find_repeater(tag);
     return row ? row->vr : DCM_VR_NONE;
@@ -100,14 +92,12 @@ uint8_t dcm_dict_vr(uint32_t tag) {
 
 uint32_t dcm_dict_tag(const char *keyword, size_t length) {
     uint32_t h = 2166136261u; /* FNV-1a, as the generator does */
-    for (size_t i = 0; i < length; i++)
-        h = (h ^ (uint8_t)keyword[i]) * 16777619u;
+    for (size_t i = 0; i < length; i++) h = (h ^ (uint8_t)keyword[i]) * 16777619u;
     h = (h ^ h >> 16) & ((1u << KEYWORD_BITS) - 1);
     for (;;) {
         uint32_t slot = keyword_slots[h];
         const char *known;
-        if (slot == 0)
-            return 0;
+        if (slot == 0) return 0;
         known = string_at(public_rows[slot - 1].keyword);
         if (strlen(known) == length && memcmp(known, keyword, length) == 0)
             return public_rows[slot - 1].tag;
@@ -129,10 +119,8 @@ static const creator_row *find_creator(const char *name, size_t length) {
         size_t mid = (low + high) / 2;
         const char *known = string_at(creators[mid].name);
         size_t known_length = strlen(known);
-        int order = memcmp(known, name,
-                           known_length < length ? known_length : length);
-        if (order == 0 && known_length == length)
-            return &creators[mid];
+        int order = memcmp(known, name, known_length < length ? known_length : length);
+        if (order == 0 && known_length == length) return &creators[mid];
         if (order < 0 || (order == 0 && known_length < length))
             low = mid + 1;
         else
@@ -141,13 +129,11 @@ static const creator_row *find_creator(const char *name, size_t length) {
     return NULL;
 }
 
-int dcm_dict_private(uint32_t tag, const char *creator, size_t length,
-                     dcm_dict_row *out) {
+int dcm_dict_private(uint32_t tag, const char *creator, size_t length, dcm_dict_row *out) {
     /* This tag alone; any block of its group; any block and half its group. */
     static const uint32_t masks[] = {0xFFFFFFFF, 0xFFFF00FF, 0xFF0000FF};
     const creator_row *owner = find_creator(creator, length);
-    if (!owner)
-        return DCM_NEED;
+    if (!owner) return DCM_NEED;
     for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
         uint32_t key = tag & masks[i];
         size_t low = owner->begin, high = owner->end;

@@ -4,8 +4,7 @@
 #include <string.h>
 
 void dcm_store_uint(uint8_t *p, int unit, uint64_t value, int big) {
-    for (int i = 0; i < unit; i++)
-        p[big ? unit - 1 - i : i] = (uint8_t)(value >> 8 * i);
+    for (int i = 0; i < unit; i++) p[big ? unit - 1 - i : i] = (uint8_t)(value >> 8 * i);
 }
 
 void dcm_store_float(uint8_t *p, int unit, double value, int big) {

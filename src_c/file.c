@@ -30,8 +30,7 @@
 
 int dcm_bytes_borrow(dcm_bytes *b, const void *data, uint64_t length) {
     memset(b, 0, sizeof *b);
-    int code = dcm_grow((void **)&b->segments, &b->cap_segments, 1,
-                        sizeof *b->segments);
+    int code = dcm_grow((void **)&b->segments, &b->cap_segments, 1, sizeof *b->segments);
     if (code) return code;
     b->data = (uint8_t *)data;
     b->used = b->capacity = b->total = length;
@@ -62,15 +61,14 @@ int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room) {
     return DCM_OK;
 }
 
-int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length,
-                     int transient) {
+int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length, int transient) {
     dcm_segment *last = b->n_segments ? b->segments + b->n_segments - 1 : NULL;
     if (last && !transient && last->offset + last->length == offset &&
         last->at + last->length == b->used) {
         last->length += length;
     } else {
-        int code = dcm_grow((void **)&b->segments, &b->cap_segments,
-                            b->n_segments + 1, sizeof *b->segments);
+        int code = dcm_grow((void **)&b->segments, &b->cap_segments, b->n_segments + 1,
+                            sizeof *b->segments);
         if (code) return code;
         /* In the place of those that lie within it: so ends ascend, too. */
         uint64_t i = b->n_segments, k;
@@ -91,8 +89,10 @@ uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset, const uint8_t **p) {
     uint64_t low = 0, high = b->n_segments;
     while (low < high) { /* the last segment that begins at or before offset */
         uint64_t middle = low + (high - low) / 2;
-        if (b->segments[middle].offset <= offset) low = middle + 1;
-        else high = middle;
+        if (b->segments[middle].offset <= offset)
+            low = middle + 1;
+        else
+            high = middle;
     }
     if (!low) return 0;
     const dcm_segment *s = b->segments + low - 1;
@@ -179,16 +179,15 @@ int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->base = 0;
     wchar_t *wide = widen(path);
     if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
-    HANDLE h = CreateFileW(wide, GENERIC_READ,
-                           FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                           NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    HANDLE h =
+        CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                    NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
     if (h == INVALID_HANDLE_VALUE) {
         DWORD attributes = GetFileAttributesW(wide);
-        int directory = attributes != INVALID_FILE_ATTRIBUTES &&
-                        (attributes & FILE_ATTRIBUTE_DIRECTORY);
+        int directory =
+            attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY);
         dcm_free(wide);
-        return fail_sys(err, directory ? DCM_E_NOT_REGULAR : DCM_E_OPEN,
-                        sys_error(), 0);
+        return fail_sys(err, directory ? DCM_E_NOT_REGULAR : DCM_E_OPEN, sys_error(), 0);
     }
     dcm_free(wide);
     BY_HANDLE_FILE_INFORMATION info;
@@ -217,10 +216,12 @@ static folder_handle open_folder(const char *path) {
     return NO_FOLDER;
 }
 
-static void close_folder(folder_handle folder) { (void)folder; }
+static void close_folder(folder_handle folder) {
+    (void)folder;
+}
 
-static void look(folder_handle folder, const char *path, uint64_t prefix,
-                 int64_t *size, int64_t *mtime_ns) {
+static void look(folder_handle folder, const char *path, uint64_t prefix, int64_t *size,
+                 int64_t *mtime_ns) {
     WIN32_FILE_ATTRIBUTE_DATA data;
     BY_HANDLE_FILE_INFORMATION info;
     wchar_t *wide = widen(path);
@@ -228,8 +229,7 @@ static void look(folder_handle folder, const char *path, uint64_t prefix,
     (void)folder;
     (void)prefix;
     if (found && data.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) { /* a link */
-        HANDLE h = CreateFileW(wide, 0,
-                               FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+        HANDLE h = CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                                NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
         found = h != INVALID_HANDLE_VALUE && GetFileInformationByHandle(h, &info);
         if (h != INVALID_HANDLE_VALUE) CloseHandle(h);
@@ -244,8 +244,8 @@ static void look(folder_handle folder, const char *path, uint64_t prefix,
 }
 
 /* At most `length` bytes; *got of 0 is the end. 0 or errno. */
-static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
-                     void *into, uint64_t *got) {
+static int read_some(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
+                     uint64_t *got) {
     OVERLAPPED at;
     memset(&at, 0, sizeof at);
     at.Offset = (DWORD)offset;
@@ -258,7 +258,9 @@ static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
     return 0;
 }
 
-void dcm_file_random(const dcm_file *f) { (void)f; }
+void dcm_file_random(const dcm_file *f) {
+    (void)f;
+}
 
 static uint64_t map_granularity(void) {
     SYSTEM_INFO info;
@@ -266,13 +268,10 @@ static uint64_t map_granularity(void) {
     return info.dwAllocationGranularity;
 }
 
-static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length,
-                         int *sys) {
-    HANDLE section = CreateFileMappingW((HANDLE)f->handle, NULL, PAGE_WRITECOPY,
-                                        0, 0, NULL);
-    void *base = section ? MapViewOfFile(section, FILE_MAP_COPY,
-                                         (DWORD)(offset >> 32), (DWORD)offset,
-                                         (SIZE_T)length)
+static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length, int *sys) {
+    HANDLE section = CreateFileMappingW((HANDLE)f->handle, NULL, PAGE_WRITECOPY, 0, 0, NULL);
+    void *base = section ? MapViewOfFile(section, FILE_MAP_COPY, (DWORD)(offset >> 32),
+                                         (DWORD)offset, (SIZE_T)length)
                          : NULL;
     if (!base) *sys = sys_error();
     if (section) CloseHandle(section); /* the view keeps it alive */
@@ -346,16 +345,16 @@ static void close_folder(folder_handle folder) {
     if (folder >= 0) close(folder);
 }
 
-static void look(folder_handle folder, const char *path, uint64_t prefix,
-                 int64_t *size, int64_t *mtime_ns) {
+static void look(folder_handle folder, const char *path, uint64_t prefix, int64_t *size,
+                 int64_t *mtime_ns) {
     struct stat st;
     if (folder < 0 ? stat(path, &st) : fstatat(folder, path + prefix, &st, 0)) return;
     *size = (int64_t)st.st_size;
     *mtime_ns = nanoseconds(&st);
 }
 
-static int read_some(const dcm_file *f, uint64_t offset, uint64_t length,
-                     void *into, uint64_t *got) {
+static int read_some(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
+                     uint64_t *got) {
     ssize_t n; /* macOS refuses reads of 2 GiB and more */
     size_t wanted = length > 1u << 30 ? (size_t)1 << 30 : (size_t)length;
     do n = pread((int)f->handle, into, wanted, (off_t)offset);
@@ -373,12 +372,13 @@ void dcm_file_random(const dcm_file *f) {
 #endif
 }
 
-static uint64_t map_granularity(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
+static uint64_t map_granularity(void) {
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
 
-static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length,
-                         int *sys) {
-    void *base = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_PRIVATE,
-                      (int)f->handle, (off_t)offset);
+static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length, int *sys) {
+    void *base = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_PRIVATE, (int)f->handle,
+                      (off_t)offset);
     if (base != MAP_FAILED) return base;
     *sys = errno;
     return NULL;
@@ -392,7 +392,8 @@ void dcm_file_unmap(dcm_map *map) {
 #endif
 
 int dcm_file_narrow(dcm_file *f, uint64_t base, uint64_t length, dcm_error *err) {
-    if (base > f->size || length > f->size - base) return dcm_fail(err, DCM_E_CHANGED, f->size, 0);
+    if (base > f->size || length > f->size - base)
+        return dcm_fail(err, DCM_E_CHANGED, f->size, 0);
     f->base += base;
     f->size = length;
     return DCM_OK;
@@ -407,7 +408,8 @@ static int read_given(dcm_given *g, uint64_t offset, uint64_t length, uint8_t *i
     while (length) {
         const dcm_range *r = NULL;
         for (uint64_t i = 0; i < g->count && !r; i++)
-            if (offset >= g->ranges[i].offset && offset - g->ranges[i].offset < g->ranges[i].length)
+            if (offset >= g->ranges[i].offset &&
+                offset - g->ranges[i].offset < g->ranges[i].length)
                 r = g->ranges + i;
         if (!r) {
             g->need_offset = offset;
@@ -456,8 +458,8 @@ int dcm_list_stat(const dcm_list *l) {
     return code;
 }
 
-int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
-                  void *into, dcm_error *err) {
+int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
+                  dcm_error *err) {
     uint8_t *p = into;
     if (offset > f->size || length > f->size - offset)
         return dcm_fail(err, DCM_E_CHANGED, f->size, 0);
@@ -477,9 +479,8 @@ int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length,
 /* A gap of this size costs less to read than to jump. */
 #define GAP (64u << 10)
 
-int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset,
-                  uint64_t length, uint64_t ahead, int transient,
-                  dcm_error *err) {
+int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset, uint64_t length,
+                  uint64_t ahead, int transient, dcm_error *err) {
     if (offset > b->total || length > b->total - offset)
         return dcm_fail(err, DCM_E_CHANGED, b->total, 0);
     uint64_t start = offset, end = offset + length;
@@ -497,8 +498,8 @@ int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset,
     return code ? dcm_fail(err, code, start, 0) : DCM_OK;
 }
 
-int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length,
-                 dcm_map *map, dcm_error *err) {
+int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length, dcm_map *map,
+                 dcm_error *err) {
     memset(map, 0, sizeof *map);
     if (!length || offset > f->size || length > f->size - offset)
         return dcm_fail(err, DCM_E_CHANGED, offset, 0);

@@ -17,33 +17,37 @@
 
 enum { AT_FIRST_ITEM, AT_TABLE, AT_CHECK, AT_WALK, AT_DONE };
 
-#define PEEK 24            /* an item's header and how its content begins */
-#define BULK_STRIDE 2048   /* fragments smaller than this are read with what follows */
-#define BULK (64u << 10)
-#define MAX_REPAIRS 64     /* lengths that lie, before nothing is believed */
+#define PEEK        24   /* an item's header and how its content begins */
+#define BULK_STRIDE 2048 /* fragments smaller than this are read with what follows */
+#define BULK        (64u << 10)
+#define MAX_REPAIRS 64 /* lengths that lie, before nothing is believed */
 
 static int note(dcm_frames *t, int code, uint64_t offset, uint32_t tag) {
-    int failed = dcm_grow((void **)&t->issues, &t->cap_issues, t->n_issues + 1,
-                          sizeof *t->issues);
+    int failed =
+        dcm_grow((void **)&t->issues, &t->cap_issues, t->n_issues + 1, sizeof *t->issues);
     if (!failed) t->issues[t->n_issues++] = (dcm_issue){(uint32_t)code, tag, offset};
     return failed;
 }
 
 /* The bytes, or NULL: they are asked for, with `ahead` more when they are cheap. */
-static const uint8_t *peek(dcm_frames *t, const dcm_bytes *b, uint64_t offset,
-                           uint64_t length, uint64_t ahead) {
+static const uint8_t *peek(dcm_frames *t, const dcm_bytes *b, uint64_t offset, uint64_t length,
+                           uint64_t ahead) {
     t->need_offset = offset;
     t->need_length = length;
     t->need_ahead = ahead;
     return dcm_bytes_at(b, offset, length);
 }
 
-static uint64_t at_most(uint64_t n, uint64_t limit) { return n < limit ? n : limit; }
+static uint64_t at_most(uint64_t n, uint64_t limit) {
+    return n < limit ? n : limit;
+}
 
 /* How a codestream begins, 0 when it is none that is known. RLE's header of
  * 64 bytes (PS3.5 G.5) counts its segments, the first of which follows it. */
 static int codestream(const uint8_t *p, uint64_t n) {
-    static const struct { uint8_t n, bytes[12]; } starts[] = {
+    static const struct {
+        uint8_t n, bytes[12];
+    } starts[] = {
         {3, {0xFF, 0xD8, 0xFF}},       /* JPEG, JPEG-LS */
         {4, {0xFF, 0x4F, 0xFF, 0x51}}, /* JPEG 2000, HTJ2K */
         {2, {0xFF, 0x0A}},             /* JPEG XL */
@@ -126,8 +130,10 @@ static int next_fragment(dcm_frames *t, const dcm_bytes *b, int *found, dcm_erro
             t->at = t->pos;
             t->length = dcm_u32(p + 4, 0);
             t->next_kind = (uint8_t)codestream(p + 8, at_most(t->length, n - 8));
-            if (t->length > left - 8) t->seek = t->at + 8;
-            else t->pos = t->at + 8 + t->length;
+            if (t->length > left - 8)
+                t->seek = t->at + 8;
+            else
+                t->pos = t->at + 8 + t->length;
             t->n_fragments++;
             if (*found) return DCM_OK;
         } else if (t->open && t->length % 2 && n >= 9 &&
@@ -229,7 +235,8 @@ static int place_table(dcm_frames *t, uint64_t base) {
     t->recount = t->count != t->frames;
     if (t->count <= t->frames)
         code = put_offset(&t->offsets, &t->cap_offsets, t->count, t->end);
-    else t->count = t->frames; /* there is one more: where the last one ends */
+    else
+        t->count = t->frames; /* there is one more: where the last one ends */
     t->checked = 0;
     t->state = AT_CHECK;
     return code;
@@ -244,8 +251,10 @@ int dcm_frames_extended(dcm_frames *t, const uint8_t *offsets, uint64_t n,
             t->count = 0;
     }
     t->source_tag = TABLE_TAG;
-    if (t->count) t->source = DCM_FRAMES_EXTENDED;
-    else if (!code && n) code = note(t, DCM_I_OFFSET_TABLE, t->begin, TABLE_TAG);
+    if (t->count)
+        t->source = DCM_FRAMES_EXTENDED;
+    else if (!code && n)
+        code = note(t, DCM_I_OFFSET_TABLE, t->begin, TABLE_TAG);
     return code;
 }
 
@@ -317,7 +326,8 @@ static int check_table(dcm_frames *t, const dcm_bytes *b) {
         if (!p) return DCM_NEED;
         if (dcm_tag(p, 0) == DCM_ITEM) continue;
         int code = t->frames == 1 && t->entries < 2
-                       ? DCM_OK : note(t, DCM_I_OFFSET_TABLE, at, t->source_tag);
+                       ? DCM_OK
+                       : note(t, DCM_I_OFFSET_TABLE, at, t->source_tag);
         walk_start(t, t->base);
         return code;
     }
@@ -363,7 +373,8 @@ int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *e
     /* Mostly it is one header after another: they need no buffer to be kept in. */
     uint8_t head[PEEK];
     dcm_segment all = {0, 0, 0};
-    dcm_bytes one = {.data = head, .segments = &all, .n_segments = 1, .total = b->total, .borrowed = 1};
+    dcm_bytes one = {
+        .data = head, .segments = &all, .n_segments = 1, .total = b->total, .borrowed = 1};
     const dcm_bytes *from = b;
     int code;
     while ((code = dcm_frames_run(t, from, err)) == DCM_NEED) {

@@ -20,19 +20,29 @@ UID_TABLE = HERE.parent / "fastdcm" / "_uid_table.py"
 
 # UIDs that pydicom does not have yet, and the private one of GE.
 LATER_UIDS = {
-    "1.2.840.10008.1.2.4.110":
-        ("JPEG XL Lossless", "Transfer Syntax", "", "", "JPEGXLLossless"),
-    "1.2.840.10008.1.2.4.111":
-        ("JPEG XL JPEG Recompression", "Transfer Syntax", "", "",
-         "JPEGXLJPEGRecompression"),
-    "1.2.840.10008.1.2.4.112":
-        ("JPEG XL", "Transfer Syntax", "", "", "JPEGXL"),
-    "1.2.840.10008.1.2.8.1":
-        ("Deflated Image Frame Compression", "Transfer Syntax", "", "",
-         "DeflatedImageFrameCompression"),
-    "1.2.840.113619.5.2":
-        ("GE Private Implicit VR Little Endian with Big Endian Pixel Data",
-         "Transfer Syntax", "", "", ""),
+    "1.2.840.10008.1.2.4.110": ("JPEG XL Lossless", "Transfer Syntax", "", "", "JPEGXLLossless"),
+    "1.2.840.10008.1.2.4.111": (
+        "JPEG XL JPEG Recompression",
+        "Transfer Syntax",
+        "",
+        "",
+        "JPEGXLJPEGRecompression",
+    ),
+    "1.2.840.10008.1.2.4.112": ("JPEG XL", "Transfer Syntax", "", "", "JPEGXL"),
+    "1.2.840.10008.1.2.8.1": (
+        "Deflated Image Frame Compression",
+        "Transfer Syntax",
+        "",
+        "",
+        "DeflatedImageFrameCompression",
+    ),
+    "1.2.840.113619.5.2": (
+        "GE Private Implicit VR Little Endian with Big Endian Pixel Data",
+        "Transfer Syntax",
+        "",
+        "",
+        "",
+    ),
 }
 
 # Sizes of the hash tables: powers of two, under a third full.
@@ -74,10 +84,7 @@ class Pool:
     def literal(data):
         """Bytes as the inside of a C string literal. Octal escapes of three
         digits end by themselves; "\\0" must not stand before a digit."""
-        text = "".join(
-            chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}"
-            for b in data
-        )
+        text = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in data)
         return re.sub(r"\\000(?![0-9])", r"\\0", text)
 
     def lines(self):
@@ -177,8 +184,7 @@ def dict_table():
         strings = [pool.add(name)]
         if keyword is not None:
             strings.insert(0, pool.add(keyword))
-        fields = [f"0x{key:X}", *map(str, strings), c_vr(vr),
-                  str(vms.setdefault(vm, len(vms)))]
+        fields = [f"0x{key:X}", *map(str, strings), c_vr(vr), str(vms.setdefault(vm, len(vms)))]
         if keyword is not None:
             fields.append(str(retired))
         return "{" + ",".join(fields) + "}"
@@ -210,20 +216,18 @@ def dict_table():
                 assert key not in entries, (creator, pattern)
                 entries[key] = entry
         if entries:
-            creators.append(f"{{{pool.add(creator)},{len(private)},"
-                            f"{len(private) + len(entries)}}}")
+            creators.append(f"{{{pool.add(creator)},{len(private)},{len(private) + len(entries)}}}")
             for key, (vr, vm, name, retired) in sorted(entries.items()):
                 assert not retired
                 private.append(row(vr, vm, name, key))
 
     factor = best_factor(tags)
-    tag_slots, _ = place([hash_tag(t, TAG_BITS, factor) for t in tags],
-                         TAG_BITS)
+    tag_slots, _ = place([hash_tag(t, TAG_BITS, factor) for t in tags], TAG_BITS)
     keywords = [DicomDictionary[t][4] for t in tags]
-    keyword_slots, _ = place([hash_keyword(k, KEYWORD_BITS) if k else None
-                              for k in keywords], KEYWORD_BITS)
-    names = sorted({re.search(r",([A-Z][A-Z_]+),", r)[1]
-                    for r in rows + private})
+    keyword_slots, _ = place(
+        [hash_keyword(k, KEYWORD_BITS) if k else None for k in keywords], KEYWORD_BITS
+    )
+    names = sorted({re.search(r",([A-Z][A-Z_]+),", r)[1] for r in rows + private})
 
     yield f"""/* dict_table.h: the data dictionary of PS3.6 with the command elements of
  * PS3.7, and private elements as vendors document them.

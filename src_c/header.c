@@ -29,8 +29,8 @@ void dcm_header_odd(const uint8_t *p, uint64_t left, int big, dcm_header *h) {
 }
 
 /* Could a data set of `remaining` bytes begin with these n? */
-static int plausible(const uint8_t *p, uint64_t n, uint64_t remaining,
-                     int encoding, int headers) {
+static int plausible(const uint8_t *p, uint64_t n, uint64_t remaining, int encoding,
+                     int headers) {
     uint32_t last = 0;
     for (int i = 0; i < headers; i++) {
         if (remaining == 0) return i > 0;
@@ -65,16 +65,14 @@ static int plausible(const uint8_t *p, uint64_t n, uint64_t remaining,
     return 1;
 }
 
-int dcm_encoding_guess(const uint8_t *p, uint64_t n, uint64_t remaining,
-                       int stated, int headers) {
-    static const int order[] = {DCM_EXPLICIT_LE, DCM_IMPLICIT, DCM_BIG,
-                                DCM_BIG | DCM_IMPLICIT};
+int dcm_encoding_guess(const uint8_t *p, uint64_t n, uint64_t remaining, int stated,
+                       int headers) {
+    static const int order[] = {DCM_EXPLICIT_LE, DCM_IMPLICIT, DCM_BIG, DCM_BIG | DCM_IMPLICIT};
     if (plausible(p, n, remaining, stated, headers)) {
         /* Two letters that are a VR are never the low half of a length that
          * somebody meant. */
         int explicit_twin = stated & DCM_BIG;
-        if (!(stated & DCM_IMPLICIT) ||
-            !plausible(p, n, remaining, explicit_twin, headers))
+        if (!(stated & DCM_IMPLICIT) || !plausible(p, n, remaining, explicit_twin, headers))
             return stated;
         return explicit_twin;
     }

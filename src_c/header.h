@@ -5,10 +5,10 @@
 #include "dcm.h"
 #include "dcm_endian.h"
 
-#define DCM_ITEM 0xFFFEE000u
-#define DCM_ITEM_END 0xFFFEE00Du
+#define DCM_ITEM         0xFFFEE000u
+#define DCM_ITEM_END     0xFFFEE00Du
 #define DCM_SEQUENCE_END 0xFFFEE0DDu
-#define DCM_UNDEFINED 0xFFFFFFFFu
+#define DCM_UNDEFINED    0xFFFFFFFFu
 
 typedef struct dcm_header {
     uint32_t tag;
@@ -16,7 +16,7 @@ typedef struct dcm_header {
     uint8_t vr;      /* dcm_vr; NONE for items and unknown implicit tags */
     uint8_t size;    /* 8 or 12 */
     uint8_t implicit;
-    uint8_t issue;   /* 0 or the DCM_I_ of an odd header */
+    uint8_t issue; /* 0 or the DCM_I_ of an odd header */
 } dcm_header;
 
 #ifdef _MSC_VER
@@ -32,15 +32,17 @@ static inline uint32_t dcm_vr_of(const uint8_t *p) {
     return (found & 0xFFFF) == letters ? found >> 16 : 0;
 }
 
-static inline int dcm_is_letter(uint8_t c) { return c >= 'A' && c <= 'Z'; }
+static inline int dcm_is_letter(uint8_t c) {
+    return c >= 'A' && c <= 'Z';
+}
 
 /* A header whose two bytes of VR are none that PS3.5 6.2 knows. */
 void dcm_header_odd(const uint8_t *p, uint64_t left, int big, dcm_header *h);
 
 /* p holds 12 bytes, or all `left` (8 or more) bytes of the data set. 0 when
  * the header itself is cut off (PS3.5 7.1.2 and 7.1.3). */
-static inline int dcm_header_read(const uint8_t *p, uint64_t left,
-                                  int encoding, dcm_header *h) {
+static inline int dcm_header_read(const uint8_t *p, uint64_t left, int encoding,
+                                  dcm_header *h) {
     const int big = encoding & DCM_BIG;
     h->tag = dcm_tag(p, big);
     h->issue = 0;
@@ -71,8 +73,7 @@ static inline int dcm_header_read(const uint8_t *p, uint64_t left,
 static inline int dcm_item_encoding(const uint8_t *p, uint64_t n, int encoding) {
     if (encoding & DCM_IMPLICIT || n < 6 || dcm_u16(p, encoding & DCM_BIG) == 0xFFFE)
         return encoding;
-    return dcm_is_letter(p[4]) && dcm_is_letter(p[5]) ? encoding
-                                                       : encoding | DCM_IMPLICIT;
+    return dcm_is_letter(p[4]) && dcm_is_letter(p[5]) ? encoding : encoding | DCM_IMPLICIT;
 }
 
 #endif

@@ -11,16 +11,23 @@
 
 /* TABLED: fragments behind a table that may tell where the last of them are;
  * TABLE: at the end of that table; JUMPED: where it led. */
-enum { FRAME_SEQUENCE, FRAME_ITEM, FRAME_FRAGMENTS, FRAME_TABLED, FRAME_TABLE, FRAME_JUMPED,
-       FRAME_SEARCH };
+enum {
+    FRAME_SEQUENCE,
+    FRAME_ITEM,
+    FRAME_FRAGMENTS,
+    FRAME_TABLED,
+    FRAME_TABLE,
+    FRAME_JUMPED,
+    FRAME_SEARCH
+};
 
 #define EXTENDED_TABLE 0x7FE00001u
-#define PIXEL_DATA 0x7FE00010u
+#define PIXEL_DATA     0x7FE00010u
 
 #define MAX_ISSUES 256
 
-void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end,
-                     int encoding, uint32_t stop, int flat) {
+void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end, int encoding, uint32_t stop,
+                     int flat) {
     ix->begin = ix->pos = begin;
     ix->end = end;
     ix->encoding = (uint8_t)encoding;
@@ -43,8 +50,8 @@ void dcm_index_free(dcm_index *ix) {
 int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag) {
     if (ix->n_issues > MAX_ISSUES) return DCM_OK;
     if (ix->n_issues == MAX_ISSUES) code = DCM_I_MORE;
-    int failed = dcm_grow((void **)&ix->issues, &ix->cap_issues,
-                          ix->n_issues + 1, sizeof *ix->issues);
+    int failed =
+        dcm_grow((void **)&ix->issues, &ix->cap_issues, ix->n_issues + 1, sizeof *ix->issues);
     if (failed) return failed;
     ix->issues[ix->n_issues++] = (dcm_issue){(uint32_t)code, tag, offset};
     return DCM_OK;
@@ -65,17 +72,16 @@ static int walking(const dcm_index *ix) {
     return !ix->flat && ix->sp && ix->pos - ix->stack[0].start > WALK_KEPT ? 2 : 0;
 }
 
-static int push(dcm_index *ix, int kind, uint32_t tag, uint64_t end,
-                int defined, int encoding, uint32_t row) {
+static int push(dcm_index *ix, int kind, uint32_t tag, uint64_t end, int defined, int encoding,
+                uint32_t row) {
     /* a sequence and its item are two frames of one depth */
     if (ix->sp / 2 >= ix->depth_limit) return DCM_E_DEPTH;
     if (ix->sp == ix->cap_stack) {
-        int code = dcm_grow((void **)&ix->stack, &ix->cap_stack, ix->sp + 1,
-                            sizeof *ix->stack);
+        int code = dcm_grow((void **)&ix->stack, &ix->cap_stack, ix->sp + 1, sizeof *ix->stack);
         if (code) return code;
     }
-    ix->stack[ix->sp++] = (dcm_frame){ix->pos, end, tag, row, 0, (uint8_t)kind,
-                                      (uint8_t)encoding, (uint8_t)defined};
+    ix->stack[ix->sp++] = (dcm_frame){
+        ix->pos, end, tag, row, 0, (uint8_t)kind, (uint8_t)encoding, (uint8_t)defined};
     return DCM_OK;
 }
 
@@ -199,8 +205,10 @@ static int step_fragments(dcm_index *ix, const uint8_t *p) {
     if (f->kind == FRAME_TABLE) {
         jump(ix, f, p);
     } else if (tag == DCM_ITEM && length <= f->end - start) {
-        if (f->kind == FRAME_TABLED) to_table(ix, f, length);
-        else ix->pos = start + length;
+        if (f->kind == FRAME_TABLED)
+            to_table(ix, f, length);
+        else
+            ix->pos = start + length;
     } else if (tag == DCM_SEQUENCE_END) {
         close_frame(ix, ix->pos, start, 1);
     } else if (f->kind == FRAME_JUMPED) {
@@ -237,8 +245,10 @@ static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
         int encoding = dcm_item_encoding(p + 8, n < left ? n : left, f->encoding);
         uint32_t row = UINT32_MAX;
         if (ix->flat) {
-            dcm_row item = {start, end - start, DCM_ITEM, DCM_VR_NONE, 8,
-                            (uint8_t)(undefined ? DCM_ROW_UNDEFINED : 0), 0};
+            dcm_row item = {start,    end - start,
+                            DCM_ITEM, DCM_VR_NONE,
+                            8,        (uint8_t)(undefined ? DCM_ROW_UNDEFINED : 0),
+                            0};
             if (encoding & DCM_IMPLICIT) item.flags |= DCM_ROW_IMPLICIT;
             if (big) item.flags |= DCM_ROW_BIG;
             row = (uint32_t)ix->count;
@@ -252,18 +262,20 @@ static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
         close_frame(ix, ix->pos, start, 1);
         return DCM_OK;
     }
-    code = dcm_index_issue(ix, tag == DCM_SEQUENCE_END ? DCM_I_STRAY_DELIMITER
-                                                       : DCM_I_NOT_AN_ITEM,
-                           ix->pos, f->tag);
-    if (f->defined) ix->pos = f->end;
-    else close_frame(ix, ix->pos, ix->pos, 0);
+    code =
+        dcm_index_issue(ix, tag == DCM_SEQUENCE_END ? DCM_I_STRAY_DELIMITER : DCM_I_NOT_AN_ITEM,
+                        ix->pos, f->tag);
+    if (f->defined)
+        ix->pos = f->end;
+    else
+        close_frame(ix, ix->pos, ix->pos, 0);
     return code;
 }
 
 /* Enters a value of undefined length whose header was just read into `row`.
  * `keep`: the row is one of the index's. */
-static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row,
-                 uint64_t end, int encoding, int keep) {
+static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row, uint64_t end,
+                 int encoding, int keep) {
     uint64_t room = end - row->offset, least = room < 4 ? room : 4;
     uint64_t n = have - row->header;
     if (n < least) return need(ix, ix->pos, row->header + least, walking(ix));
@@ -279,7 +291,8 @@ static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row,
     ix->pos = row->offset;
     const int kind = row->flags & DCM_ROW_ITEMS ? FRAME_SEQUENCE
                      : keep && !ix->flat && row->tag == PIXEL_DATA && !(encoding & DCM_BIG)
-                         ? FRAME_TABLED : FRAME_FRAGMENTS;
+                         ? FRAME_TABLED
+                         : FRAME_FRAGMENTS;
     return push(ix, kind, row->tag, end, 0, encoding, at);
 }
 
@@ -379,7 +392,7 @@ static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
         }
         return code;
     }
-    dcm_row row = {ix->pos + h.size, h.length, h.tag, h.vr, h.size,
+    dcm_row row = {ix->pos + h.size,           h.length, h.tag, h.vr, h.size,
                    row_flags(&h, f->encoding), 0};
     const int encoding = f->encoding | (h.implicit ? DCM_IMPLICIT : 0);
     const uint64_t here = ix->sp - 1;
@@ -575,8 +588,10 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
         if (ix->sp) return DCM_OK; /* walk it */
         uint64_t size = h.size + ix->rows[ix->count - 1].length;
         pos += size;
-        if (size < run) p += size, run -= size;
-        else run = 0;
+        if (size < run)
+            p += size, run -= size;
+        else
+            run = 0;
     }
     ix->pos = pos;
     ix->done = 1;
@@ -596,8 +611,8 @@ static int order_rows(dcm_index *ix) {
     for (uint64_t i = 0; i < ix->count; i++) {
         dcm_row *row = ix->rows + i;
         if (i + 1 < ix->count && row[1].tag == row->tag) {
-            int code = dcm_index_issue(ix, DCM_I_DUPLICATE, row->offset - row->header,
-                                       row->tag);
+            int code =
+                dcm_index_issue(ix, DCM_I_DUPLICATE, row->offset - row->header, row->tag);
             if (code) return code;
             continue;
         }
@@ -631,7 +646,7 @@ int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err) {
 
 uint64_t dcm_read_ahead(const dcm_bytes *b, int transient) {
     if (transient) return transient == 2 ? WALK_KEPT : 512;
-    return b->used < 4096 ? 4096 : b->used > (4u << 20) ? 4u << 20 : b->used;
+    return b->used<4096 ? 4096 : b->used>(4u << 20) ? 4u << 20 : b->used;
 }
 
 int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f, dcm_error *err) {
@@ -661,8 +676,10 @@ const dcm_row *dcm_index_find(const dcm_index *ix, uint32_t tag) {
     uint64_t low = 0, high = ix->count;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (ix->rows[middle].tag < tag) low = middle + 1;
-        else high = middle;
+        if (ix->rows[middle].tag < tag)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low < ix->count && ix->rows[low].tag == tag ? ix->rows + low : NULL;
 }
@@ -673,9 +690,8 @@ int dcm_row_encoding(const dcm_row *row) {
            (row->flags & DCM_ROW_IMPLICIT ? DCM_IMPLICIT : 0);
 }
 
-int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
-              dcm_item **items, uint64_t *capacity, uint64_t *count,
-              dcm_error *err) {
+int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work, dcm_item **items,
+              uint64_t *capacity, uint64_t *count, dcm_error *err) {
     const uint64_t end = row->offset + row->length;
     const int encoding = dcm_row_encoding(row), big = encoding & DCM_BIG;
     dcm_index_start(work, row->offset, end, encoding, UINT32_MAX, 0);
@@ -698,8 +714,8 @@ int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
         }
         dcm_item item = {at + 8, length, 0, 0};
         uint64_t room = end - item.offset;
-        item.encoding = (uint8_t)dcm_item_encoding(
-            p + 8, length < room ? length : room, encoding);
+        item.encoding =
+            (uint8_t)dcm_item_encoding(p + 8, length < room ? length : room, encoding);
         if (length == DCM_UNDEFINED) {
             item.flags = DCM_ROW_UNDEFINED;
             work->pos = item.offset;
@@ -716,8 +732,7 @@ int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work,
             }
             at = item.offset + item.length;
         }
-        if (!code)
-            code = dcm_grow((void **)items, capacity, *count + 1, sizeof **items);
+        if (!code) code = dcm_grow((void **)items, capacity, *count + 1, sizeof **items);
         if (code) break;
         (*items)[(*count)++] = item;
     }

@@ -8,9 +8,9 @@
 
 enum { AT_START, AT_META, AT_DATA, AT_ROWS, AT_DONE };
 
-#define META_FIRST 0x00020000u
-#define META_LAST 0x0002FFFFu
-#define GUESS 512u /* bytes that an encoding is told by, however many are there */
+#define META_FIRST  0x00020000u
+#define META_LAST   0x0002FFFFu
+#define GUESS       512u  /* bytes that an encoding is told by, however many are there */
 #define LONGEST_UID 4096u /* with any padding */
 
 void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop, int force) {
@@ -55,16 +55,15 @@ static int stated_encoding(const char *uid, int *deflated) {
     return strncmp(uid, "1.2.840.10008.1.2.", 18) ? -1 : DCM_EXPLICIT_LE;
 }
 
-static int ask(uint64_t at, uint64_t n, uint64_t *offset, uint64_t *length,
-               int *transient) {
+static int ask(uint64_t at, uint64_t n, uint64_t *offset, uint64_t *length, int *transient) {
     *offset = at;
     *length = n;
     *transient = 0;
     return DCM_NEED;
 }
 
-static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
-                 uint64_t *length, int *transient) {
+static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                 int *transient) {
     const uint8_t *q = NULL;
     uint64_t n = dcm_bytes_run(b, 0, &q), least = p->total < GUESS ? p->total : GUESS;
     if (!p->total) return DCM_E_EMPTY;
@@ -85,8 +84,8 @@ static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
     p->meta.from = META_FIRST;
     if (!p->preamble) code = dcm_index_issue(&p->meta, DCM_I_NO_PREAMBLE, 0, 0);
     if (p->total - at >= 8) {
-        if (at) encoding = dcm_encoding_guess(q + at, n - at, p->total - at,
-                                              DCM_EXPLICIT_LE, 1);
+        if (at)
+            encoding = dcm_encoding_guess(q + at, n - at, p->total - at, DCM_EXPLICIT_LE, 1);
         int big = encoding > 0 && encoding & DCM_BIG;
         if (encoding > 0 && dcm_u16(q + at, big) == 2) {
             p->meta.encoding = (uint8_t)encoding;
@@ -98,8 +97,8 @@ static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
 }
 
 /* After group 0002: which transfer syntax, and where the data set begins. */
-static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
-                     uint64_t *length, int *transient) {
+static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                     int *transient) {
     dcm_index *m = &p->meta;
     const dcm_row *row = dcm_index_find(m, 0x00020010);
     const uint8_t *q = NULL;
@@ -108,8 +107,7 @@ static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
     if (row && !dcm_bytes_at(b, row->offset, row->length)) /* jumped over */
         return ask(row->offset, row->length, offset, length, transient);
     p->data_begin = m->pos;
-    if (!m->count)
-        code = dcm_index_issue(m, DCM_I_NO_META, m->begin, 0);
+    if (!m->count) code = dcm_index_issue(m, DCM_I_NO_META, m->begin, 0);
     if (row && (q = dcm_bytes_at(b, row->offset, row->length))) {
         dcm_span uid = dcm_trim((const char *)q, row->length);
         if (uid.n >= sizeof p->transfer_syntax) uid.n = sizeof p->transfer_syntax - 1;
@@ -128,8 +126,8 @@ static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
 }
 
 /* Labelled or not, the data set's first header tells how it is encoded. */
-static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
-                      uint64_t *length, int *transient) {
+static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                      int *transient) {
     uint64_t left = p->total - p->data_begin;
     int deflated, stated = stated_encoding(p->transfer_syntax, &deflated);
     const int known = stated >= 0, labelled = deflated;
@@ -150,11 +148,10 @@ static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
     }
     int encoding = found >= 0 ? found : stated;
     if (!known && p->transfer_syntax[0])
-        code = dcm_index_issue(&p->meta, DCM_I_UNKNOWN_TRANSFER_SYNTAX,
-                               p->meta.begin, 0x00020010);
+        code =
+            dcm_index_issue(&p->meta, DCM_I_UNKNOWN_TRANSFER_SYNTAX, p->meta.begin, 0x00020010);
     int lies = known && left && (encoding != stated || deflated != labelled);
-    if (!code && lies)
-        code = dcm_index_issue(&p->meta, DCM_I_ENCODING, p->data_begin, 0);
+    if (!code && lies) code = dcm_index_issue(&p->meta, DCM_I_ENCODING, p->data_begin, 0);
     p->encoding = (uint8_t)encoding;
     p->deflated = (uint8_t)(deflated && left);
     dcm_index_start(&p->data, p->data_begin, p->total, encoding, p->stop, 0);
@@ -162,12 +159,11 @@ static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
     return code;
 }
 
-int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
-                   uint64_t *length, int *transient, dcm_error *err) {
+int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                   int *transient, dcm_error *err) {
     int code = DCM_OK;
     dcm_index *ix = NULL;
-    if (p->state == AT_START)
-        code = start(p, b, offset, length, transient);
+    if (p->state == AT_START) code = start(p, b, offset, length, transient);
     if (!code && p->state == AT_META) {
         ix = &p->meta;
         code = dcm_index_run(ix, b, err);
@@ -198,7 +194,7 @@ int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset,
  * seen last: one that is longer costs a second read and doubles it, one that
  * fills less than a quarter halves it. */
 #define FIRST_LEAST 4096u
-#define FIRST_MOST 65536u
+#define FIRST_MOST  65536u
 #define BEHIND_JUMP 512u
 
 int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *err) {

@@ -60,42 +60,51 @@ void dcm_unpack_12(const uint8_t *src, uint64_t count, void *out) {
     }
 }
 
-#define SWAP(bits)                                                        \
-    for (uint64_t i = 0; i + bits / 8 <= n; i += bits / 8) {              \
-        uint##bits##_t v;                                                 \
-        memcpy(&v, p + i, sizeof v);                                      \
-        v = dcm_swap##bits(v);                                            \
-        memcpy(p + i, &v, sizeof v);                                      \
+#define SWAP(bits)                                           \
+    for (uint64_t i = 0; i + bits / 8 <= n; i += bits / 8) { \
+        uint##bits##_t v;                                    \
+        memcpy(&v, p + i, sizeof v);                         \
+        v = dcm_swap##bits(v);                               \
+        memcpy(p + i, &v, sizeof v);                         \
     }
 
 void dcm_swap_units(uint8_t *p, uint64_t n, int unit) {
-    if (unit == 2) SWAP(16)
-    else if (unit == 4) SWAP(32)
-    else if (unit == 8) SWAP(64)
+    if (unit == 2)
+        SWAP(16)
+    else if (unit == 4)
+        SWAP(32)
+    else if (unit == 8)
+        SWAP(64)
 }
 
 #define dcm_swap8(v) (v)
 
 /* One loop of dcm_cells_native: unsigned shifts drop the bits above the value
  * and below it; a signed one keeps the sign. */
-#define NATIVE(bits, load, down)                                          \
-    for (uint64_t i = 0; i < count; i++) {                                \
-        uint##bits##_t v;                                                 \
-        memcpy(&v, src + i * sizeof v, sizeof v);                         \
+#define NATIVE(bits, load, down)                                              \
+    for (uint64_t i = 0; i < count; i++) {                                    \
+        uint##bits##_t v;                                                     \
+        memcpy(&v, src + i * sizeof v, sizeof v);                             \
         v = (uint##bits##_t)((down)((uint##bits##_t)(load(v) << up)) >> low); \
-        memcpy(out + i * sizeof v, &v, sizeof v);                         \
+        memcpy(out + i * sizeof v, &v, sizeof v);                             \
     }
 #define SAME(v) (v)
-#define NATIVES(bits)                                                     \
-    if (c->kind == DCM_CELL_SIGNED) {                                     \
-        if (turn) NATIVE(bits, dcm_swap##bits, int##bits##_t)             \
-        else NATIVE(bits, SAME, int##bits##_t)                            \
-    } else {                                                              \
-        if (turn) NATIVE(bits, dcm_swap##bits, uint##bits##_t)            \
-        else NATIVE(bits, SAME, uint##bits##_t)                           \
+#define NATIVES(bits)                                    \
+    if (c->kind == DCM_CELL_SIGNED) {                    \
+        if (turn)                                        \
+            NATIVE(bits, dcm_swap##bits, int##bits##_t)  \
+        else                                             \
+            NATIVE(bits, SAME, int##bits##_t)            \
+    } else {                                             \
+        if (turn)                                        \
+            NATIVE(bits, dcm_swap##bits, uint##bits##_t) \
+        else                                             \
+            NATIVE(bits, SAME, uint##bits##_t)           \
     }
 
-static int is_turned(const dcm_cells *c) { return c->size > 1 && c->big != DCM_HOST_BIG; }
+static int is_turned(const dcm_cells *c) {
+    return c->size > 1 && c->big != DCM_HOST_BIG;
+}
 
 static int is_native(const dcm_cells *c) {
     return !is_turned(c) && (!c->bits_stored || c->bits_stored == 8 * c->size);
@@ -106,43 +115,53 @@ static void native(const dcm_cells *c, const uint8_t *restrict src, uint64_t cou
     const int turn = is_turned(c), width = 8 * c->size;
     const int up = c->bits_stored ? width - 1 - c->high_bit : 0;
     const int low = c->bits_stored ? width - c->bits_stored : 0;
-    if (c->size == 1) NATIVES(8)
-    else if (c->size == 2) NATIVES(16)
-    else if (c->size == 4) NATIVES(32)
-    else NATIVES(64)
+    if (c->size == 1)
+        NATIVES(8)
+    else if (c->size == 2)
+        NATIVES(16)
+    else if (c->size == 4)
+        NATIVES(32)
+    else
+        NATIVES(64)
 }
 
 void dcm_cells_native(const dcm_cells *c, const uint8_t *src, uint64_t count, uint8_t *out) {
-    if (is_native(c)) memcpy(out, src, (size_t)count * c->size);
-    else native(c, src, count, out);
+    if (is_native(c))
+        memcpy(out, src, (size_t)count * c->size);
+    else
+        native(c, src, count, out);
 }
 
 /* Cells in the machine's order whose value begins at bit 0: what differs from
  * it is found without a store, and mostly there is nothing. */
-#define SETTLE(bits)                                                      \
-    do {                                                                  \
+#define SETTLE(bits)                                                                       \
+    do {                                                                                   \
         const uint##bits##_t mask = (uint##bits##_t)(UINT64_MAX >> (64 - c->bits_stored)); \
-        const uint##bits##_t sign = (uint##bits##_t)(                     \
-            c->kind == DCM_CELL_SIGNED ? (uint64_t)1 << (c->bits_stored - 1) : 0); \
-        uint##bits##_t differs = 0;                                       \
-        for (uint64_t i = 0; i < n; i++) {                                \
-            uint##bits##_t v;                                             \
-            memcpy(&v, p + i * sizeof v, sizeof v);                       \
-            differs |= v ^ (uint##bits##_t)(((v & mask) ^ sign) - sign);  \
-        }                                                                 \
-        for (uint64_t i = 0; differs && i < n; i++) {                     \
-            uint##bits##_t v;                                             \
-            memcpy(&v, p + i * sizeof v, sizeof v);                       \
-            v = (uint##bits##_t)(((v & mask) ^ sign) - sign);             \
-            memcpy(p + i * sizeof v, &v, sizeof v);                       \
-        }                                                                 \
+        const uint##bits##_t sign = (uint##bits##_t)(                                      \
+            c->kind == DCM_CELL_SIGNED ? (uint64_t)1 << (c->bits_stored - 1) : 0);         \
+        uint##bits##_t differs = 0;                                                        \
+        for (uint64_t i = 0; i < n; i++) {                                                 \
+            uint##bits##_t v;                                                              \
+            memcpy(&v, p + i * sizeof v, sizeof v);                                        \
+            differs |= v ^ (uint##bits##_t)(((v & mask) ^ sign) - sign);                   \
+        }                                                                                  \
+        for (uint64_t i = 0; differs && i < n; i++) {                                      \
+            uint##bits##_t v;                                                              \
+            memcpy(&v, p + i * sizeof v, sizeof v);                                        \
+            v = (uint##bits##_t)(((v & mask) ^ sign) - sign);                              \
+            memcpy(p + i * sizeof v, &v, sizeof v);                                        \
+        }                                                                                  \
     } while (0)
 
 static void settle(const dcm_cells *c, uint8_t *p, uint64_t n) {
-    if (c->size == 1) SETTLE(8);
-    else if (c->size == 2) SETTLE(16);
-    else if (c->size == 4) SETTLE(32);
-    else SETTLE(64);
+    if (c->size == 1)
+        SETTLE(8);
+    else if (c->size == 2)
+        SETTLE(16);
+    else if (c->size == 4)
+        SETTLE(32);
+    else
+        SETTLE(64);
 }
 
 /* By blocks: pages of a mapping that need no change stay shared with the file's. */
@@ -165,46 +184,45 @@ void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
 
 /* Runs `body` over blocks of at most BLOCK cells: p, n cells in the machine's
  * order; `at` of them came before. */
-#define BLOCKS(body)                                                      \
-    do {                                                                  \
-        uint8_t room[BLOCK * 8];                                          \
-        const int plain = is_native(c);                                   \
-        for (uint64_t at = 0, n; at < count; at += n) {                   \
-            const uint8_t *p = src + at * c->size;                        \
-            n = plain ? count : count - at < BLOCK ? count - at : BLOCK;  \
-            if (!plain) {                                                 \
-                native(c, p, n, room);                                    \
-                p = room;                                                 \
-            }                                                             \
-            body;                                                         \
-        }                                                                 \
+#define BLOCKS(body)                                                     \
+    do {                                                                 \
+        uint8_t room[BLOCK * 8];                                         \
+        const int plain = is_native(c);                                  \
+        for (uint64_t at = 0, n; at < count; at += n) {                  \
+            const uint8_t *p = src + at * c->size;                       \
+            n = plain ? count : count - at < BLOCK ? count - at : BLOCK; \
+            if (!plain) {                                                \
+                native(c, p, n, room);                                   \
+                p = room;                                                \
+            }                                                            \
+            body;                                                        \
+        }                                                                \
     } while (0)
 
 /* Calls `one`(type) for the type of c's cells. */
-#define BY_INTEGER(one)                                                   \
-    if (c->size == 1 && c->kind == DCM_CELL_UNSIGNED) one(uint8_t)        \
-    else if (c->size == 1) one(int8_t)                                    \
-    else if (c->size == 2 && c->kind == DCM_CELL_UNSIGNED) one(uint16_t)  \
-    else if (c->size == 2) one(int16_t)                                   \
-    else if (c->size == 4 && c->kind == DCM_CELL_UNSIGNED) one(uint32_t)  \
-    else if (c->size == 4) one(int32_t)
-#define BY_TYPE(one)                                                      \
-    if (c->kind == DCM_CELL_FLOAT) {                                      \
-        if (c->size == 4) one(float)                                      \
-        else one(double)                                                  \
-    } else BY_INTEGER(one)                                                \
-    else if (c->kind == DCM_CELL_UNSIGNED) one(uint64_t)                  \
-    else one(int64_t)
+#define BY_INTEGER(one)                                                             \
+    if (c->size == 1 && c->kind == DCM_CELL_UNSIGNED)                               \
+    one(uint8_t) else if (c->size == 1)                                             \
+        one(int8_t) else if (c->size == 2 && c->kind == DCM_CELL_UNSIGNED)          \
+            one(uint16_t) else if (c->size == 2)                                    \
+                one(int16_t) else if (c->size == 4 && c->kind == DCM_CELL_UNSIGNED) \
+                    one(uint32_t) else if (c->size == 4) one(int32_t)
+#define BY_TYPE(one)                                  \
+    if (c->kind == DCM_CELL_FLOAT) {                  \
+        if (c->size == 4) one(float) else one(double) \
+    } else                                            \
+        BY_INTEGER(one)                               \
+    else if (c->kind == DCM_CELL_UNSIGNED) one(uint64_t) else one(int64_t)
 
 /* ------------------------------------------------------------- colour --- */
 
-#define INTERLEAVE(size)                                                  \
-    for (unsigned s = 0; s < samples; s++)                                \
-        for (uint64_t i = 0; i < cells; i++)                              \
+#define INTERLEAVE(size)                     \
+    for (unsigned s = 0; s < samples; s++)   \
+        for (uint64_t i = 0; i < cells; i++) \
             memcpy(out + (i * samples + s) * size, src + (s * cells + i) * size, size);
 
-void dcm_interleave(const uint8_t *restrict src, uint64_t cells, unsigned samples, unsigned size,
-                    uint8_t *restrict out) {
+void dcm_interleave(const uint8_t *restrict src, uint64_t cells, unsigned samples,
+                    unsigned size, uint8_t *restrict out) {
     if (size == 1 && samples == 3) { /* what colour mostly is */
         const uint8_t *g = src + cells, *b = g + cells;
         for (uint64_t i = 0; i < cells; i++) {
@@ -212,10 +230,14 @@ void dcm_interleave(const uint8_t *restrict src, uint64_t cells, unsigned sample
             out[3 * i + 1] = g[i];
             out[3 * i + 2] = b[i];
         }
-    } else if (size == 1) INTERLEAVE(1)
-    else if (size == 2) INTERLEAVE(2)
-    else if (size == 4) INTERLEAVE(4)
-    else INTERLEAVE(8)
+    } else if (size == 1)
+        INTERLEAVE(1)
+    else if (size == 2)
+        INTERLEAVE(2)
+    else if (size == 4)
+        INTERLEAVE(4)
+    else
+        INTERLEAVE(8)
 }
 
 void dcm_expand_422(const uint8_t *restrict src, uint64_t cells, uint8_t *restrict out) {
@@ -234,8 +256,10 @@ static uint16_t rounded(double v, double most) {
 }
 
 static void put(uint8_t *out, uint64_t i, unsigned bits, uint16_t value) {
-    if (bits <= 8) out[i] = (uint8_t)value;
-    else memcpy(out + 2 * i, &value, 2);
+    if (bits <= 8)
+        out[i] = (uint8_t)value;
+    else
+        memcpy(out + 2 * i, &value, 2);
 }
 
 /* R = Y + 1.402 Cr, G = Y - 0.344 Cb - 0.714 Cr, B = Y + 1.772 Cb, as the
@@ -275,7 +299,8 @@ static void ybr_full_8(const uint8_t *src, uint64_t cells, uint8_t *out) {
     }
 }
 
-void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out) {
+void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
+                  uint8_t *out) {
     if (size == 1 && bits == 8) {
         ybr_full_8(src, cells, out);
         return;
@@ -285,7 +310,8 @@ void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bi
         uint16_t v[3];
         if (size == 1)
             for (int k = 0; k < 3; k++) v[k] = src[3 * i + (unsigned)k];
-        else memcpy(v, src + 6 * i, 6);
+        else
+            memcpy(v, src + 6 * i, 6);
         to_rgb(v[0], v[1] - middle, v[2] - middle, bits, i, out);
     }
 }
@@ -301,7 +327,8 @@ static void load_signed(const uint8_t *src, unsigned size, uint64_t i, int32_t v
 }
 
 /* The irreversible transform of JPEG 2000: the same matrix, chroma around 0. */
-void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out) {
+void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
+                 uint8_t *out) {
     int32_t v[3];
     for (uint64_t i = 0; i < cells; i++) {
         load_signed(src, size, i, v);
@@ -310,7 +337,8 @@ void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bit
 }
 
 /* The reversible one: G = Y - floor((Cb + Cr) / 4), R = Cr + G, B = Cb + G. */
-void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits, uint8_t *out) {
+void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
+                 uint8_t *out) {
     const double most = (double)((1u << bits) - 1);
     int32_t v[3];
     for (uint64_t i = 0; i < cells; i++) {
@@ -325,16 +353,16 @@ void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bit
 /* ------------------------------------------------------------ rescale --- */
 
 /* By `real` (float or double) arithmetic, to `wide`. */
-#define RESCALE(type, real, wide)                                         \
-    for (uint64_t i = 0; i < n; i++) {                                    \
-        type v;                                                           \
-        memcpy(&v, p + i * sizeof v, sizeof v);                           \
-        wide x = (wide)((real)v * (real)slope + (real)intercept);         \
-        memcpy(to + i * sizeof x, &x, sizeof x);                          \
+#define RESCALE(type, real, wide)                                 \
+    for (uint64_t i = 0; i < n; i++) {                            \
+        type v;                                                   \
+        memcpy(&v, p + i * sizeof v, sizeof v);                   \
+        wide x = (wide)((real)v * (real)slope + (real)intercept); \
+        memcpy(to + i * sizeof x, &x, sizeof x);                  \
     }
 #define RESCALE_DOUBLE(type) RESCALE(type, double, double)
 #define RESCALE_SINGLE(type) RESCALE(type, double, float)
-#define RESCALE_EXACT(type) RESCALE(type, float, float)
+#define RESCALE_EXACT(type)  RESCALE(type, float, float)
 
 /* Whole numbers that stay below 2 to the power 24 on the way: then float
  * arithmetic is exact, and no other result is possible. */
@@ -343,8 +371,8 @@ static int is_exact(const dcm_cells *c, double slope, double intercept) {
            intercept == floor(intercept) && fabs(slope) * 65536 + fabs(intercept) < 16777216;
 }
 
-static void rescale_block(const dcm_cells *c, const uint8_t *restrict p, uint64_t n, double slope,
-                          double intercept, unsigned size, uint8_t *restrict to) {
+static void rescale_block(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
+                          double slope, double intercept, unsigned size, uint8_t *restrict to) {
     if (size == 8) {
         BY_TYPE(RESCALE_DOUBLE)
     } else if (is_exact(c, slope, intercept)) {
@@ -391,15 +419,19 @@ static unsigned level(const dcm_window *w, double stored) {
 /* 16-bit cells in the order in which the window rises: 0 ... w->mask. */
 static unsigned rising(const dcm_window *w, uint32_t u) {
     if (w->slope < 0) u = w->mask - u;
-    return level(w, w->cells.kind == DCM_CELL_SIGNED ? (double)u - (w->mask / 2 + 1) : (double)u);
+    return level(w,
+                 w->cells.kind == DCM_CELL_SIGNED ? (double)u - (w->mask / 2 + 1) : (double)u);
 }
 
 /* About where the formula passes k - 0.5. */
 static uint32_t guess(const dcm_window *w, unsigned k, uint32_t from) {
     double part = (k - 0.5) / 255, x;
-    if (w->function == DCM_VOI_SIGMOID) x = w->center - w->width / 4 * log(1 / part - 1);
-    else if (w->function == DCM_VOI_LINEAR_EXACT) x = w->center + w->width * (part - 0.5);
-    else x = w->center - 0.5 + (w->width - 1) * (part - 0.5);
+    if (w->function == DCM_VOI_SIGMOID)
+        x = w->center - w->width / 4 * log(1 / part - 1);
+    else if (w->function == DCM_VOI_LINEAR_EXACT)
+        x = w->center + w->width * (part - 0.5);
+    else
+        x = w->center - 0.5 + (w->width - 1) * (part - 0.5);
     x = (x - w->intercept) / w->slope;
     if (w->cells.kind == DCM_CELL_SIGNED) x += w->mask / 2 + 1;
     if (w->slope < 0) x = w->mask - x;
@@ -425,8 +457,10 @@ static uint32_t step_to(const dcm_window *w, unsigned k, uint32_t from) {
         }
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (rising(w, middle) >= k) high = middle;
-        else low = middle + 1;
+        if (rising(w, middle) >= k)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return high;
 }
@@ -562,11 +596,11 @@ int dcm_window_prepare(dcm_window *w, dcm_error *err) {
     return DCM_OK;
 }
 
-#define FORMULA(type)                                                     \
-    for (uint64_t i = 0; i < n; i++) {                                    \
-        type v;                                                           \
-        memcpy(&v, p + i * sizeof v, sizeof v);                           \
-        out[i] = (uint8_t)(level(w, (double)v) ^ w->flip);                \
+#define FORMULA(type)                                      \
+    for (uint64_t i = 0; i < n; i++) {                     \
+        type v;                                            \
+        memcpy(&v, p + i * sizeof v, sizeof v);            \
+        out[i] = (uint8_t)(level(w, (double)v) ^ w->flip); \
     }
 
 static void window_block(const dcm_window *w, const uint8_t *restrict p, uint64_t n,
@@ -603,43 +637,48 @@ void dcm_window_free(dcm_window *w) {
 
 /* Where each of n values falls in a table: below the first, the first; above
  * the last, the last. */
-#define PLACES(type)                                                      \
-    for (uint64_t i = 0; i < n; i++) {                                    \
-        type v;                                                           \
-        memcpy(&v, p + i * sizeof v, sizeof v);                           \
-        places[i] = v <= first ? 0 : (int64_t)v - first < last ?          \
-            (uint32_t)((int64_t)v - first) : (uint32_t)last;              \
+#define PLACES(type)                                                             \
+    for (uint64_t i = 0; i < n; i++) {                                           \
+        type v;                                                                  \
+        memcpy(&v, p + i * sizeof v, sizeof v);                                  \
+        places[i] = v <= first                  ? 0                              \
+                    : (int64_t)v - first < last ? (uint32_t)((int64_t)v - first) \
+                                                : (uint32_t)last;                \
     }
 
-static void find_places(const dcm_cells *c, const uint8_t *restrict p, uint64_t n, int64_t first,
-                        int64_t last, uint32_t *restrict places) {
-    BY_INTEGER(PLACES)
-}
+static void find_places(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
+                        int64_t first, int64_t last,
+                        uint32_t *restrict places){BY_INTEGER(PLACES)}
 
 /* Every `step`th entry of out from the table. */
-#define ENTRIES(size)                                                     \
-    for (uint64_t i = 0; i < n; i++)                                      \
+#define ENTRIES(size)                \
+    for (uint64_t i = 0; i < n; i++) \
         memcpy(out + i * step * size, table + (uint64_t)places[i] * size, size);
 
-static void take_entries(const uint32_t *restrict places, uint64_t n, const uint8_t *restrict table,
-                         unsigned size, unsigned step, uint8_t *restrict out) {
-    if (size == 1) ENTRIES(1)
-    else if (size == 2) ENTRIES(2)
-    else if (size == 4) ENTRIES(4)
-    else ENTRIES(8)
+static void take_entries(const uint32_t *restrict places, uint64_t n,
+                         const uint8_t *restrict table, unsigned size, unsigned step,
+                         uint8_t *restrict out) {
+    if (size == 1)
+        ENTRIES(1)
+    else if (size == 2)
+        ENTRIES(2)
+    else if (size == 4)
+        ENTRIES(4)
+    else
+        ENTRIES(8)
 }
 
 /* As BLOCKS, also where nothing need be turned: the places want room. */
-#define PLACED(body)                                                      \
-    do {                                                                  \
-        uint8_t room[BLOCK * 4];                                          \
-        uint32_t places[BLOCK];                                           \
-        for (uint64_t at = 0, n; at < count; at += n) {                   \
-            n = count - at < BLOCK ? count - at : BLOCK;                  \
-            dcm_cells_native(c, src + at * c->size, n, room);             \
+#define PLACED(body)                                                          \
+    do {                                                                      \
+        uint8_t room[BLOCK * 4];                                              \
+        uint32_t places[BLOCK];                                               \
+        for (uint64_t at = 0, n; at < count; at += n) {                       \
+            n = count - at < BLOCK ? count - at : BLOCK;                      \
+            dcm_cells_native(c, src + at * c->size, n, room);                 \
             find_places(c, room, n, first, (int64_t)(n_entries - 1), places); \
-            body;                                                         \
-        }                                                                 \
+            body;                                                             \
+        }                                                                     \
     } while (0)
 
 void dcm_lut(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *table,

@@ -15,10 +15,10 @@
 #include "dcm.h"
 #include "dcm_endian.h"
 
-#define SEGMENTS 15 /* at most: G.5 */
-#define BLOCK 2048u /* cells at a time */
-#define PACKET 128u /* bytes that one packet gives, at most */
-#define WIDE 16u    /* bytes written at once, also beyond a packet's end */
+#define SEGMENTS 15    /* at most: G.5 */
+#define BLOCK    2048u /* cells at a time */
+#define PACKET   128u  /* bytes that one packet gives, at most */
+#define WIDE     16u   /* bytes written at once, also beyond a packet's end */
 
 typedef struct segment {
     const uint8_t *p, *end;
@@ -68,7 +68,9 @@ typedef struct top {
     uint8_t mask, sign;
 } top;
 
-static uint8_t settled(uint8_t byte, top t) { return (uint8_t)(((byte & t.mask) ^ t.sign) - t.sign); }
+static uint8_t settled(uint8_t byte, top t) {
+    return (uint8_t)(((byte & t.mask) ^ t.sign) - t.sign);
+}
 
 /* `group` blocks to cells of as many bytes, each block to the byte that
  * place[i] tells; of two bytes (mostly grey) the second is settled. */
@@ -117,7 +119,8 @@ int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n, uint64_t ce
     /* Those whose bytes lie side by side in the destination are one group. */
     const unsigned group = planar ? bytes : count;
     top t = {0xFF, 0};
-    const int by_byte = group == 2 && bytes == 2 && loose < 8 && c->high_bit == c->bits_stored - 1;
+    const int by_byte =
+        group == 2 && bytes == 2 && loose < 8 && c->high_bit == c->bits_stored - 1;
     if (loose && by_byte) {
         t.mask = (uint8_t)(0xFF >> loose);
         t.sign = (uint8_t)(c->kind == DCM_CELL_SIGNED ? 0x80 >> loose : 0);

@@ -43,13 +43,13 @@ static int is_word(dcm_span s, const char *word) {
 
 /* Beyond what two exact doubles can do: the C library rounds correctly, and a
  * text without a decimal point reads the same in every locale. */
-static int parse_slow(const char *digits, uint64_t n, int64_t exponent,
-                      double *out) {
+static int parse_slow(const char *digits, uint64_t n, int64_t exponent, double *out) {
     char text[800 + 32]; /* more than 767 digits never change the result */
     uint64_t used = 0, dropped = 0;
     for (uint64_t i = 0; i < n; i++) {
         if (digits[i] == '.') continue;
-        if (used < 800) text[used++] = digits[i];
+        if (used < 800)
+            text[used++] = digits[i];
         else {
             if (digits[i] != '0') text[799] = '1'; /* sticky */
             dropped++;
@@ -98,9 +98,12 @@ int dcm_parse_float(dcm_span s, double *out) {
     const char *digits_end = p;
     double value;
     if (!seen) {
-        if (is_word(s, "nan")) value = NAN;
-        else if (is_word(s, "inf") || is_word(s, "infinity")) value = INFINITY;
-        else return 0;
+        if (is_word(s, "nan"))
+            value = NAN;
+        else if (is_word(s, "inf") || is_word(s, "infinity"))
+            value = INFINITY;
+        else
+            return 0;
     } else {
         if (p < end && (*p | 0x20) == 'e') {
             int down = 0;
@@ -119,8 +122,10 @@ int dcm_parse_float(dcm_span s, double *out) {
          * rounded quotient or product (Clinger 1990). */
         if (digits <= 19 && mantissa <= 1ull << 53 && exponent >= -22 && exponent <= 22) {
             value = (double)mantissa;
-            if (exponent < 0) value /= powers[-exponent];
-            else value *= powers[exponent];
+            if (exponent < 0)
+                value /= powers[-exponent];
+            else
+                value *= powers[exponent];
         } else {
             parse_slow(s.p, (uint64_t)(digits_end - s.p), exponent, &value);
         }

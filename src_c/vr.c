@@ -51,25 +51,24 @@ const dcm_vr_row dcm_vr_rows[DCM_VR_COUNT] = {
 #define AT(a, b, vr, header) \
     [(a & 31) << 5 | (b & 31)] = (uint32_t)(a | b << 8 | DCM_VR_##vr << 16 | header << 24)
 #define SHORT(a, b, vr) AT(a, b, vr, 8)
-#define LONG(a, b, vr) AT(a, b, vr, 12)
+#define LONG(a, b, vr)  AT(a, b, vr, 12)
 
 const uint32_t dcm_vr_of_letters[1024] = {
     SHORT('A', 'E', AE), SHORT('A', 'S', AS), SHORT('A', 'T', AT), SHORT('C', 'S', CS),
     SHORT('D', 'A', DA), SHORT('D', 'S', DS), SHORT('D', 'T', DT), SHORT('F', 'L', FL),
     SHORT('F', 'D', FD), SHORT('I', 'S', IS), SHORT('L', 'O', LO), SHORT('L', 'T', LT),
-    LONG('O', 'B', OB), LONG('O', 'D', OD), LONG('O', 'F', OF), LONG('O', 'L', OL),
-    LONG('O', 'V', OV), LONG('O', 'W', OW), SHORT('P', 'N', PN), SHORT('S', 'H', SH),
-    SHORT('S', 'L', SL), LONG('S', 'Q', SQ), SHORT('S', 'S', SS), SHORT('S', 'T', ST),
-    LONG('S', 'V', SV), SHORT('T', 'M', TM), LONG('U', 'C', UC), SHORT('U', 'I', UI),
-    SHORT('U', 'L', UL), LONG('U', 'N', UN), LONG('U', 'R', UR), SHORT('U', 'S', US),
-    LONG('U', 'T', UT), LONG('U', 'V', UV),
+    LONG('O', 'B', OB),  LONG('O', 'D', OD),  LONG('O', 'F', OF),  LONG('O', 'L', OL),
+    LONG('O', 'V', OV),  LONG('O', 'W', OW),  SHORT('P', 'N', PN), SHORT('S', 'H', SH),
+    SHORT('S', 'L', SL), LONG('S', 'Q', SQ),  SHORT('S', 'S', SS), SHORT('S', 'T', ST),
+    LONG('S', 'V', SV),  SHORT('T', 'M', TM), LONG('U', 'C', UC),  SHORT('U', 'I', UI),
+    SHORT('U', 'L', UL), LONG('U', 'N', UN),  LONG('U', 'R', UR),  SHORT('U', 'S', US),
+    LONG('U', 'T', UT),  LONG('U', 'V', UV),
 };
 
 int dcm_vr_from_name(const char *name, size_t length) {
     for (int vr = DCM_VR_NONE + 1; vr < DCM_VR_COUNT; vr++) {
         const char *known = dcm_vr_rows[vr].name;
-        if (strlen(known) == length && memcmp(known, name, length) == 0)
-            return vr;
+        if (strlen(known) == length && memcmp(known, name, length) == 0) return vr;
     }
     return DCM_VR_NONE;
 }

@@ -31,11 +31,11 @@
 #endif
 
 struct dcm_walk_level {
-    char *pool;       /* names, each closed by NUL */
+    char *pool; /* names, each closed by NUL */
     uint64_t used, cap_pool;
-    char **names;     /* sorted */
+    char **names; /* sorted */
     uint64_t count, cap_names, next;
-    uint64_t prefix;  /* of the path: the folder and a separator */
+    uint64_t prefix; /* of the path: the folder and a separator */
     uint64_t device, inode;
 };
 
@@ -43,11 +43,9 @@ static int is_separator(char c) {
     return c == '/' || c == SEPARATOR;
 }
 
-static int add_name(struct dcm_walk_level *level, const char *name, uint64_t n,
-                    int folder) {
+static int add_name(struct dcm_walk_level *level, const char *name, uint64_t n, int folder) {
     uint64_t size = n + (uint64_t)(folder != 0) + 1;
-    int code = dcm_grow((void **)&level->pool, &level->cap_pool,
-                        level->used + size, 1);
+    int code = dcm_grow((void **)&level->pool, &level->cap_pool, level->used + size, 1);
     if (code) return code;
     char *to = level->pool + level->used;
     memcpy(to, name, (size_t)n);
@@ -81,8 +79,7 @@ static int sys_error(void) {
 
 static int identify(const wchar_t *path, struct dcm_walk_level *level) {
     BY_HANDLE_FILE_INFORMATION info;
-    HANDLE h = CreateFileW(path, 0,
-                           FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+    HANDLE h = CreateFileW(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                            NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
     if (h == INVALID_HANDLE_VALUE) return 0;
     int ok = GetFileInformationByHandle(h, &info) != 0;
@@ -125,8 +122,8 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
         if (!wcscmp(data.cFileName, L".") || !wcscmp(data.cFileName, L"..")) continue;
         int folder = (data.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
         if (folder && !w->recursive) continue;
-        int got = WideCharToMultiByte(CP_UTF8, 0, data.cFileName, -1, name,
-                                      sizeof name, NULL, NULL);
+        int got =
+            WideCharToMultiByte(CP_UTF8, 0, data.cFileName, -1, name, sizeof name, NULL, NULL);
         if (got > 0) code = add_name(level, name, (uint64_t)got - 1, folder);
     } while (!code && FindNextFileW(h, &data));
     if (!code && GetLastError() != ERROR_NO_MORE_FILES) {
@@ -141,8 +138,7 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
 
 static int is_folder(DIR *dir, const struct dirent *entry) {
 #ifdef DT_DIR
-    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK)
-        return entry->d_type == DT_DIR;
+    if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) return entry->d_type == DT_DIR;
 #endif
     struct stat st;
     return !fstatat(dirfd(dir), entry->d_name, &st, 0) && S_ISDIR(st.st_mode);
@@ -206,8 +202,7 @@ static int set_path(dcm_walk *w, uint64_t prefix, const char *name, uint64_t n) 
 static int enter(dcm_walk *w, dcm_error *err) {
     if (w->n_levels == w->cap_levels) {
         uint64_t old = w->cap_levels;
-        if (dcm_grow((void **)&w->levels, &w->cap_levels, w->n_levels + 1,
-                     sizeof *w->levels))
+        if (dcm_grow((void **)&w->levels, &w->cap_levels, w->n_levels + 1, sizeof *w->levels))
             return dcm_fail(err, DCM_E_MEMORY, 0, 0);
         memset(w->levels + old, 0, (size_t)(w->cap_levels - old) * sizeof *w->levels);
     }
@@ -215,8 +210,7 @@ static int enter(dcm_walk *w, dcm_error *err) {
     level->used = level->count = level->next = 0;
     int sys = 0, code = list_folder(w, level, &sys);
     if (code != DCM_E_MEMORY &&
-        dcm_grow((void **)&level->names, &level->cap_names, level->count,
-                 sizeof *level->names))
+        dcm_grow((void **)&level->names, &level->cap_names, level->count, sizeof *level->names))
         code = DCM_E_MEMORY;
     if (code) {
         dcm_fail(err, code, 0, 0);
@@ -228,8 +222,7 @@ static int enter(dcm_walk *w, dcm_error *err) {
         level->names[i] = name;
         name += strlen(name) + 1;
     }
-    if (level->count)
-        qsort(level->names, (size_t)level->count, sizeof *level->names, by_bytes);
+    if (level->count) qsort(level->names, (size_t)level->count, sizeof *level->names, by_bytes);
     level->prefix = w->length + (uint64_t)!is_separator(w->path[w->length - 1]);
     w->n_levels++;
     return code;
@@ -278,7 +271,9 @@ void dcm_walk_free(dcm_walk *w) {
 
 /* -------------------------------------------------------------- lists --- */
 
-static uint64_t begin_of(const dcm_list *l, uint64_t i) { return i ? l->ends[i - 1] : 0; }
+static uint64_t begin_of(const dcm_list *l, uint64_t i) {
+    return i ? l->ends[i - 1] : 0;
+}
 
 /* Which path the walk comes to first. A folder's went on with a separator when
  * it was sorted. */
@@ -299,12 +294,14 @@ static int same(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
            a->errnos[i] == b->errnos[j];
 }
 
-void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a,
-                      const dcm_list *b, uint64_t *j, uint8_t *marks_b) {
+void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a, const dcm_list *b,
+                      uint64_t *j, uint8_t *marks_b) {
     while (*i < a->count && *j < b->count) {
         int first = order(a, *i, b, *j);
-        if (first < 0) marks_a[(*i)++] = DCM_ALONE;
-        else if (first > 0) marks_b[(*j)++] = DCM_ALONE;
+        if (first < 0)
+            marks_a[(*i)++] = DCM_ALONE;
+        else if (first > 0)
+            marks_b[(*j)++] = DCM_ALONE;
         else {
             uint8_t mark = same(a, *i, b, *j) ? DCM_SAME : DCM_CHANGED;
             marks_a[(*i)++] = marks_b[(*j)++] = mark;

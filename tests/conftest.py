@@ -12,8 +12,9 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-from support import builder
 import pytest
+
+from support import builder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -107,8 +108,21 @@ def c_program(tmp_path_factory):
     def compile_once(source, flags, cc):
         target = tmp_path_factory.mktemp("c") / Path(source).stem
         core = sorted((ROOT / "src_c").glob("*.c"))
-        command = [cc, "-std=c11", "-g", "-Wall", "-Wextra", "-Werror", *flags,
-                   f"-I{ROOT / 'src_c'}", ROOT / source, *core, "-o", target, "-lm"]
+        command = [
+            cc,
+            "-std=c11",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            *flags,
+            f"-I{ROOT / 'src_c'}",
+            ROOT / source,
+            *core,
+            "-o",
+            target,
+            "-lm",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return target

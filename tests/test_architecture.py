@@ -28,15 +28,37 @@ SOURCES = sorted(
 GENERATED = {"dict_table.h", "_uid_table.py"}
 
 # large, or with threads behind it, so a function may import it when first asked
-LATE = {"_uid_table", "sources.objects.source", "sources.archives.lookup", "scanning.scanner",
-        "scanning.index.manifest", "volume.volume", "ml.datasets"}
+LATE = {
+    "_uid_table",
+    "sources.objects.source",
+    "sources.archives.lookup",
+    "scanning.scanner",
+    "scanning.index.manifest",
+    "volume.volume",
+    "ml.datasets",
+}
 
 # Each file uses only what stands before it.
 C_ORDER = [
-    "error", "arena", "vr", "dict", "pixel", "rle", "codestream",
-    "file", "walk", "header", "value", "csa", "encode",
+    "error",
+    "arena",
+    "vr",
+    "dict",
+    "pixel",
+    "rle",
+    "codestream",
+    "file",
+    "walk",
+    "header",
+    "value",
+    "csa",
+    "encode",
     "index",
-    "part10", "frames", "batch", "column", "columns",
+    "part10",
+    "frames",
+    "batch",
+    "column",
+    "columns",
 ]
 # Each module imports only modules that stand before it (docs/architecture.md).
 PYTHON_ORDER = """
@@ -60,19 +82,29 @@ distributed.pieces distributed.images distributed.ray distributed.dask
 __init__
 cli cli._shared cli._picture cli.dump cli.image cli.query cli.scan cli.sheet cli.summary
 """.split()
-EMPTY = ("_util", "core", "sources", "sources.archives", "sources.objects", "formats", "scanning", "scanning.index",
-         "volume", "distributed")
+EMPTY = (
+    "_util",
+    "core",
+    "sources",
+    "sources.archives",
+    "sources.objects",
+    "formats",
+    "scanning",
+    "scanning.index",
+    "volume",
+    "distributed",
+)
 # Which files alone may call what. (value.c gives strtod digits and exponent
 # without a decimal point, so that the locale has no say.)
 ALONE = {
     ("arena",): "malloc calloc realloc free strdup strndup aligned_alloc posix_memalign",
     ("file",): "open open64 fopen fopen64 pread pread64 read close mmap mmap64 munmap "
-               "posix_fadvise posix_fadvise64",
+    "posix_fadvise posix_fadvise64",
     ("walk",): "opendir fdopendir readdir readdir64 closedir scandir",
     ("file", "walk"): "openat openat64 fstat fstat64 fstatat fstatat64 stat stat64 lstat lstat64",
     ("value",): "strtod",
     (): "printf fprintf vfprintf snprintf sprintf puts fputs fwrite perror exit abort _exit "
-        "setlocale strtol strtoul atoi atof getenv pthread_create",
+    "setlocale strtol strtoul atoi atof getenv pthread_create",
 }
 
 
@@ -100,7 +132,9 @@ def symbols(tmp_path_factory):
         # -fno-pic keeps constant tables of pointers in read-only sections.
         subprocess.run([*cc, "-std=c11", "-O1", "-fno-pic", "-c", source, "-o", target], check=True)
         defined, undefined = {}, set()
-        for line in subprocess.run([nm, target], check=True, capture_output=True, text=True).stdout.splitlines():
+        for line in subprocess.run(
+            [nm, target], check=True, capture_output=True, text=True
+        ).stdout.splitlines():
             kind, symbol = line.split()[-2:]
             if kind in "Uw":
                 undefined.add(symbol)
@@ -118,7 +152,12 @@ def test_c_files_are_known():
 
 
 def test_c_calls_run_down(symbols):
-    home = {s: stem for stem, (defined, _) in symbols.items() for s, kind in defined.items() if kind.isupper()}
+    home = {
+        s: stem
+        for stem, (defined, _) in symbols.items()
+        for s, kind in defined.items()
+        if kind.isupper()
+    }
     wrong = [
         f"{stem}.c uses {symbol} of {home[symbol]}.c"
         for stem, (_, undefined) in symbols.items()
@@ -167,8 +206,12 @@ def test_c_text(path):
     for included in re.findall(r'#\s*include\s*"([^"]+)"', text):
         assert (ROOT / "src_c" / included).is_file()
     code = strip_c(text)
-    for calls, owners in (("MapViewOfFile|ReadFile", ["file"]), (r"CreateFile\w*", ["file", "walk"]),
-                          (r"FindFirstFile\w*", ["walk"]), ("HeapAlloc|VirtualAlloc", ["arena"])):
+    for calls, owners in (
+        ("MapViewOfFile|ReadFile", ["file"]),
+        (r"CreateFile\w*", ["file", "walk"]),
+        (r"FindFirstFile\w*", ["walk"]),
+        ("HeapAlloc|VirtualAlloc", ["arena"]),
+    ):
         if path.stem not in owners:
             assert not re.search(rf"\b(?:{calls})\s*\(", code)
 
@@ -221,7 +264,11 @@ def imports(path):
         form = r"^([ \t]*)(?:from\s+(\.*)([\w.]*)\s+c?import\s+(\([^)]*\)|[^\n#]*)|c?import\s+([\w., ]+))"
         for m in re.finditer(form, text, flags=re.M):
             indent, dots, target, names, plain = m.groups()
-            names = [n.split()[0] for n in (names or "").strip("()").replace("\n", " ").split(",") if n.strip()]
+            names = [
+                n.split()[0]
+                for n in (names or "").strip("()").replace("\n", " ").split(",")
+                if n.strip()
+            ]
             for part in (plain or target or ".").split(","):
                 part = part.split()[0] if part.strip() else ""
                 for module in resolve(path, len(dots or ""), part.strip("."), names):
@@ -264,12 +311,16 @@ def test_python_imports_point_down(path):
     here = module_of(path)
     for line, late, module in imports(path):
         if module != here and module not in EMPTY:
-            assert PYTHON_ORDER.index(module) < PYTHON_ORDER.index(here), f"{name(path)}:{line} imports {module}"
+            assert PYTHON_ORDER.index(module) < PYTHON_ORDER.index(here), (
+                f"{name(path)}:{line} imports {module}"
+            )
             assert not late or module in LATE, f"{name(path)}:{line} imports {module} in a function"
 
 
 def test_no_import_circle():
-    graph = {m: {t for _, _, t in imports(p) if t in modules() and t != m} for m, p in modules().items()}
+    graph = {
+        m: {t for _, _, t in imports(p) if t in modules() and t != m} for m, p in modules().items()
+    }
     graphlib.TopologicalSorter(graph).prepare()
 
 
@@ -278,7 +329,9 @@ def test_module_names_are_not_public_names():
 
     for module in set(modules()) - {"__init__"}:
         if hasattr(fastdcm, module):
-            assert inspect.ismodule(getattr(fastdcm, module)), f"{module} is a module and a public name"
+            assert inspect.ismodule(getattr(fastdcm, module)), (
+                f"{module} is a module and a public name"
+            )
 
 
 def test_import_is_light():
@@ -291,7 +344,9 @@ def test_import_is_light():
         "print(*sorted(set(heavy) & set(sys.modules)))"
     )
     home = str(Path(fastdcm.__path__[0]).resolve().parent)
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", program, home], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, home], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
 
 
@@ -351,8 +406,11 @@ def test_stub_equals_module(module):
     real = importlib.import_module(f"fastdcm.{module}")
     assert real.__file__.endswith(tuple(sysconfig.get_config_vars("EXT_SUFFIX")))
     own = {
-        k for k, v in vars(real).items()
-        if not k.startswith("_") and not inspect.ismodule(v) and getattr(v, "__module__", real.__name__) == real.__name__
+        k
+        for k, v in vars(real).items()
+        if not k.startswith("_")
+        and not inspect.ismodule(v)
+        and getattr(v, "__module__", real.__name__) == real.__name__
     }
     assert own == set(stub)
     for key, told in stub.items():

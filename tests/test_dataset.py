@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 
-from support import builder as b
 import pydicom
 import pytest
 
@@ -18,12 +17,25 @@ import fastdcm
 from fastdcm import DataElement, Dataset, DicomError, PersonName, Sequence, Tag, dcmread, dcmwrite
 from fastdcm.dataset import FileMetaDataset
 from fastdcm.errors import FileAccessError
+from support import builder as b
 
 # Where a file is damaged, or says what only one of the two knows, the readers
 # part: test_oracle.py lists that. Here only files on which they agree count.
 APART = {
-    "duplicate", "encoding", "fragments", "implicit-element", "item-length", "meta-encoding", "not-an-item",
-    "out-of-order", "padding", "stray-delimiter", "truncated-header", "truncated-value", "unclosed", "unknown-vr",
+    "duplicate",
+    "encoding",
+    "fragments",
+    "implicit-element",
+    "item-length",
+    "meta-encoding",
+    "not-an-item",
+    "out-of-order",
+    "padding",
+    "stray-delimiter",
+    "truncated-header",
+    "truncated-value",
+    "unclosed",
+    "unknown-vr",
     "unknown-transfer-syntax",
 }
 # pydicom loses its way in fragments inside an item.
@@ -58,12 +70,17 @@ def same(ours, theirs):
     if isinstance(theirs, float) and theirs != theirs:
         return ours != ours
     if isinstance(theirs, str | bytes) or theirs is None:
-        return isinstance(ours, type(theirs) if not isinstance(theirs, str) else str) and ours == theirs
+        return (
+            isinstance(ours, type(theirs) if not isinstance(theirs, str) else str)
+            and ours == theirs
+        )
     return float(ours) == float(theirs)
 
 
 def same_element(ours, theirs):
-    return int(ours.tag) == int(theirs.tag) and ours.VR == theirs.VR and same(ours.value, theirs.value)
+    return (
+        int(ours.tag) == int(theirs.tag) and ours.VR == theirs.VR and same(ours.value, theirs.value)
+    )
 
 
 def same_elements(ours, theirs):
@@ -77,8 +94,11 @@ def same_elements(ours, theirs):
 def same_levels(ours, theirs):
     """Every element of every level."""
     return same_elements(ours, theirs) and all(
-        same_levels(x, y) for mine, other in zip(ours, theirs) if other.VR == "SQ"
-        for x, y in zip(mine.value, other.value))
+        same_levels(x, y)
+        for mine, other in zip(ours, theirs)
+        if other.VR == "SQ"
+        for x, y in zip(mine.value, other.value)
+    )
 
 
 # ------------------------------------------------------------ looking up ---
@@ -96,7 +116,10 @@ def check_look_ups(path, ours, theirs):
     assert [int(t) for t, e in ours.items() if e is ours[t] or e == ours[t]] == ours.keys()
     for elem in theirs:
         tag, mine = int(elem.tag), ours[elem.tag]
-        assert str(mine.tag) == str(elem.tag) and (mine.tag.group, mine.tag.elem) == (elem.tag.group, elem.tag.elem)
+        assert str(mine.tag) == str(elem.tag) and (mine.tag.group, mine.tag.elem) == (
+            elem.tag.group,
+            elem.tag.elem,
+        )
         for key in (tag, (elem.tag.group, elem.tag.element), Tag(tag), elem.tag):
             assert key in ours and ours[key] == mine == ours.get(key), key
         assert ours[f"{tag:08X}"] == mine and theirs[f"{tag:08X}"] == elem
@@ -116,10 +139,18 @@ def check_look_ups(path, ours, theirs):
         assert hasattr(ours, key) == hasattr(theirs, key)
     for group in sorted({tag.group for tag in theirs.keys()} - {0xFFFF}):  # pydicom fails there
         assert same_elements(ours.group_dataset(group), theirs.group_dataset(group))
-    for part in (slice(0x00080000, 0x00100000), slice(None, 0x00200000), slice(0x00200000, None),
-                 slice("PatientName", "PixelData"), slice(None, None, 3), slice(0x20, 0x10)):
+    for part in (
+        slice(0x00080000, 0x00100000),
+        slice(None, 0x00200000),
+        slice(0x00200000, None),
+        slice("PatientName", "PixelData"),
+        slice(None, None, 3),
+        slice(0x20, 0x10),
+    ):
         assert same_elements(ours[part], theirs[part]), part
-    assert ours.dir() == theirs.dir() and ours.dir("patient", "DATE") == theirs.dir("patient", "DATE")
+    assert ours.dir() == theirs.dir() and ours.dir("patient", "DATE") == theirs.dir(
+        "patient", "DATE"
+    )
     assert set(theirs.dir()) <= set(dir(ours)) and set(theirs.dir()) <= set(ours.trait_names())
 
 
@@ -141,14 +172,23 @@ def check_private(path, ours, theirs):
         assert ours.private_creators(group) == theirs.private_creators(group)
         for creator in filter(None, theirs.private_creators(group)):
             block, other = ours.private_block(group, creator), theirs.private_block(group, creator)
-            assert block.block_start == other.block_start and block.private_creator == other.private_creator
+            assert (
+                block.block_start == other.block_start
+                and block.private_creator == other.private_creator
+            )
             for offset in range(256):
                 assert (offset in block) == (offset in other)
                 if offset in block:
                     assert same_element(block[offset], other[offset])
-                    assert same_element(ours.get_private_item(group, offset, creator), other[offset])
+                    assert same_element(
+                        ours.get_private_item(group, offset, creator), other[offset]
+                    )
                     # pydicom does not know it of a sequence that it has read.
-                    assert block[offset].private_creator == creator == (other[offset].private_creator or creator)
+                    assert (
+                        block[offset].private_creator
+                        == creator
+                        == (other[offset].private_creator or creator)
+                    )
         with pytest.raises(KeyError):
             ours.private_block(group, "nobody has this creator")
 
@@ -156,7 +196,9 @@ def check_private(path, ours, theirs):
 # pydicom calls whatever stands below (gggg,0100) a private creator unless it
 # takes the group length for the creator's name, and does not know the name of
 # a private sequence that it has read. Some transfer syntaxes are younger.
-NAMES = re.compile(r"^( *\(\w{3}[13579bdfBDF],\w{4}\) ) *(?:Private Creator|Private tag data|\[.*?\]) +")
+NAMES = re.compile(
+    r"^( *\(\w{3}[13579bdfBDF],\w{4}\) ) *(?:Private Creator|Private tag data|\[.*?\]) +"
+)
 YOUNGER = re.compile(r"^(\(0002,0010\) .* UI: ).*")
 
 
@@ -311,11 +353,22 @@ def test_errors_beside_pydicom():
 
 
 def test_equality():
-    raw = b.part10(b.element(0x00080008, "CS", "A\\B") + b.element(0x00100010, "PN", "Doe^Jane")
-                   + b.element(0x00200013, "IS", "5 ") + b.element(0x00280010, "US", 7)
-                   + b.element(0x00280030, "DS", "0.50\\.25 ") + b.sequence(0x0040A043, [b.element(0x00080100, "SH", "x ")]))
+    raw = b.part10(
+        b.element(0x00080008, "CS", "A\\B")
+        + b.element(0x00100010, "PN", "Doe^Jane")
+        + b.element(0x00200013, "IS", "5 ")
+        + b.element(0x00280010, "US", 7)
+        + b.element(0x00280030, "DS", "0.50\\.25 ")
+        + b.sequence(0x0040A043, [b.element(0x00080100, "SH", "x ")])
+    )
     read, other = dcmread(io.BytesIO(raw)), dcmread(io.BytesIO(raw))
-    made = Dataset(ImageType=["A", "B"], PatientName="Doe^Jane", InstanceNumber=5, Rows=7, PixelSpacing=[0.5, 0.25])
+    made = Dataset(
+        ImageType=["A", "B"],
+        PatientName="Doe^Jane",
+        InstanceNumber=5,
+        Rows=7,
+        PixelSpacing=[0.5, 0.25],
+    )
     made.ConceptNameCodeSequence = [Dataset(CodeValue="x")]
     assert read == other == made == read and not read != made
     made.ConceptNameCodeSequence[0].CodeValue = "y"
@@ -333,15 +386,28 @@ def test_equality():
 
 def sample():
     return b.part10(
-        b.element(0x00080005, "CS", "ISO_IR 192") + b.element(0x00080008, "CS", "A\\B")
-        + b.element(0x00100010, "PN", "D\u00f6e^Jane".encode()) + b.element(0x00280030, "DS", "1.50\\2 ")
-        + b.sequence(0x0040A730, [
-            b.element(0x00080100, "SH", "x ") + b.sequence(0x0040A043, [b.element(0x00080104, "LO", "in")]),
-            b.element(0x00080100, "SH", "y ")], undefined=True)
-        + b.element(0x7FE00010, "OW", bytes(100_000)))
+        b.element(0x00080005, "CS", "ISO_IR 192")
+        + b.element(0x00080008, "CS", "A\\B")
+        + b.element(0x00100010, "PN", "D\u00f6e^Jane".encode())
+        + b.element(0x00280030, "DS", "1.50\\2 ")
+        + b.sequence(
+            0x0040A730,
+            [
+                b.element(0x00080100, "SH", "x ")
+                + b.sequence(0x0040A043, [b.element(0x00080104, "LO", "in")]),
+                b.element(0x00080100, "SH", "y "),
+            ],
+            undefined=True,
+        )
+        + b.element(0x7FE00010, "OW", bytes(100_000))
+    )
 
 
-WAYS = [copy.deepcopy, lambda ds: pickle.loads(pickle.dumps(ds)), lambda ds: pickle.loads(pickle.dumps(ds, 2))]
+WAYS = [
+    copy.deepcopy,
+    lambda ds: pickle.loads(pickle.dumps(ds)),
+    lambda ds: pickle.loads(pickle.dumps(ds, 2)),
+]
 
 
 @pytest.fixture(params=WAYS, ids=["deepcopy", "pickle", "pickle 2"])
@@ -410,7 +476,11 @@ def test_shallow_copies():
     twin.PatientID = "2"
     del twin.PixelSpacing
     twin.file_meta.SourceApplicationEntityTitle = "AE"
-    assert (str(ds.PatientName), ds.PatientID, ds.PixelSpacing) == ("D\u00f6e^Jane", "1", [1.5, 2.0])
+    assert (str(ds.PatientName), ds.PatientID, ds.PixelSpacing) == (
+        "D\u00f6e^Jane",
+        "1",
+        [1.5, 2.0],
+    )
     assert "SourceApplicationEntityTitle" not in ds.file_meta
     twin.ImageType.append("C")
     twin.ContentSequence[0].CodeValue = "changed"
@@ -431,26 +501,46 @@ def test_copies_outlive_the_file(tmp_path):
     gc.collect()
     assert twin.PixelData == deep.PixelData == bytes(100_000)
     program = "import pickle, sys; ds = pickle.load(sys.stdin.buffer); print(len(ds.PixelData), ds.PatientName)"
-    done = subprocess.run([sys.executable, "-X", "utf8", "-c", program], input=pickled, capture_output=True, check=True,
-                          env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(fastdcm.__file__))})
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", program],
+        input=pickled,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(fastdcm.__file__))},
+    )
     assert done.stdout.decode().split() == ["100000", "D\u00f6e^Jane"]
 
 
 def test_a_deep_copy_reads_nothing(tmp_path):
     path = tmp_path / "big.dcm"
     with open(path, "wb") as out:  # pixel data that no memory holds
-        out.write(b.part10(b.element(0x00100010, "PN", "A") + b.header(0x7FE00010, "OB", 0xFFFFFFF0)))
+        out.write(
+            b.part10(b.element(0x00100010, "PN", "A") + b.header(0x7FE00010, "OB", 0xFFFFFFF0))
+        )
         out.truncate(0xFFFFFFF0 + out.tell())
     ds = dcmread(path)
     twin = copy.deepcopy(ds)
     twin.PatientName = "B"
-    assert (ds.PatientName, twin.PatientName, twin[0x7FE00010].value_length) == ("A", "B", 0xFFFFFFF0)
+    assert (ds.PatientName, twin.PatientName, twin[0x7FE00010].value_length) == (
+        "A",
+        "B",
+        0xFFFFFFF0,
+    )
 
 
 def test_a_pickle_holds_no_byte_of_what_was_removed():
-    ds = dcmread(io.BytesIO(b.part10(
-        b.element(0x00100010, "PN", "SECRET^NAME") + b.element(0x00100020, "LO", "SECRETID")
-        + b.sequence(0x00101002, [b.element(0x00100020, "LO", "SECRET^DEEP") + b.element(0x00100040, "CS", "F")]))))
+    ds = dcmread(
+        io.BytesIO(
+            b.part10(
+                b.element(0x00100010, "PN", "SECRET^NAME")
+                + b.element(0x00100020, "LO", "SECRETID")
+                + b.sequence(
+                    0x00101002,
+                    [b.element(0x00100020, "LO", "SECRET^DEEP") + b.element(0x00100040, "CS", "F")],
+                )
+            )
+        )
+    )
     del ds.PatientName
     ds.PatientID = "0"
     del ds.OtherPatientIDsSequence[0].PatientID
@@ -491,7 +581,10 @@ def test_attributes_of_ones_own_travel(independent):
 
 
 def test_character_set_travels():
-    raw = b.part10(b.element(0x00080005, "CS", "ISO_IR 100") + b.element(0x00080080, "LO", "\u5c71\u5ddd".encode()))
+    raw = b.part10(
+        b.element(0x00080005, "CS", "ISO_IR 100")
+        + b.element(0x00080080, "LO", "\u5c71\u5ddd".encode())
+    )
     ds = dcmread(io.BytesIO(raw), charset="ISO_IR 192")
     ds.SpecificCharacterSet = "ISO_IR 192"
     for way, rest in itertools.product(WAYS, WAYS):

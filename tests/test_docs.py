@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from support.optional_packages import two_workers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,15 +62,24 @@ def run_command(line):
     words = shlex.split(line)
     assert words[0] == "fastdcm", line
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()", *words[1:]],
-                          capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, "-c", "from fastdcm.cli import main; main()", *words[1:]],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert done.returncode == 0, f"{line}\n{done.stderr}"
     return done
 
 
 # Libraries too large for who tests on a machine of his own, by what shows that
 # a block needs one.
-PEERS = {"from torch": "torch", "fastdcm.distributed.ray": "ray", "import ray": "ray", "fastdcm.distributed.dask": "dask"}
+PEERS = {
+    "from torch": "torch",
+    "fastdcm.distributed.ray": "ray",
+    "import ray": "ray",
+    "fastdcm.distributed.dask": "dask",
+}
 
 
 @pytest.fixture
@@ -107,8 +117,12 @@ def test_examples(path, samples, there):
 def test_blocks_are_of_a_known_kind():
     """A block without a language, or with a misspelt one, would never run."""
     known = {"pycon", "python", "console", "sh", "text", "sql", "json"}
-    wrong = [f"{name(p)}:{line}" for p in DOCUMENTS for language, _, line in blocks(p)
-             if language not in known]
+    wrong = [
+        f"{name(p)}:{line}"
+        for p in DOCUMENTS
+        for language, _, line in blocks(p)
+        if language not in known
+    ]
     assert not wrong, wrong
 
 
@@ -153,11 +167,21 @@ def syntax_table():
         title = uid.name if uid.name != uid else "private, of one vendor"
         headers = "implicit VR" if syntax.implicit else "explicit VR"
         headers += " big endian" if syntax.big_endian else " little endian"
-        rows.append("| `{}` | {}{} | {}{} | {} | {} |".format(
-            uid, title, " (retired)" if uid.is_retired else "",
-            headers, ", deflated" if syntax.deflated else "",
-            "in fragments" if syntax.encapsulated else "in one piece" if syntax.pixels else "none",
-            syntax.pixels or f"refused: {syntax.refusal}"))
+        rows.append(
+            "| `{}` | {}{} | {}{} | {} | {} |".format(
+                uid,
+                title,
+                " (retired)" if uid.is_retired else "",
+                headers,
+                ", deflated" if syntax.deflated else "",
+                "in fragments"
+                if syntax.encapsulated
+                else "in one piece"
+                if syntax.pixels
+                else "none",
+                syntax.pixels or f"refused: {syntax.refusal}",
+            )
+        )
     return "\n".join(rows) + "\n"
 
 
@@ -167,8 +191,9 @@ def test_transfer_syntax_table_is_current():
 
 def write_syntax_table():
     text = SYNTAXES.read_text(encoding="utf-8")
-    SYNTAXES.write_text(re.sub(r"(?m)^\| UID (.*\n)(\|.*\n)*", lambda m: syntax_table(), text),
-                        encoding="utf-8")
+    SYNTAXES.write_text(
+        re.sub(r"(?m)^\| UID (.*\n)(\|.*\n)*", lambda m: syntax_table(), text), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

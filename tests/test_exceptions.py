@@ -7,20 +7,36 @@ import pickle
 import pytest
 
 from fastdcm import errors
-from fastdcm.errors import (DicomError, FileAccessError, FileChangedError, InvalidDicomError,
-                            Issue, MissingFileError, error_for)
+from fastdcm.errors import (
+    DicomError,
+    FileAccessError,
+    FileChangedError,
+    InvalidDicomError,
+    Issue,
+    MissingFileError,
+    error_for,
+)
 
 CLASSES = [DicomError, InvalidDicomError, FileChangedError, FileAccessError, MissingFileError]
 FIELDS = ("text", "code", "offset", "path", "filename", "errno")
 
 
-@pytest.mark.parametrize("code, number, cls", [
-    ("not-dicom", None, InvalidDicomError), ("empty", None, InvalidDicomError),
-    ("changed", None, FileChangedError), ("open", errno.ENOENT, MissingFileError),
-    ("open", errno.EACCES, FileAccessError), ("read", errno.EIO, FileAccessError),
-    ("walk", errno.ENOENT, MissingFileError), ("not-regular", 0, FileAccessError),
-    ("depth", 0, DicomError), ("memory", None, DicomError), ("deflate", 0, DicomError),
-])
+@pytest.mark.parametrize(
+    "code, number, cls",
+    [
+        ("not-dicom", None, InvalidDicomError),
+        ("empty", None, InvalidDicomError),
+        ("changed", None, FileChangedError),
+        ("open", errno.ENOENT, MissingFileError),
+        ("open", errno.EACCES, FileAccessError),
+        ("read", errno.EIO, FileAccessError),
+        ("walk", errno.ENOENT, MissingFileError),
+        ("not-regular", 0, FileAccessError),
+        ("depth", 0, DicomError),
+        ("memory", None, DicomError),
+        ("deflate", 0, DicomError),
+    ],
+)
 def test_the_class_fits_the_code(code, number, cls):
     error = error_for(code, "text", 7, "(0010,0010)", "a.dcm", number)
     assert type(error) is cls and isinstance(error, DicomError)
@@ -42,15 +58,22 @@ def test_file_errors_are_caught_as_those_of_open():
         raise error_for("open", "text", errno=errno.ENOENT)
 
 
-@pytest.mark.parametrize("fields, line", [
-    (("no good",), "no good"),
-    (("no good", "read", 0), "no good: byte 0"),
-    (("no good", "depth", 420, "(0040,0275)[0].(0008,0100)", "/a b.dcm"),
-     "no good: element (0040,0275)[0].(0008,0100), byte 420, file '/a b.dcm'"),
-    (("no good", "open", None, "", b"a\n.dcm"), r"no good: file b'a\n.dcm'"),
-    (("no good", "open", None, "", "a", errno.ENOENT),
-     "no good (No such file or directory): file 'a'"),
-])
+@pytest.mark.parametrize(
+    "fields, line",
+    [
+        (("no good",), "no good"),
+        (("no good", "read", 0), "no good: byte 0"),
+        (
+            ("no good", "depth", 420, "(0040,0275)[0].(0008,0100)", "/a b.dcm"),
+            "no good: element (0040,0275)[0].(0008,0100), byte 420, file '/a b.dcm'",
+        ),
+        (("no good", "open", None, "", b"a\n.dcm"), r"no good: file b'a\n.dcm'"),
+        (
+            ("no good", "open", None, "", "a", errno.ENOENT),
+            "no good (No such file or directory): file 'a'",
+        ),
+    ],
+)
 @pytest.mark.parametrize("cls", CLASSES)
 def test_the_message_is_one_line(cls, fields, line):
     assert str(cls(*fields)) == line

@@ -18,20 +18,26 @@ pytestmark = pytest.mark.usefixtures("quiet")
 DIFFERENCES = {
     "a VR of two bytes that are no letters is taken as implicit VR by pydicom, whose "
     "32-bit length then swallows what follows; fastdcm takes the reading that fits": {
-        "TC0395_meta_glen_max.dcm", "TC0499_meta_0001_vr_2055.dcm",
-        "TC0523_meta_0002_vr_7569.dcm", "TC0547_meta_0003_vr_7371.dcm",
-        "TC0571_meta_0010_vr_ffff.dcm", "TC0667_meta_ALL_vr_2055.dcm",
+        "TC0395_meta_glen_max.dcm",
+        "TC0499_meta_0001_vr_2055.dcm",
+        "TC0523_meta_0002_vr_7569.dcm",
+        "TC0547_meta_0003_vr_7371.dcm",
+        "TC0571_meta_0010_vr_ffff.dcm",
+        "TC0667_meta_ALL_vr_2055.dcm",
     },
     "an unknown VR of two letters ends in NotImplementedError when pydicom reads the "
     "value; fastdcm gives its bytes as UN and notes unknown-vr": {
-        "TC0475_meta_0001_vr_5a5a.dcm", "TC0595_meta_0012_vr_5151.dcm",
-        "TC0619_meta_0013_vr_4141.dcm", "TC0643_meta_ALL_vr_5a5a.dcm",
+        "TC0475_meta_0001_vr_5a5a.dcm",
+        "TC0595_meta_0012_vr_5151.dcm",
+        "TC0619_meta_0013_vr_4141.dcm",
+        "TC0643_meta_ALL_vr_5a5a.dcm",
         "TC0691_meta_repeat_100_fake_elems.dcm",
     },
     "a delimiter outside a sequence is an element to pydicom; fastdcm skips it and "
     "notes stray-delimiter": {"TC0361_stray_seq_delim.dcm"},
     "zero bytes are elements (0000,0000) to pydicom; fastdcm notes padding": {
-        "TC0383_no_dicm.dcm", "TC0389_dicm_offset256.dcm",
+        "TC0383_no_dicm.dcm",
+        "TC0389_dicm_offset256.dcm",
     },
     "pydicom gives up on the whole data set where fragments are cut off; fastdcm keeps "
     "every complete element and notes unclosed": {
@@ -40,7 +46,8 @@ DIFFERENCES = {
     "an item with encapsulated pixels cut off inside: pydicom reads past the item and "
     "finds a second one": {"pt_256x256_16bit_jpls.dcm"},
     "not DICOM, read by force: what follows the first bytes is noise": {
-        "no_meta.dcm", "rtplan.dump",
+        "no_meta.dcm",
+        "rtplan.dump",
     },
     "the stream ends in an element that the file's text overwrote": {
         "TC0405_latin1_utf8_payload.dcm",
@@ -52,8 +59,9 @@ LISTED = {name for names in DIFFERENCES.values() for name in names}
 def same(mine, theirs):
     if isinstance(mine, list):
         theirs = list(theirs) if hasattr(theirs, "__iter__") else theirs
-        return (isinstance(theirs, list) and len(mine) == len(theirs)
-                and all(map(same, mine, theirs)))
+        return (
+            isinstance(theirs, list) and len(mine) == len(theirs) and all(map(same, mine, theirs))
+        )
     if isinstance(mine, fastdcm.PersonName):
         return str(mine) == str(theirs) and mine.components == theirs.components
     if isinstance(mine, float) and math.isnan(mine):
@@ -104,14 +112,14 @@ def check(path):
     if isinstance(mine, fastdcm.DicomError):
         assert not theirs and not theirs.file_meta, f"{path}: {mine}"
         return
-    found = [*differences(mine.file_meta, theirs.file_meta, "meta "),
-             *differences(mine, theirs)]
+    found = [*differences(mine.file_meta, theirs.file_meta, "meta "), *differences(mine, theirs)]
     if Path(path).name in LISTED:
         assert found, f"{path} is listed, but nothing differs"
     else:
         assert not found, f"{path}: {found[:5]}"
     assert [(e.tag, e.VR, e.keyword, e.name) for e in mine.iterall()] == [
-        (e.tag, e.VR, e.keyword, e.name) for e in mine._iterall()]
+        (e.tag, e.VR, e.keyword, e.name) for e in mine._iterall()
+    ]
 
 
 def test_pydicom_files(pydicom_files):

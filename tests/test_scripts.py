@@ -23,24 +23,40 @@ CASES = {
     "list_folder": [["dicomdirtests"]],
     "compare_files": [["CT_small.dcm", "MR_small.dcm"], ["MR_small.dcm", "MR_small_implicit.dcm"]],
     "make_from_scratch": [[]],
-    "pixel_statistics": [["CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "rtdose.dcm",
-                          "SC_rgb_small_odd.dcm", "examples_overlay.dcm"]],
+    "pixel_statistics": [
+        [
+            "CT_small.dcm",
+            "MR_small.dcm",
+            "MR_small_bigendian.dcm",
+            "rtdose.dcm",
+            "SC_rgb_small_odd.dcm",
+            "examples_overlay.dcm",
+        ]
+    ],
 }
 
 
 def translated(source):
     """The one change: which library is imported."""
-    return re.sub(r"^(from|import) pydicom\b(?! *as)", lambda m: (
-        "from fastdcm" if m[1] == "from" else "import fastdcm as pydicom"), source, flags=re.M)
+    return re.sub(
+        r"^(from|import) pydicom\b(?! *as)",
+        lambda m: "from fastdcm" if m[1] == "from" else "import fastdcm as pydicom",
+        source,
+        flags=re.M,
+    )
 
 
 def run(folder, name, source, arguments):
     script = folder / f"{name}.py"
     script.write_text(source, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-X", "utf8", script, *arguments], capture_output=True, text=True,
-        encoding="utf-8", cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(fastdcm.__file__))})
+        [sys.executable, "-W", "ignore", "-X", "utf8", script, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(fastdcm.__file__))},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -49,8 +65,11 @@ def test_every_script_is_run():
     assert {path.stem for path in SCRIPTS.glob("*.py")} == set(CASES) and len(CASES) == 10
 
 
-@pytest.mark.parametrize("name, files", [(name, files) for name, cases in CASES.items() for files in cases],
-                         ids=lambda value: value if isinstance(value, str) else "-".join(value) or "nothing")
+@pytest.mark.parametrize(
+    "name, files",
+    [(name, files) for name, cases in CASES.items() for files in cases],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value) or "nothing",
+)
 def test_same_output(name, files, pydicom_files, tmp_path):
     source = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
     changed = translated(source)

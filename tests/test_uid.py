@@ -10,19 +10,24 @@ import pydicom.uid
 import pytest
 from pydicom._uid_dict import UID_dictionary
 
-from support import builder
 import fastdcm
 from fastdcm import uid as uid_module
 from fastdcm.uid import TRANSFER_SYNTAXES, UID, generate_uid
+from support import builder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 # Where the properties of a transfer syntax differ from pydicom's, and why.
 NO_PIXELS_IN_IT = (
-    "1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95",  # JPIP
-    "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205",
-    "1.2.840.10008.1.2.6.1", "1.2.840.10008.1.2.6.2",  # messages
-    "1.2.840.10008.1.2.7.1", "1.2.840.10008.1.2.7.2", "1.2.840.10008.1.2.7.3",  # streams
+    "1.2.840.10008.1.2.4.94",
+    "1.2.840.10008.1.2.4.95",  # JPIP
+    "1.2.840.10008.1.2.4.204",
+    "1.2.840.10008.1.2.4.205",
+    "1.2.840.10008.1.2.6.1",
+    "1.2.840.10008.1.2.6.2",  # messages
+    "1.2.840.10008.1.2.7.1",
+    "1.2.840.10008.1.2.7.2",
+    "1.2.840.10008.1.2.7.3",  # streams
 )
 PAPYRUS = "1.2.840.10008.1.20"
 DIFFERENCES = {
@@ -38,8 +43,16 @@ DIFFERENCES = {
 @pytest.mark.parametrize("text", list(UID_dictionary))
 def test_every_registered_uid(text):
     ours, theirs = UID(text), pydicom.uid.UID(text)
-    for name in ("name", "type", "info", "is_retired", "keyword", "is_private", "is_valid",
-                 "is_transfer_syntax"):
+    for name in (
+        "name",
+        "type",
+        "info",
+        "is_retired",
+        "keyword",
+        "is_private",
+        "is_valid",
+        "is_transfer_syntax",
+    ):
         assert getattr(ours, name) == getattr(theirs, name), name
     for name, differences in DIFFERENCES.items():
         if ours.is_transfer_syntax:
@@ -51,8 +64,11 @@ def test_every_registered_uid(text):
 
 
 def test_the_constants_of_pydicom_are_here():
-    theirs = {name: value for name, value in vars(pydicom.uid).items()
-              if isinstance(value, pydicom.uid.UID) and not name.startswith("PYDICOM")}
+    theirs = {
+        name: value
+        for name, value in vars(pydicom.uid).items()
+        if isinstance(value, pydicom.uid.UID) and not name.startswith("PYDICOM")
+    }
     assert len(theirs) > 150
     for name, value in theirs.items():
         ours = getattr(uid_module, name)
@@ -72,13 +88,27 @@ def test_a_name_that_is_none():
 
 def test_every_transfer_syntax_is_in_the_table():
     registered = {uid for uid, entry in UID_dictionary.items() if entry[1] == "Transfer Syntax"}
-    later = {"1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.111", "1.2.840.10008.1.2.4.112",
-             "1.2.840.10008.1.2.8.1"}
+    later = {
+        "1.2.840.10008.1.2.4.110",
+        "1.2.840.10008.1.2.4.111",
+        "1.2.840.10008.1.2.4.112",
+        "1.2.840.10008.1.2.8.1",
+    }
     assert set(TRANSFER_SYNTAXES) == registered | later | {"1.2.840.113619.5.2"}
 
 
-CODECS = {"native", "native-big", "rle", "jpeg", "jpegls", "jpeg2000", "htj2k", "jpegxl",
-          "mpeg", "deflate-frame"}
+CODECS = {
+    "native",
+    "native-big",
+    "rle",
+    "jpeg",
+    "jpegls",
+    "jpeg2000",
+    "htj2k",
+    "jpegxl",
+    "mpeg",
+    "deflate-frame",
+}
 
 
 @pytest.mark.parametrize("row", TRANSFER_SYNTAXES.values(), ids=list(TRANSFER_SYNTAXES))
@@ -88,10 +118,15 @@ def test_a_row_of_the_table(row):
     assert uid.is_valid and uid.is_transfer_syntax and uid.type == "Transfer Syntax"
     assert uid.name != uid
     assert (row.implicit, row.big_endian, row.deflated, row.encapsulated) == (
-        uid.is_implicit_VR, not uid.is_little_endian, uid.is_deflated, uid.is_encapsulated)
+        uid.is_implicit_VR,
+        not uid.is_little_endian,
+        uid.is_deflated,
+        uid.is_encapsulated,
+    )
     # Decoded by somebody, or refused with a reason a person can read.
     assert (row.pixels in CODECS and row.refusal == "") or (
-        row.pixels == "" and len(row.refusal.split()) > 4)
+        row.pixels == "" and len(row.refusal.split()) > 4
+    )
     # PS3.5 A.4: what is encapsulated is explicit VR little endian.
     if row.encapsulated:
         assert not (row.implicit or row.big_endian or row.deflated)
@@ -134,10 +169,31 @@ def test_the_core_reads_as_the_table_says(row):
 # ------------------------------------------------------------------ UID ---
 
 
-@pytest.mark.parametrize("text", [
-    "", ".", "1", "1.", ".1", "1..2", "0", "0.0", "01", "1.02", "1.2.3", "1.2.x", " 1.2 ",
-    "1.2\n", "1.-2", "1.\u0662", "1.\u00b2", "1." * 31 + "23", "1." * 31 + "234", "2.25.340282",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "1",
+        "1.",
+        ".1",
+        "1..2",
+        "0",
+        "0.0",
+        "01",
+        "1.02",
+        "1.2.3",
+        "1.2.x",
+        " 1.2 ",
+        "1.2\n",
+        "1.-2",
+        "1.\u0662",
+        "1.\u00b2",
+        "1." * 31 + "23",
+        "1." * 31 + "234",
+        "2.25.340282",
+    ],
+)
 def test_is_valid(text):
     assert UID(text).is_valid == pydicom.uid.UID(text).is_valid
     assert UID(text) == pydicom.uid.UID(text) == text.strip()
@@ -163,9 +219,16 @@ def test_a_uid_is_a_str():
 # --------------------------------------------------------- generate_uid ---
 
 
-@pytest.mark.parametrize("arguments", [{}, {"prefix": None}, {"prefix": "2.25."},
-                                       {"entropy_srcs": ["a"]},
-                                       {"prefix": None, "entropy_srcs": ["a"]}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"prefix": None},
+        {"prefix": "2.25."},
+        {"entropy_srcs": ["a"]},
+        {"prefix": None, "entropy_srcs": ["a"]},
+    ],
+)
 def test_a_uid_from_a_uuid(arguments):
     for _ in range(200):
         uid = generate_uid(**arguments)
@@ -199,8 +262,10 @@ def test_a_bad_prefix(prefix):
 
 
 def test_the_registry_is_loaded_late():
-    code = ("import sys, fastdcm.uid as u; u.UID('1.2.840.10008.1.2').is_implicit_VR;"
-            "u.generate_uid(); a = 'fastdcm._uid_table' in sys.modules;"
-            "u.UID('1').name; print(a, 'fastdcm._uid_table' in sys.modules)")
+    code = (
+        "import sys, fastdcm.uid as u; u.UID('1.2.840.10008.1.2').is_implicit_VR;"
+        "u.generate_uid(); a = 'fastdcm._uid_table' in sys.modules;"
+        "u.UID('1').name; print(a, 'fastdcm._uid_table' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "False True\n", done.stderr

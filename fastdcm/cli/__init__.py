@@ -94,8 +94,16 @@ class Verbs(click.Group):
             Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)).show()
             status = 2
         except ModuleNotFoundError as error:
-            extra = {"pyarrow": "table", "rich": "cli", "PIL": "cli", "xxhash": "hash",
-                     "duckdb": "query", "obstore": "remote", "fsspec": "remote", "deltalake": "delta"}.get(error.name)
+            extra = {
+                "pyarrow": "table",
+                "rich": "cli",
+                "PIL": "cli",
+                "xxhash": "hash",
+                "duckdb": "query",
+                "obstore": "remote",
+                "fsspec": "remote",
+                "deltalake": "delta",
+            }.get(error.name)
             if extra is None:
                 raise
             Failure(f"this needs {error.name}", f"pip install 'fastdcm-dicom[{extra}]'").show()
@@ -112,5 +120,4 @@ def main():
     """DICOM for people with millions of files."""
 
 
-main.commands = {m.name: None for m in pkgutil.iter_modules(__path__)
-                 if not m.name.startswith("_")}
+main.commands = {m.name: None for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}

@@ -1,11 +1,11 @@
 """One image as a workstation shows it."""
 
-from fastdcm.pixels.color import to_rgb
 from fastdcm.errors import DicomError
+from fastdcm.pixels.color import to_rgb
 from fastdcm.pixels.grayscale import windowed
 from fastdcm.pixels.overlay import overlay_array, overlay_groups
 
-_LONGEST = 16384         # pixels of a side, after stretching
+_LONGEST = 16384  # pixels of a side, after stretching
 _OVERLAY = (255, 220, 0)  # seen on black and on white
 
 
@@ -39,8 +39,9 @@ def picture(ds, frame=None, window=None, view=0):
 
 def is_grey(ds):
     """Whether windows are for this image."""
-    return (ds.get("SamplesPerPixel") or 1) == 1 and \
-        ds.get("PhotometricInterpretation") != "PALETTE COLOR"
+    return (ds.get("SamplesPerPixel") or 1) == 1 and ds.get(
+        "PhotometricInterpretation"
+    ) != "PALETTE COLOR"
 
 
 def with_overlays(ds, cells, frame):
@@ -56,19 +57,19 @@ def with_overlays(ds, cells, frame):
             if not 0 <= frame - (first - 1) < len(plane):
                 continue
             plane = plane[frame - (first - 1)]
-        elem = ds.get(group << 16 | 0x0050)       # Overlay Origin: row, column from 1
+        elem = ds.get(group << 16 | 0x0050)  # Overlay Origin: row, column from 1
         origin = elem.value if elem is not None else None
         if not isinstance(origin, list) or len(origin) != 2:
             origin = (1, 1)
         # without negative ends, which would count from the other side
         top, left = max(origin[0] - 1, 0), max(origin[1] - 1, 0)
-        plane = plane[max(1 - origin[0], 0):, max(1 - origin[1], 0):]
-        plane = plane[:max(cells.shape[0] - top, 0), :max(cells.shape[1] - left, 0)]
+        plane = plane[max(1 - origin[0], 0) :, max(1 - origin[1], 0) :]
+        plane = plane[: max(cells.shape[0] - top, 0), : max(cells.shape[1] - left, 0)]
         if not plane.any():
             continue
         if cells.ndim == 2:
             cells = cells[..., None].repeat(3, axis=2)
-        part = cells[top:top + plane.shape[0], left:left + plane.shape[1]]
+        part = cells[top : top + plane.shape[0], left : left + plane.shape[1]]
         part[plane != 0] = _OVERLAY
     return cells
 
@@ -93,15 +94,24 @@ def proportions(ds, frame, columns, rows):
 def pixel_ratio(ds, frame):
     """Height of a pixel by its width (PS3.3 C.7.6.3.1.7, 10.7.1.3); 1 if unknown."""
     levels = [ds]
-    for groups, at in (("SharedFunctionalGroupsSequence", 0),
-                       ("PerFrameFunctionalGroupsSequence", frame)):
-        for group in (ds.get(groups) or ())[at:at + 1]:
+    for groups, at in (
+        ("SharedFunctionalGroupsSequence", 0),
+        ("PerFrameFunctionalGroupsSequence", frame),
+    ):
+        for group in (ds.get(groups) or ())[at : at + 1]:
             levels += (group.get("PixelMeasuresSequence") or ())[:1]
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing",
-                    "PixelAspectRatio"):
+    for keyword in (
+        "PixelSpacing",
+        "ImagerPixelSpacing",
+        "NominalScannedPixelSpacing",
+        "PixelAspectRatio",
+    ):
         for level in levels:
             pair = level.get(keyword)
-            if isinstance(pair, list) and len(pair) == 2 and all(
-                    isinstance(one, (int, float)) and one > 0 for one in pair):
+            if (
+                isinstance(pair, list)
+                and len(pair) == 2
+                and all(isinstance(one, (int, float)) and one > 0 for one in pair)
+            ):
                 return pair[0] / pair[1]
     return 1.0

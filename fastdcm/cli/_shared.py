@@ -16,9 +16,10 @@ def open_sources(paths, recursive):
     try:
         sources = [open_source(path, recursive) for path in paths]
     except FileNotFoundError as error:
-        raise Failure(f"{error.filename}: {error.strerror}",
-                      "give a folder, a glob, files, archives, an index, or a table with a column "
-                      "`path`") from None
+        raise Failure(
+            f"{error.filename}: {error.strerror}",
+            "give a folder, a glob, files, archives, an index, or a table with a column `path`",
+        ) from None
     except ValueError as error:
         raise Failure(str(error)) from None
     return sources[0] if len(sources) == 1 else Several(sources)
@@ -34,8 +35,11 @@ def open_indexes(paths):
         except ValueError as error:
             raise Failure(str(error)) from None
         if not indexes[-1].complete:
-            click.echo(f"note: {path} is not complete: {indexes[-1].read:,} of "
-                       f"{plural(indexes[-1].listed, 'file')} read", err=True)
+            click.echo(
+                f"note: {path} is not complete: {indexes[-1].read:,} of "
+                f"{plural(indexes[-1].listed, 'file')} read",
+                err=True,
+            )
     return indexes, [path for path in paths if not is_index(path)]
 
 
@@ -111,8 +115,10 @@ def progress(scan):
             total = s.get("total", 0)
             if total is None:
                 return Text(f"{plural(s['listed'], 'file')} found")
-            text = (f"{plural(s['files'], 'file')}{f' of {total:,}' if total else ''}  "
-                    f"{s['files_per_second']:,.0f} files/s  {plural(s['errors'], 'error')}")
+            text = (
+                f"{plural(s['files'], 'file')}{f' of {total:,}' if total else ''}  "
+                f"{s['files_per_second']:,.0f} files/s  {plural(s['errors'], 'error')}"
+            )
             if total:
                 self.begun = self.begun or (perf_counter(), s["files"])
                 read = s["files"] - self.begun[1]
@@ -121,7 +127,8 @@ def progress(scan):
                     text += f"  {timedelta(seconds=round(seconds))} left"
             return Text(text)
 
-    bar = Progress(SpinnerColumn(), Counts(), TimeElapsedColumn(),
-                   console=Console(stderr=True), transient=True)
+    bar = Progress(
+        SpinnerColumn(), Counts(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    )
     bar.add_task("scan", total=None)
     return bar

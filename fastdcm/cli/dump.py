@@ -18,9 +18,9 @@ _ITEM = 0xFFFEE000
 _ITEM_BYTES = b"\xfe\xff\x00\xe0"
 _BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
 _DECODED = 1 << 16  # a longer value is not decoded
-_PREVIEW = 16       # bytes of it that are shown
-_WIDTH = 64         # characters of a value
-_NAME = 36          # characters of a name
+_PREVIEW = 16  # bytes of it that are shown
+_WIDTH = 64  # characters of a value
+_NAME = 36  # characters of a name
 
 
 class Line:
@@ -29,8 +29,9 @@ class Line:
     offset is None for an item whose header the index did not meet. elem is
     None for items, fragments and whatever a later element replaces."""
 
-    def __init__(self, kind, depth, path, offset, length, flags=0, tag=0, vr="", elem=None,
-                 value=None):
+    def __init__(
+        self, kind, depth, path, offset, length, flags=0, tag=0, vr="", elem=None, value=None
+    ):
         self.kind, self.depth, self.path = kind, depth, path
         self.offset, self.length, self.flags = offset, length, flags
         self.tag, self.vr, self.elem, self.value = tag, vr, elem, value
@@ -39,7 +40,7 @@ class Line:
 def lines(level, prefix="", depth=0):
     """The Lines of a data set level and of all levels below it."""
     elements = level._iterall()  # enters every level, so that its issues are known
-    ahead = {}                   # elements that stand later in the stream
+    ahead = {}  # elements that stand later in the stream
     paths, items = [prefix], []  # by depth: path of the level, items of its last sequence
     for inner, tag, vr, offset, length, header, flags in flat_rows(level):
         start = offset - header
@@ -70,8 +71,7 @@ def lines(level, prefix="", depth=0):
         yield line
         if flags & _FRAGMENTS:
             for number, (start, length) in enumerate(line.value):
-                yield Line("fragment", depth + inner, f"{path}[{number}]", start, length,
-                           tag=_ITEM)
+                yield Line("fragment", depth + inner, f"{path}[{number}]", start, length, tag=_ITEM)
         elif vr == "SQ" and not flags & _ITEMS and line.value is not None:
             # Bytes to the index, which knows no private dictionary.
             for number, item in enumerate(line.value):
@@ -132,7 +132,7 @@ def text_of(line):
     # Line ends and escape sequences are the terminal's business otherwise.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     if len(text) > _WIDTH:
-        text = text[:_WIDTH - 4] + " ..."
+        text = text[: _WIDTH - 4] + " ..."
     if isinstance(value, UID) and value.name != value:
         text += f"  {value.name}"
     return text
@@ -153,7 +153,7 @@ def tree(ds, out, colour):
         length = "" if line.length is None else line.length
         indent = "   " * line.depth
         if line.kind != "element":
-            name = line.path[line.path.rindex("["):]
+            name = line.path[line.path.rindex("[") :]
             text = f"  {name} {line.kind}"
             if line.kind == "fragment" and name == "[0]":
                 text = "  [0] offset table"
@@ -162,9 +162,11 @@ def tree(ds, out, colour):
             return
         name = "" if line.elem is None else line.elem.keyword or line.elem.name
         tag = f"({line.tag >> 16:04X},{line.tag & 0xFFFF:04X})"
-        out(f"{start:>10}  {indent}{paint(tag, fg='cyan')} {paint(line.vr or '??', fg='green')}"
+        out(
+            f"{start:>10}  {indent}{paint(tag, fg='cyan')} {paint(line.vr or '??', fg='green')}"
             f" {length:>6}  {paint(f'{name[:_NAME]:<{_NAME}}', bold=True)}"
-            f"  {text_of(line)}{marks(line)}".rstrip())
+            f"  {text_of(line)}{marks(line)}".rstrip()
+        )
 
     def marks(line):
         text = "  (undefined length)" if line.flags & _UNDEFINED and line.kind == "element" else ""
@@ -173,7 +175,11 @@ def tree(ds, out, colour):
     source = ds.file_meta.file
     syntax = source.transfer_syntax
     known = f"{UID(syntax).name} ({syntax})" if syntax else "no transfer syntax"
-    name = "standard input" if ds.filename is None else os.fsencode(ds.filename).decode(errors="replace")
+    name = (
+        "standard input"
+        if ds.filename is None
+        else os.fsencode(ds.filename).decode(errors="replace")
+    )
     out(f"{paint(name, bold=True)}: {source.size} bytes, {known}")
     out(paint(f"{'offset':>10}  tag         VR length  {'name':<{_NAME}}  value", underline=True))
     for line in lines(ds.file_meta):
@@ -233,8 +239,12 @@ def document(ds, out):
     """Writes the data set as one JSON object, an element a line."""
     source = ds.file_meta.file
     name = None if ds.filename is None else os.fsencode(ds.filename).decode(errors="replace")
-    head = {"file": name, "size": source.size, "transfer_syntax": source.transfer_syntax,
-            "deflated": source.deflated}
+    head = {
+        "file": name,
+        "size": source.size,
+        "transfer_syntax": source.transfer_syntax,
+        "deflated": source.deflated,
+    }
     out(json.dumps(head)[:-1] + ', "elements": [')
     last = None
     for level, inflated in ((ds.file_meta, False), (ds, source.deflated)):
@@ -251,8 +261,12 @@ def document(ds, out):
 
 @click.command()
 @click.argument("file")
-@click.option("--json", "as_json", is_flag=True,
-              help="One JSON object: each element with path, offset, length, VR and value.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object: each element with path, offset, length, VR and value.",
+)
 def dump(file, as_json):
     """Print every element of FILE: where it stands, what it is, what it holds.
 

@@ -4,11 +4,11 @@ import os
 
 import click
 
+from fastdcm._util.atomic import write_whole
 from fastdcm.cli import Failure
 from fastdcm.cli._picture import frame_count, is_grey, picture
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
-from fastdcm._util.atomic import write_whole
 
 
 def picture_format(path):
@@ -17,21 +17,36 @@ def picture_format(path):
 
     kind = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
     if kind not in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
-        raise Failure(f"-o {path}: no picture format has this ending",
-                      "use .png, .jpg, .tif, .bmp or .webp")
+        raise Failure(
+            f"-o {path}: no picture format has this ending", "use .png, .jpg, .tif, .bmp or .webp"
+        )
     return kind
 
 
 @click.command()
 @click.argument("file")
-@click.option("-o", "--output", metavar="OUT", required=True,
-              help="A .png, .jpg, .tif, .bmp or .webp file.")
-@click.option("--frame", type=click.IntRange(1), metavar="N",
-              help="Which frame, from 1; the middle one by default.")
-@click.option("--window", type=float, nargs=2, metavar="C W",
-              help="Window center and width, in place of the file's own.")
-@click.option("--voi", type=click.IntRange(1), metavar="N",
-              help="Which of the file's windows or VOI tables, from 1.")
+@click.option(
+    "-o", "--output", metavar="OUT", required=True, help="A .png, .jpg, .tif, .bmp or .webp file."
+)
+@click.option(
+    "--frame",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Which frame, from 1; the middle one by default.",
+)
+@click.option(
+    "--window",
+    type=float,
+    nargs=2,
+    metavar="C W",
+    help="Window center and width, in place of the file's own.",
+)
+@click.option(
+    "--voi",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Which of the file's windows or VOI tables, from 1.",
+)
 def image(file, output, frame, window, voi):
     """Draw one frame of FILE as a radiology workstation shows it.
 
@@ -44,8 +59,11 @@ def image(file, output, frame, window, voi):
     kind = picture_format(output)
     ds = dcmread(file)
     if (window or voi) and not is_grey(ds):
-        raise Failure(f"{file}: the image is {ds.get('PhotometricInterpretation')}, and windows "
-                      "are for greyscale", "leave out --window and --voi")
+        raise Failure(
+            f"{file}: the image is {ds.get('PhotometricInterpretation')}, and windows "
+            "are for greyscale",
+            "leave out --window and --voi",
+        )
     count = frame_count(ds)
     if frame is not None and frame > count:
         raise Failure(f"{file}: there is no frame {frame}", f"--frame goes from 1 to {count}")

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import click
 
-from fastdcm.scanning.output import write, write_csv, write_jsonl
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import open_indexes
+from fastdcm.scanning.output import write, write_csv, write_jsonl
 
 # Rows on a terminal; a file or a pipe gets them all.
 _SHOWN = 40
@@ -24,8 +24,10 @@ def live_parts(source):
     if indexes:
         return indexes[0].parts
     if os.path.isdir(source) or not source.lower().endswith(".parquet"):
-        raise Failure(f"{source}: a query is of an index folder or a .parquet file",
-                      "`fastdcm scan SRC -o index/` makes an index")
+        raise Failure(
+            f"{source}: a query is of an index folder or a .parquet file",
+            "`fastdcm scan SRC -o index/` makes an index",
+        )
     os.stat(source)
     return [source]
 
@@ -44,10 +46,17 @@ def connected(parts):
     parts = [os.path.abspath(part) for part in parts]
     patterns = ", ".join(text(glob.escape(part)) for part in parts)
     allowed = ", ".join(text(name) for part in parts for name in {part, glob.escape(part)})
-    with tempfile.TemporaryDirectory(prefix="fastdcm-") as folder, duckdb.connect(config={
-        "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-        "python_enable_replacements": False, "temp_directory": folder,
-    }) as base:
+    with (
+        tempfile.TemporaryDirectory(prefix="fastdcm-") as folder,
+        duckdb.connect(
+            config={
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "python_enable_replacements": False,
+                "temp_directory": folder,
+            }
+        ) as base,
+    ):
         base.execute(f"CREATE VIEW files AS SELECT * FROM read_parquet([{patterns}])")
         base.execute(f"SET allowed_paths = [{allowed}]")
         base.execute("SET enable_external_access = false")
@@ -61,8 +70,10 @@ def asked(base, sql):
 
     statements = base.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise Failure("a query is one SELECT: it changes nothing",
-                      "SELECT, WITH, VALUES, DESCRIBE files or SUMMARIZE files")
+        raise Failure(
+            "a query is one SELECT: it changes nothing",
+            "SELECT, WITH, VALUES, DESCRIBE files or SUMMARIZE files",
+        )
     rows = base.sql(statements[0])
     for name in rows.columns:
         if rows.columns.count(name) > 1:
@@ -78,8 +89,11 @@ class Rows:
 
         self.reader = reader
         self.column_names = reader.schema.names
-        self.plan = SimpleNamespace(fields=[(field.name, b"", pyarrow.types.is_nested(field.type))
-                                            for field in reader.schema])
+        self.plan = SimpleNamespace(
+            fields=[
+                (field.name, b"", pyarrow.types.is_nested(field.type)) for field in reader.schema
+            ]
+        )
 
     def __arrow_c_schema__(self):
         return self.reader.schema.__arrow_c_schema__()
@@ -99,8 +113,10 @@ class Batch:
         return self.batch.__arrow_c_array__(requested_schema)
 
     def to_pydict(self):
-        return {name: [plain(value) for value in column]
-                for name, column in self.batch.to_pydict().items()}
+        return {
+            name: [plain(value) for value in column]
+            for name, column in self.batch.to_pydict().items()
+        }
 
 
 def plain(value):
@@ -134,8 +150,13 @@ def told(error):
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("sql")
-@click.option("-o", "--output", metavar="OUT", help="A .parquet, .arrow, .csv or .jsonl file; without "
-              "it a table on a terminal, and CSV elsewhere.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="OUT",
+    help="A .parquet, .arrow, .csv or .jsonl file; without "
+    "it a table on a terminal, and CSV elsewhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Rows as JSON lines on stdout.")
 def query(source, sql, output, as_json):
     """Ask an index, or a .parquet file, in SQL.

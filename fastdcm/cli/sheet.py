@@ -4,22 +4,30 @@ import os
 
 import click
 
-from fastdcm.scanning.scanner import Scan, make_plan
+from fastdcm._util.atomic import write_whole
 from fastdcm.cli import Failure
 from fastdcm.cli._picture import picture
 from fastdcm.cli._shared import Watched, open_sources, plural, size_text
 from fastdcm.cli.image import picture_format
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
-from fastdcm._util.atomic import write_whole
+from fastdcm.scanning.scanner import Scan, make_plan
 
-TAGS = ("PatientID", "StudyDate", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
-        "SeriesDescription", "Modality", "InstanceNumber")
+TAGS = (
+    "PatientID",
+    "StudyDate",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "Modality",
+    "InstanceNumber",
+)
 
-_MOST = 1000   # series of a sheet: 1000 tiles are 200 MB while they are drawn
-_SIDE = 192    # pixels of a tile's picture
+_MOST = 1000  # series of a sheet: 1000 tiles are 200 MB while they are drawn
+_SIDE = 192  # pixels of a tile's picture
 _GAP = 12
-_LINE = 15     # pixels from one line of text to the next
+_LINE = 15  # pixels from one line of text to the next
 _NONE = "no pixel data"
 _BACK, _FRAME, _TEXT, _DIM, _BAD = "#101014", "#000000", "#e8e8e8", "#9a9aa2", "#ff9a76"
 
@@ -38,8 +46,9 @@ class Series:
 
     def lines(self):
         """What the label says."""
-        title = "  ".join(str(fact) for fact in (self.modality, self.number)
-                          if fact not in (None, ""))
+        title = "  ".join(
+            str(fact) for fact in (self.modality, self.number) if fact not in (None, "")
+        )
         if not title and not self.description:
             title = os.path.basename(self.files[0][2])
         count = plural(len(self.files), "file")
@@ -56,14 +65,24 @@ def collect(scan):
     for batch in scan:
         columns = batch.to_pydict()
         for path, size, error, pixels, frames, *values in zip(
-                columns["path"], columns["size"], columns["error"], columns["pixel_length"],
-                columns["frames"], *(columns[tag] for tag in TAGS)):
+            columns["path"],
+            columns["size"],
+            columns["error"],
+            columns["pixel_length"],
+            columns["frames"],
+            *(columns[tag] for tag in TAGS),
+        ):
             if error is not None:
                 errors += 1
                 continue
             patient, date, study, uid, number, description, modality, instance = values
-            key = (patient or "", date or "", study or "",
-                   number if number is not None else -1, uid or path)
+            key = (
+                patient or "",
+                date or "",
+                study or "",
+                number if number is not None else -1,
+                uid or path,
+            )
             series = found.setdefault(key, Series(modality, number, description))
             series.files.append((not pixels, instance if instance is not None else 0, path))
             series.bytes += size
@@ -110,12 +129,17 @@ def draw(series):
             lines = wrap(reason, font, _SIDE - 2 * _GAP, (_SIDE - 2 * _GAP) // _LINE)
             top = y + (_SIDE - len(lines) * _LINE) // 2
             for line, text in enumerate(lines):
-                pen.text((x + _GAP, top + line * _LINE), text,
-                         _DIM if reason == _NONE else _BAD, font)
+                pen.text(
+                    (x + _GAP, top + line * _LINE), text, _DIM if reason == _NONE else _BAD, font
+                )
         label = one.lines()
         for line, text in enumerate(label):
-            pen.text((x, y + _SIDE + 4 + line * _LINE), fit(text, font, _SIDE),
-                     _DIM if text is label[-1] else _TEXT, font)
+            pen.text(
+                (x, y + _SIDE + 4 + line * _LINE),
+                fit(text, font, _SIDE),
+                _DIM if text is label[-1] else _TEXT,
+                font,
+            )
     return sheet, failed
 
 
@@ -146,11 +170,15 @@ def wrap(text, font, width, most):
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
-@click.option("-o", "--output", metavar="OUT", required=True,
-              help="A .png, .jpg, .tif, .bmp or .webp file.")
+@click.option(
+    "-o", "--output", metavar="OUT", required=True, help="A .png, .jpg, .tif, .bmp or .webp file."
+)
 @click.option("--recursive/--no-recursive", default=True, help="Folders in folders, too (default).")
-@click.option("--threads", type=click.IntRange(1, 1024), help="How many read headers; by default "
-              "what is fastest.")
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="How many read headers; by default what is fastest.",
+)
 def sheet(sources, output, recursive, threads):
     """Draw a contact sheet: every series with its middle image.
 
@@ -161,11 +189,15 @@ def sheet(sources, output, recursive, threads):
     scan = Scan(open_sources(sources, recursive), make_plan(TAGS, True), threads)
     series, errors = collect(Watched(scan))
     if not series:
-        raise Failure("there is no DICOM file to draw",
-                      "`fastdcm scan` tells why files cannot be read" if errors else None)
+        raise Failure(
+            "there is no DICOM file to draw",
+            "`fastdcm scan` tells why files cannot be read" if errors else None,
+        )
     if len(series) > _MOST:
-        raise Failure(f"{len(series):,} series are more than one sheet holds",
-                      f"give a folder with at most {_MOST:,}")
+        raise Failure(
+            f"{len(series):,} series are more than one sheet holds",
+            f"give a folder with at most {_MOST:,}",
+        )
     drawn, failed = draw(series)
     write_whole(output, lambda out: drawn.save(out, kind))
     told = [plural(len(series), "series"), plural(failed, "tile") + " without a picture"]

@@ -5,13 +5,23 @@ from itertools import chain
 
 import click
 
-from fastdcm.scanning.scanner import Scan, make_plan
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import Watched, open_indexes, open_sources, plural, size_text
+from fastdcm.scanning.scanner import Scan, make_plan
 
-TAGS = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex",
-        "StudyInstanceUID", "StudyDate", "StudyDescription",
-        "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality")
+TAGS = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyDescription",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "Modality",
+)
 
 
 def new_node(**facts):
@@ -22,10 +32,14 @@ def columns_of(index):
     """The columns of an index that make the tree, batch by batch. Those that
     tell patients, studies and series apart must be there."""
     there = set(index.schema.names)
-    missing = [tag for tag in TAGS if tag.endswith(("PatientID", "InstanceUID")) and tag not in there]
+    missing = [
+        tag for tag in TAGS if tag.endswith(("PatientID", "InstanceUID")) and tag not in there
+    ]
     if missing:
-        raise Failure(f"{index.path}: the index has no {', '.join(missing)}",
-                      "give the folder that was scanned")
+        raise Failure(
+            f"{index.path}: the index has no {', '.join(missing)}",
+            "give the folder that was scanned",
+        )
     names = [name for name in ("path", "size", "error", *TAGS) if name in there]
     for batch in index.batches(names):
         yield {**dict.fromkeys(TAGS, [None] * len(batch)), **batch.to_pydict()}
@@ -36,21 +50,51 @@ def collect(batches):
     columns."""
     root, errors = new_node(), {}
     for columns in batches:
-        for row in zip(columns["path"], columns["size"], columns["error"],
-                       *(columns[tag] for tag in TAGS)):
+        for row in zip(
+            columns["path"], columns["size"], columns["error"], *(columns[tag] for tag in TAGS)
+        ):
             path, size, error, *values = row
             if error is not None:
                 known = errors.setdefault(error, {"count": 0, "first": path})
                 known["count"] += 1
                 continue
-            (patient, name, birth, sex, study, date, study_text, series, number,
-             series_text, modality) = values
-            levels = ((patient or "", {"PatientID": patient, "PatientName": name,
-                                       "PatientBirthDate": birth, "PatientSex": sex}),
-                      (study or "", {"StudyInstanceUID": study, "StudyDate": date,
-                                     "StudyDescription": study_text}),
-                      (series or "", {"SeriesInstanceUID": series, "SeriesNumber": number,
-                                      "Modality": modality, "SeriesDescription": series_text}))
+            (
+                patient,
+                name,
+                birth,
+                sex,
+                study,
+                date,
+                study_text,
+                series,
+                number,
+                series_text,
+                modality,
+            ) = values
+            levels = (
+                (
+                    patient or "",
+                    {
+                        "PatientID": patient,
+                        "PatientName": name,
+                        "PatientBirthDate": birth,
+                        "PatientSex": sex,
+                    },
+                ),
+                (
+                    study or "",
+                    {"StudyInstanceUID": study, "StudyDate": date, "StudyDescription": study_text},
+                ),
+                (
+                    series or "",
+                    {
+                        "SeriesInstanceUID": series,
+                        "SeriesNumber": number,
+                        "Modality": modality,
+                        "SeriesDescription": series_text,
+                    },
+                ),
+            )
             node = root
             node["files"] += 1
             node["bytes"] += size
@@ -85,21 +129,36 @@ def line(node, *facts):
 def tree(root, errors):
     """The lines that a person reads."""
     for patient in inside(root):
-        yield line(patient, patient["PatientID"] or "(no PatientID)", patient["PatientName"],
-                   patient["PatientBirthDate"], patient["PatientSex"])
+        yield line(
+            patient,
+            patient["PatientID"] or "(no PatientID)",
+            patient["PatientName"],
+            patient["PatientBirthDate"],
+            patient["PatientSex"],
+        )
         studies = list(inside(patient))
         for study in studies:
             last_study = study is studies[-1]
             yield ("└── " if last_study else "├── ") + line(
-                study, study["StudyDate"], study["StudyDescription"],
-                study["StudyInstanceUID"] or "(no StudyInstanceUID)")
+                study,
+                study["StudyDate"],
+                study["StudyDescription"],
+                study["StudyInstanceUID"] or "(no StudyInstanceUID)",
+            )
             stem = "    " if last_study else "│   "
             listed = list(inside(study))
             for series in listed:
-                yield stem + ("└── " if series is listed[-1] else "├── ") + line(
-                    series, series["SeriesNumber"], series["Modality"],
-                    series["SeriesDescription"],
-                    series["SeriesInstanceUID"] or "(no SeriesInstanceUID)")
+                yield (
+                    stem
+                    + ("└── " if series is listed[-1] else "├── ")
+                    + line(
+                        series,
+                        series["SeriesNumber"],
+                        series["Modality"],
+                        series["SeriesDescription"],
+                        series["SeriesInstanceUID"] or "(no SeriesInstanceUID)",
+                    )
+                )
     for name, error in errors.items():
         yield f"{plural(error['count'], 'error')} {name}, the first in {error['first']}"
 
@@ -107,7 +166,9 @@ def tree(root, errors):
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @click.option("--recursive/--no-recursive", default=True, help="Folders in folders, too (default).")
-@click.option("--threads", type=click.IntRange(1, 1024), help="How many; by default what is fastest.")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="How many; by default what is fastest."
+)
 @click.option("--fail-on-error", is_flag=True, help="Exit with 1 when files could not be read.")
 @click.option("--json", "as_json", is_flag=True, help="The tree as JSON.")
 def summary(sources, recursive, threads, fail_on_error, as_json):
@@ -133,14 +194,25 @@ def summary(sources, recursive, threads, fail_on_error, as_json):
         "errors": n_errors,
     }
     if as_json:
-        click.echo(json.dumps({"counts": counts, "patients": as_lists(root)["patients"],
-                               "errors": errors}, ensure_ascii=False))
+        click.echo(
+            json.dumps(
+                {"counts": counts, "patients": as_lists(root)["patients"], "errors": errors},
+                ensure_ascii=False,
+            )
+        )
     else:
         for text in tree(root, errors):
             click.echo(text)
-        click.echo(", ".join([plural(counts["files"], "file"), size_text(counts["bytes"]),
-                              plural(counts["patients"], "patient"),
-                              plural(counts["studies"], "study"),
-                              plural(counts["series"], "series"),
-                              plural(counts["errors"], "error")]))
+        click.echo(
+            ", ".join(
+                [
+                    plural(counts["files"], "file"),
+                    size_text(counts["bytes"]),
+                    plural(counts["patients"], "patient"),
+                    plural(counts["studies"], "study"),
+                    plural(counts["series"], "series"),
+                    plural(counts["errors"], "error"),
+                ]
+            )
+        )
     return 1 if fail_on_error and counts["errors"] else 0

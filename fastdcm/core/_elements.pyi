@@ -1,19 +1,27 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self, SupportsIndex, final, overload
 
-from fastdcm.core._file import File
 from fastdcm.core._dictionary import Tag, _TagLike
+from fastdcm.core._file import File
 from fastdcm.dataset import Dataset
 
 @final
 class DataElement:
     """One element: tag, VR and value."""
+
     value: Any
     VR: str
     is_undefined_length: bool
     private_creator: str | None
-    def __init__(self, tag: _TagLike, VR: str, value: Any, file_value_tell: int | None = None,
-                 is_undefined_length: bool = False, already_converted: bool = False) -> None: ...
+    def __init__(
+        self,
+        tag: _TagLike,
+        VR: str,
+        value: Any,
+        file_value_tell: int | None = None,
+        is_undefined_length: bool = False,
+        already_converted: bool = False,
+    ) -> None: ...
     @property
     def tag(self) -> Tag: ...
     @property
@@ -88,7 +96,9 @@ class Sequence:
     def remove(self, item: Dataset) -> None: ...
     def clear(self) -> None: ...
     def reverse(self) -> None: ...
-    def sort(self, *, key: Callable[[Dataset], Any] | None = None, reverse: bool = False) -> None: ...
+    def sort(
+        self, *, key: Callable[[Dataset], Any] | None = None, reverse: bool = False
+    ) -> None: ...
     def index(self, item: Dataset, *where: int) -> int: ...
     def count(self, item: Dataset) -> int: ...
 

@@ -12,9 +12,14 @@ class Text:
 @final
 class PersonName:
     """A person name (PS3.5 6.2.1). Compares as its text, and has the methods of str."""
+
     encodings: Sequence[str] | None
-    def __init__(self, value: str | bytes | PersonName = "", encodings: Sequence[str] | None = None,
-                 original_string: bytes | None = None) -> None: ...
+    def __init__(
+        self,
+        value: str | bytes | PersonName = "",
+        encodings: Sequence[str] | None = None,
+        original_string: bytes | None = None,
+    ) -> None: ...
     @property
     def components(self) -> tuple[str, ...]: ...
     @property
@@ -42,11 +47,17 @@ class PersonName:
     # A classmethod; called on the class alone.
     @staticmethod
     def from_named_components(
-        family_name: str = "", given_name: str = "", middle_name: str = "",
-        name_prefix: str = "", name_suffix: str = "",
-        family_name_ideographic: str = "", given_name_ideographic: str = "",
-        family_name_phonetic: str = "", given_name_phonetic: str = "",
-        encodings: Sequence[str] | None = None) -> PersonName: ...
+        family_name: str = "",
+        given_name: str = "",
+        middle_name: str = "",
+        name_prefix: str = "",
+        name_suffix: str = "",
+        family_name_ideographic: str = "",
+        given_name_ideographic: str = "",
+        family_name_phonetic: str = "",
+        given_name_phonetic: str = "",
+        encodings: Sequence[str] | None = None,
+    ) -> PersonName: ...
     def __eq__(self, other: object) -> bool: ...
     def __lt__(self, other: object) -> bool: ...
     def __le__(self, other: object) -> bool: ...

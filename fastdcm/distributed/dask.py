@@ -1,7 +1,7 @@
 """DICOM headers as a dask.dataframe."""
 
-from fastdcm.scanning.scanner import scan
 from fastdcm.distributed.pieces import cut, header_bytes, listed
+from fastdcm.scanning.scanner import scan
 
 try:
     import dask
@@ -36,9 +36,15 @@ def read_dicom(paths, tags=None, *, pixels=False, on_error="row", threads=1, npa
     parts = cut(header_bytes(sizes), npartitions or max(1, -(-len(files) // _FILES)))
     with dask.config.set({"dataframe.convert-string": False}):  # to a type of its own
         return dask.dataframe.from_map(
-            _read, [files[part] for part in parts] or [files],
-            tags=tags, pixels=pixels, on_error=on_error, threads=threads,
-            meta=_frame(nothing), label="read-dicom")
+            _read,
+            [files[part] for part in parts] or [files],
+            tags=tags,
+            pixels=pixels,
+            on_error=on_error,
+            threads=threads,
+            meta=_frame(nothing),
+            label="read-dicom",
+        )
 
 
 def _read(piece, **options):

@@ -3,14 +3,14 @@
 import numpy as np
 import pyarrow
 
-from fastdcm.scanning.scanner import scan
 from fastdcm.errors import DicomError
 from fastdcm.ml.batches import read_batch
 from fastdcm.ml.samples import COLUMNS, Samples
 from fastdcm.reader import dcmread
+from fastdcm.scanning.scanner import scan
 
-_FILES = 64          # whose headers are read before their frames
-_BYTES = 16 << 20    # of images, at most, that are handed out together
+_FILES = 64  # whose headers are read before their frames
+_BYTES = 16 << 20  # of images, at most, that are handed out together
 
 
 def read_images(piece, tags, columns, on_error="row", threads=1):
@@ -28,8 +28,13 @@ def read_images(piece, tags, columns, on_error="row", threads=1):
     tags = list(dict.fromkeys([*COLUMNS, *tags]))
     pixels = "frames" if "frame_offsets" in columns else True
     for first in range(0, len(piece), _FILES):
-        table = scan(piece[first:first + _FILES], tags, pixels=pixels, threads=threads,
-                     on_error="raise" if on_error == "raise" else "row").read_all()
+        table = scan(
+            piece[first : first + _FILES],
+            tags,
+            pixels=pixels,
+            threads=threads,
+            on_error="raise" if on_error == "raise" else "row",
+        ).read_all()
         without = []
         for rows, frames, images in _images(table, threads, without):
             yield _rows(table, columns, rows, frames), images
@@ -38,8 +43,10 @@ def read_images(piece, tags, columns, on_error="row", threads=1):
                 raise error
         if without and on_error != "skip":
             rows, frames, errors = zip(*without)
-            yield (_rows(table, columns, rows, frames, errors),
-                   np.empty((len(rows), 0, 0, 0), np.float32))
+            yield (
+                _rows(table, columns, rows, frames, errors),
+                np.empty((len(rows), 0, 0, 0), np.float32),
+            )
 
 
 def image_bytes(source):
@@ -58,10 +65,18 @@ def _images(table, threads, without):
     frames = samples.files(indices)[1]
     layout = samples.layout(indices)
     for piece in _alike(np.stack([layout["rows"], layout["columns"], layout["samples"]], 1)):
-        height, width, channels = (int(layout[name][piece.start]) for name in ("rows", "columns", "samples"))
+        height, width, channels = (
+            int(layout[name][piece.start]) for name in ("rows", "columns", "samples")
+        )
         images = np.empty((piece.stop - piece.start, height, width, channels), np.float32)
-        errors = read_batch(samples, indices[piece], samples.records(indices[piece]), images, "rescale",
-                            threads=threads)
+        errors = read_batch(
+            samples,
+            indices[piece],
+            samples.records(indices[piece]),
+            images,
+            "rescale",
+            threads=threads,
+        )
         good = np.ones(len(images), bool)
         for i, error in errors:
             good[i] = False
@@ -114,5 +129,7 @@ def _rows(table, columns, rows, frames, errors=()):
             for i, error in enumerate(errors):
                 values[i] = values[i] if error is None else getattr(error, value)
             place = found.schema.get_field_index(name)
-            found = found.set_column(place, name, pyarrow.array(values, found.schema.field(place).type))
+            found = found.set_column(
+                place, name, pyarrow.array(values, found.schema.field(place).type)
+            )
     return found.select(columns).append_column("frame", pyarrow.array(frames, "int64"))

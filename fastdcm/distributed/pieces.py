@@ -4,9 +4,9 @@ import os
 
 import numpy as np
 
-from fastdcm.sources._paths import chunk_of_columns, is_url
 from fastdcm.scanning.index.file_list import as_chunk
 from fastdcm.scanning.open_source import Indexed, Table, open_source
+from fastdcm.sources._paths import chunk_of_columns, is_url
 
 _AT_ONCE = 4096
 
@@ -39,7 +39,7 @@ class _Taker:
         self.piece, self.at = piece, 0
 
     def take(self, count):
-        piece = self.piece[self.at:self.at + count]
+        piece = self.piece[self.at : self.at + count]
         self.at += len(piece)
         if not len(piece):
             return None

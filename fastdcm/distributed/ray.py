@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from fastdcm.scanning.scanner import DEFAULT_TAGS, parse_tag, scan
 from fastdcm.distributed.images import image_bytes, read_images
 from fastdcm.distributed.pieces import cut, header_bytes, listed
+from fastdcm.scanning.scanner import DEFAULT_TAGS, parse_tag, scan
 
 try:
     import pyarrow
@@ -17,11 +17,13 @@ try:
 except ImportError:
     raise ImportError("this needs Ray Data: pip install 'fastdcm-dicom[ray]'") from None
 
-_SAMPLE = 16    # files that are read to know how large all will be
-_FILES = 8192   # to a task, about: Ray warns of tasks above 1 MiB, paths and all
+_SAMPLE = 16  # files that are read to know how large all will be
+_FILES = 8192  # to a task, about: Ray warns of tasks above 1 MiB, paths and all
 
 
-def read_dicom(paths, tags=None, *, pixels=False, images=False, on_error="row", threads=1, **options):
+def read_dicom(
+    paths, tags=None, *, pixels=False, images=False, on_error="row", threads=1, **options
+):
     """The headers of many files, or their frames, as a ray.data.Dataset.
 
     Parameters
@@ -45,8 +47,9 @@ def read_dicom(paths, tags=None, *, pixels=False, images=False, on_error="row", 
 
     Raises ValueError and FileNotFoundError as `fastdcm.scan`.
     """
-    source = DicomDatasource(paths, tags, pixels=pixels, images=images, on_error=on_error,
-                             threads=threads)
+    source = DicomDatasource(
+        paths, tags, pixels=pixels, images=images, on_error=on_error, threads=threads
+    )
     return ray.data.read_datasource(source, **options)
 
 
@@ -62,12 +65,18 @@ class DicomDatasource(Datasource):
         self.images = images
         if images:
             names = [parse_tag(tag)[0] for tag in (DEFAULT_TAGS if tags is None else tags)]
-            self.read = functools.partial(_read_images, tags=names, columns=nothing.column_names,
-                                          on_error=on_error, threads=threads)
+            self.read = functools.partial(
+                _read_images,
+                tags=names,
+                columns=nothing.column_names,
+                on_error=on_error,
+                threads=threads,
+            )
             self.schema = None  # a tensor's type tells its shape
         else:
-            self.read = functools.partial(_read_headers, tags=tags, pixels=pixels,
-                                          on_error=on_error, threads=threads)
+            self.read = functools.partial(
+                _read_headers, tags=tags, pixels=pixels, on_error=on_error, threads=threads
+            )
             self.schema = pyarrow.schema(nothing)
 
     def get_name(self):
@@ -81,10 +90,17 @@ class DicomDatasource(Datasource):
         costs = self._costs()
         parts = cut(costs, max(parallelism, -(-len(costs) // _FILES)))
         return [
-            ReadTask(lambda read=self.read, piece=self.files[part]: read(piece),
-                     BlockMetadata(num_rows=None, size_bytes=int(costs[part].sum() * self._growth),
-                                   input_files=None, exec_stats=None),
-                     schema=self.schema, per_task_row_limit=per_task_row_limit)
+            ReadTask(
+                lambda read=self.read, piece=self.files[part]: read(piece),
+                BlockMetadata(
+                    num_rows=None,
+                    size_bytes=int(costs[part].sum() * self._growth),
+                    input_files=None,
+                    exec_stats=None,
+                ),
+                schema=self.schema,
+                per_task_row_limit=per_task_row_limit,
+            )
             for part in parts or [slice(0, 0)]  # of no files one, for the schema
         ]
 
@@ -100,7 +116,9 @@ class DicomDatasource(Datasource):
         if len(few) == 0:
             return 0.0
         files = [self.files.paths[i] for i in few]
-        size = image_bytes(files) if self.images else sum(table.nbytes for table in self.read(files))
+        size = (
+            image_bytes(files) if self.images else sum(table.nbytes for table in self.read(files))
+        )
         return size / int(self._costs()[few].sum())
 
 

@@ -44,16 +44,26 @@ def _level(pydicom, level, new):
             items = [_level(pydicom, item, pydicom.Dataset()) for item in elem.value]
             for item, made in zip(elem.value, items):
                 made.is_undefined_length_sequence_item = of_undefined_length(item)
-            theirs = pydicom.DataElement(int(elem.tag), "SQ", pydicom.Sequence(items),
-                                         is_undefined_length=elem.is_undefined_length)
+            theirs = pydicom.DataElement(
+                int(elem.tag),
+                "SQ",
+                pydicom.Sequence(items),
+                is_undefined_length=elem.is_undefined_length,
+            )
         elif elem.is_raw and not level._stale(elem):
             theirs = pydicom.dataelem.RawDataElement(
-                pydicom.tag.BaseTag(elem.tag), elem.VR,
+                pydicom.tag.BaseTag(elem.tag),
+                elem.VR,
                 0xFFFFFFFF if elem.is_undefined_length else elem.value_length,
-                elem.raw_bytes, elem.file_tell, elem.is_implicit, not elem.is_big_endian)
+                elem.raw_bytes,
+                elem.file_tell,
+                elem.is_implicit,
+                not elem.is_big_endian,
+            )
         else:
-            theirs = pydicom.DataElement(int(elem.tag), elem.VR, _value(elem),
-                                         is_undefined_length=elem.is_undefined_length)
+            theirs = pydicom.DataElement(
+                int(elem.tag), elem.VR, _value(elem), is_undefined_length=elem.is_undefined_length
+            )
         new[theirs.tag] = theirs
     return new
 

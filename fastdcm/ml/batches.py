@@ -4,12 +4,12 @@ import os
 
 import numpy as np
 
-from fastdcm.pixels._kernels import linear, read_frames, window
-from fastdcm.errors import DicomError
-from fastdcm.pixels.grayscale import apply_modality_lut
-from fastdcm.ml.samples import FUNCTIONS
-from fastdcm.reader import dcmread
 from fastdcm._util.parallel import spread
+from fastdcm.errors import DicomError
+from fastdcm.ml.samples import FUNCTIONS
+from fastdcm.pixels._kernels import linear, read_frames, window
+from fastdcm.pixels.grayscale import apply_modality_lut
+from fastdcm.reader import dcmread
 
 _PIECE = 8  # native frames to a call
 
@@ -20,8 +20,9 @@ def _named(error, path, frame):
     return type(error)(text, error.code, error.offset, error.path, path, error.errno)
 
 
-def read_batch(samples, indices, records, out, convert, *, tables=True, fit=False, pad=0.0,
-               threads=1):
+def read_batch(
+    samples, indices, records, out, convert, *, tables=True, fit=False, pad=0.0, threads=1
+):
     """Reads samples into the slots of `out`.
 
     samples : Samples; indices : int64 array of n of them.
@@ -59,14 +60,25 @@ def read_batch(samples, indices, records, out, convert, *, tables=True, fit=Fals
             slots = out[a:b, ..., 0] if out.shape[-1] == 1 else out[a:b]
             found = read_frames(paths[a:b], records[a:b], slots, convert, fit=fit, pad=pad)
             return [(a + i, error) for i, error in found]
-        return _decode(paths[a], frames[a:b].tolist(), records[a:b], through[a:b], out[a:b], a, convert,
-                       fit, pad)
+        return _decode(
+            paths[a],
+            frames[a:b].tolist(),
+            records[a:b],
+            through[a:b],
+            out[a:b],
+            a,
+            convert,
+            fit,
+            pad,
+        )
 
     found = []
-    spread(lambda first, stop: found.extend([e for piece in pieces[first:stop] for e in read(piece)]),
-           len(pieces), threads)
-    return [(i, _named(error, os.fsdecode(paths[i]), int(frames[i])))
-            for i, error in found]
+    spread(
+        lambda first, stop: found.extend([e for piece in pieces[first:stop] for e in read(piece)]),
+        len(pieces),
+        threads,
+    )
+    return [(i, _named(error, os.fsdecode(paths[i]), int(frames[i]))) for i, error in found]
 
 
 def _decode(path, frames, records, tables, out, first, convert, fit, pad):
@@ -107,8 +119,11 @@ def place(values, record, slot, convert, fit=False, pad=0.0):
     height, width, channels = slot.shape
     rows, columns = values.shape[:2]
     if values.shape[2] != channels or (not fit and (rows, columns) != (height, width)):
-        raise DicomError(f"a frame of {rows} x {columns}, {values.shape[2]} samples a pixel, does not fit "
-                         f"{height} x {width}, {channels}", "frame-fit")
+        raise DicomError(
+            f"a frame of {rows} x {columns}, {values.shape[2]} samples a pixel, does not fit "
+            f"{height} x {width}, {channels}",
+            "frame-fit",
+        )
     taken, at = zip(*(centre(*sizes) for sizes in ((rows, height), (columns, width))))
     values = np.ascontiguousarray(values[taken])
     target = slot[at]
@@ -117,9 +132,13 @@ def place(values, record, slot, convert, fit=False, pad=0.0):
     slope, intercept = float(record["slope"]), float(record["intercept"])
     if convert == "stored":
         if values.dtype != slot.dtype and not (
-                values.dtype.kind == "u" and slot.dtype == np.dtype(f"i{values.dtype.itemsize}")
-                and 0 < record["bits_stored"] < record["bits_allocated"]):
-            raise DicomError(f"stored values of {values.dtype} do not fit {slot.dtype}", "frame-fit")
+            values.dtype.kind == "u"
+            and slot.dtype == np.dtype(f"i{values.dtype.itemsize}")
+            and 0 < record["bits_stored"] < record["bits_allocated"]
+        ):
+            raise DicomError(
+                f"stored values of {values.dtype} do not fit {slot.dtype}", "frame-fit"
+            )
         target[...] = values
     elif convert == "rescale":
         done = np.empty(values.shape, np.float32)
@@ -127,9 +146,17 @@ def place(values, record, slot, convert, fit=False, pad=0.0):
         target[...] = done
     else:
         done = np.empty(values.shape, np.uint8)
-        window(values, values.dtype.str, float(record["center"]), float(record["width"]), done,
-               function=FUNCTIONS[record["function"]], slope=slope, intercept=intercept,
-               invert=bool(record["invert"]))
+        window(
+            values,
+            values.dtype.str,
+            float(record["center"]),
+            float(record["width"]),
+            done,
+            function=FUNCTIONS[record["function"]],
+            slope=slope,
+            intercept=intercept,
+            invert=bool(record["invert"]),
+        )
         target[...] = done
 
 

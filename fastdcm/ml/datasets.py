@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
+from fastdcm._util.parallel import cores
 from fastdcm.errors import DicomError
 from fastdcm.ml.batches import centre, read_batch
 from fastdcm.ml.samples import Samples
-from fastdcm._util.parallel import cores
 
 try:
     import torch
@@ -95,8 +95,21 @@ class DicomDataset(Dataset):
     for a table without the columns, DicomError for what cannot be read.
     """
 
-    def __init__(self, source, *, labels=(), dtype="float32", rescale=True, window=None, size=None,
-                 resize=False, pad=0.0, transform=None, on_error="raise", threads=None):
+    def __init__(
+        self,
+        source,
+        *,
+        labels=(),
+        dtype="float32",
+        rescale=True,
+        window=None,
+        size=None,
+        resize=False,
+        pad=0.0,
+        transform=None,
+        on_error="raise",
+        threads=None,
+    ):
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in _FLOATS + _INTEGERS:
             raise ValueError(f"dtype is one of {', '.join(_FLOATS + _INTEGERS)}, not {dtype}")
@@ -192,7 +205,8 @@ class DicomDataset(Dataset):
             other = int(np.flatnonzero((sizes != sizes[0]).any(1))[0])
             raise ValueError(
                 f"frames of one batch differ in size: {self._where(indices[0])} has {sizes[0].tolist()}, "
-                f"{self._where(indices[other])} {sizes[other].tolist()}: size=(height, width) fits them")
+                f"{self._where(indices[other])} {sizes[other].tolist()}: size=(height, width) fits them"
+            )
         shape = n, *(self.size or sizes[0].tolist()), channels
         image, piece = self._target(out, shape)
         records, errors = self._records(indices, layout)
@@ -204,7 +218,11 @@ class DicomDataset(Dataset):
         for i, _ in errors:
             image[i] = self.pad
         errors.sort(key=lambda found: found[0])
-        return {"image": image.permute(0, 3, 1, 2), "index": torch.from_numpy(indices)}, errors, piece
+        return (
+            {"image": image.permute(0, 3, 1, 2), "index": torch.from_numpy(indices)},
+            errors,
+            piece,
+        )
 
     def _where(self, index):
         files, frames = self.samples.files(np.array([index]))
@@ -218,7 +236,9 @@ class DicomDataset(Dataset):
             out = out.permute(0, 2, 3, 1)
             if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
                 n, height, width, channels = shape
-                raise ValueError(f"out is to be contiguous, ({n}, {channels}, {height}, {width}) of {dtype}")
+                raise ValueError(
+                    f"out is to be contiguous, ({n}, {channels}, {height}, {width}) of {dtype}"
+                )
             return out, None
         worker = get_worker_info() is not None
         if not worker and torch.cuda.is_available():
@@ -239,14 +259,19 @@ class DicomDataset(Dataset):
             records["center"], records["width"] = self.window
             records["function"] = _LINEAR
         width = records["width"]
-        good = np.isfinite(width) & np.isfinite(records["center"]) & np.where(
-            records["function"] == _LINEAR, width >= 1, width > 0)
+        good = (
+            np.isfinite(width)
+            & np.isfinite(records["center"])
+            & np.where(records["function"] == _LINEAR, width >= 1, width > 0)
+        )
         if self.window == "file":
             good &= layout["windowed"] != 0
         errors = []
         for i in np.flatnonzero(~good).tolist():
             records["center"][i], records["width"][i] = 0, 1
-            errors.append((i, DicomError(f"{self._where(indices[i])} has no window that can be", "window")))
+            errors.append(
+                (i, DicomError(f"{self._where(indices[i])} has no window that can be", "window"))
+            )
         if self.dtype != "uint8":  # the window is a line, to be cut off at its ends
             scale, shift = _line(records)
             records["slope"] *= scale
@@ -266,11 +291,22 @@ class DicomDataset(Dataset):
         convert, dtype = self._way()
         raw = image if image.dtype == dtype else fresh(image.shape, dtype)
         threads = self.threads or (cores() if get_worker_info() is None else 1)
-        errors = read_batch(self.samples, indices, records, raw.numpy(), convert,
-                            tables=self.rescale, fit=fit, pad=self.pad, threads=threads)
+        errors = read_batch(
+            self.samples,
+            indices,
+            records,
+            raw.numpy(),
+            convert,
+            tables=self.rescale,
+            fit=fit,
+            pad=self.pad,
+            threads=threads,
+        )
         if self.window is not None and convert == "rescale":
             for i in np.flatnonzero(records["function"] == _SIGMOID).tolist():
-                rows, columns = (centre(*pair)[1] for pair in zip(sizes[i].tolist(), raw.shape[1:3]))
+                rows, columns = (
+                    centre(*pair)[1] for pair in zip(sizes[i].tolist(), raw.shape[1:3])
+                )
                 raw[i, rows, columns].sigmoid_()
             raw.clamp_(0, 1)
         if raw is not image:
@@ -287,8 +323,11 @@ class DicomDataset(Dataset):
             errors += [(int(places[i]), error) for i, error in found]
             if tuple(size) != tuple(image.shape[1:3]):
                 raw = torch.nn.functional.interpolate(
-                    raw.permute(0, 3, 1, 2).float(), image.shape[1:3], mode="bilinear",
-                    antialias=True).permute(0, 2, 3, 1)
+                    raw.permute(0, 3, 1, 2).float(),
+                    image.shape[1:3],
+                    mode="bilinear",
+                    antialias=True,
+                ).permute(0, 2, 3, 1)
             image[torch.from_numpy(places)] = _rounded(raw, image.dtype)
         return errors
 
@@ -300,8 +339,14 @@ def _line(records):
     exact = np.maximum(width, np.finfo(float).tiny)
     linear = np.maximum(width - 1, 1e-6)  # of width 1: a step
     scale = np.choose(function, [1 / linear, 1 / exact, 4 / exact])
-    shift = np.choose(function, [np.where(width == 1, 0, 0.5) - (center - 0.5) * scale,
-                                 0.5 - center * scale, -center * scale])
+    shift = np.choose(
+        function,
+        [
+            np.where(width == 1, 0, 0.5) - (center - 0.5) * scale,
+            0.5 - center * scale,
+            -center * scale,
+        ],
+    )
     turned = records["invert"] != 0
     whole = np.where(function == _SIGMOID, 0, 1)
     return np.where(turned, -scale, scale), np.where(turned, whole - shift, shift)
@@ -338,11 +383,24 @@ class DicomIterableDataset(IterableDataset):
     options : those of `DicomDataset`.
     """
 
-    def __init__(self, source, batch_size, *, shuffle=False, seed=0, shard=4096, drop_last=False,
-                 rank=None, world_size=None, **options):
+    def __init__(
+        self,
+        source,
+        batch_size,
+        *,
+        shuffle=False,
+        seed=0,
+        shard=4096,
+        drop_last=False,
+        rank=None,
+        world_size=None,
+        **options,
+    ):
         if batch_size < 1 or shard < 1:
             raise ValueError("batch_size and shard are 1 or more")
-        if (rank is None) != (world_size is None) or (rank is not None and not 0 <= rank < world_size):
+        if (rank is None) != (world_size is None) or (
+            rank is not None and not 0 <= rank < world_size
+        ):
             raise ValueError(f"rank {rank} of {world_size}: give both, or neither")
         if rank is None:
             rank, world_size = 0, 1
@@ -382,4 +440,4 @@ class DicomIterableDataset(IterableDataset):
         order, batches = self._order(), self._batches()
         for number in range(first, len(self), step):
             begin = (number * self.world_size + self.rank) % batches * self.batch_size
-            yield self.dataset.read(order[begin:begin + self.batch_size])
+            yield self.dataset.read(order[begin : begin + self.batch_size])

@@ -39,8 +39,10 @@ class FastdcmReader(ImageReader):
 
     def verify_suffix(self, filename):
         names = [filename] if isinstance(filename, (str, os.PathLike)) else filename
-        return all(os.path.isdir(name) or os.path.splitext(os.fspath(name))[1].lower() in _SUFFIXES
-                   for name in names)
+        return all(
+            os.path.isdir(name) or os.path.splitext(os.fspath(name))[1].lower() in _SUFFIXES
+            for name in names
+        )
 
     def read(self, data, **kwargs):
         """A path to a Volume; several paths to a list of them, one a channel."""
@@ -57,7 +59,9 @@ class FastdcmReader(ImageReader):
         arrays = [np.ascontiguousarray(self._array(volume)) for volume in volumes]
         for volume, array in zip(volumes, arrays):
             if array.shape != arrays[0].shape or not np.allclose(volume.affine, first.affine):
-                raise DicomError("images that are to be channels of one differ in shape or affine", "volume")
+                raise DicomError(
+                    "images that are to be channels of one differ in shape or affine", "volume"
+                )
         affine = first.ras if self.affine_lps_to_ras else first.affine
         colour = first.array.ndim == 4
         shape = arrays[0].shape[:-1] if colour else arrays[0].shape
@@ -67,7 +71,7 @@ class FastdcmReader(ImageReader):
             MetaKeys.SPACE: SpaceKeys.RAS if self.affine_lps_to_ras else SpaceKeys.LPS,
             MetaKeys.SPATIAL_SHAPE: np.array(shape),
             MetaKeys.ORIGINAL_CHANNEL_DIM: -1 if colour else float("nan"),
-            "spacing": np.array(first.spacing[:len(shape)]),
+            "spacing": np.array(first.spacing[: len(shape)]),
             "findings": [str(finding) for volume in volumes for finding in volume.findings],
         }
         if len(arrays) == 1:

@@ -8,9 +8,9 @@ import os
 
 import numpy as np
 
-from fastdcm.sources._paths import path_bytes
 from fastdcm.pixels._kernels import FRAME
 from fastdcm.scanning.scanner import scan
+from fastdcm.sources._paths import path_bytes
 
 _SHARED, _FRAME = "SharedFunctionalGroupsSequence.", "PerFrameFunctionalGroupsSequence[*]."
 _VALUES, _VOI = "PixelValueTransformationSequence.", "FrameVOILUTSequence."
@@ -21,13 +21,33 @@ _TABLE = "ModalityLUTSequence.LUTDescriptor"
 #: What a scan's table must have besides ``pixels=True``:
 #: ``scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
 COLUMNS = (
-    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
-    "PresentationLUTShape", *_RESCALE, *_WINDOW, _TABLE,
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "PresentationLUTShape",
+    *_RESCALE,
+    *_WINDOW,
+    _TABLE,
     *(group + _VALUES + name for group in (_SHARED, _FRAME) for name in _RESCALE),
     *(group + _VOI + name for group in (_SHARED, _FRAME) for name in _WINDOW),
 )
-_FIXED = ("path", "size", "mtime_ns", "transfer_syntax", "error", "pixel_offset", "pixel_length", "frames")
+_FIXED = (
+    "path",
+    "size",
+    "mtime_ns",
+    "transfer_syntax",
+    "error",
+    "pixel_offset",
+    "pixel_length",
+    "frames",
+)
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _BIG = _NATIVE[2]
@@ -36,8 +56,10 @@ FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 # What many samples have in common: all of a FRAME but where it is.
 _RECORD = np.dtype(FRAME)
 _PLACE = ("offset", "size", "mtime_ns", "start_bit")
-_LAYOUT = np.dtype([(name, kind) for name, kind in FRAME if name not in _PLACE]
-                   + [("native", "u1"), ("table", "u1"), ("windowed", "u1")])
+_LAYOUT = np.dtype(
+    [(name, kind) for name, kind in FRAME if name not in _PLACE]
+    + [("native", "u1"), ("table", "u1"), ("windowed", "u1")]
+)
 
 
 def _need_arrow():
@@ -46,7 +68,9 @@ def _need_arrow():
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        raise ImportError("tables of scans need pyarrow: pip install 'fastdcm-dicom[table]'") from None
+        raise ImportError(
+            "tables of scans need pyarrow: pip install 'fastdcm-dicom[table]'"
+        ) from None
     return pyarrow
 
 
@@ -58,11 +82,15 @@ def open_table(source, labels):
         table = source
     elif hasattr(source, "__arrow_c_stream__"):
         table = pyarrow.table(source)
-    elif isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith((".parquet", ".arrow")):
+    elif isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith(
+        (".parquet", ".arrow")
+    ):
         path = os.fspath(source)
         if path.lower().endswith(".parquet"):
             names = pyarrow.parquet.read_schema(path).names
-            table = pyarrow.parquet.read_table(path, columns=[name for name in wanted if name in names])
+            table = pyarrow.parquet.read_table(
+                path, columns=[name for name in wanted if name in names]
+            )
         else:
             with pyarrow.memory_map(path) as file:
                 table = pyarrow.ipc.open_file(file).read_all()
@@ -71,8 +99,10 @@ def open_table(source, labels):
         table = scan(source, tags, pixels=True).read_all()
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
-        raise ValueError(f"the table has no column {', '.join(missing)}: "
-                         "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True) makes one that has all")
+        raise ValueError(
+            f"the table has no column {', '.join(missing)}: "
+            "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True) makes one that has all"
+        )
     return table.select(list(dict.fromkeys(wanted)))
 
 
@@ -96,7 +126,9 @@ class _Rows:
     def texts(self, name):
         """(codes, texts): codes -1 for null."""
         found = self.arrow(name).dictionary_encode()
-        return found.indices.fill_null(-1).to_numpy(zero_copy_only=False), found.dictionary.to_pylist()
+        return found.indices.fill_null(-1).to_numpy(
+            zero_copy_only=False
+        ), found.dictionary.to_pylist()
 
     def inside(self, name):
         """Whether a path leads into an archive, as dcmread reads it."""
@@ -139,8 +171,10 @@ def _floats(column):
 def _functions(column):
     """Its place in FUNCTIONS; NaN for none or another."""
     encoded = column.dictionary_encode()
-    places = [FUNCTIONS.index(text.strip()) if (text or "").strip() in FUNCTIONS else np.nan
-              for text in encoded.dictionary.to_pylist()]
+    places = [
+        FUNCTIONS.index(text.strip()) if (text or "").strip() in FUNCTIONS else np.nan
+        for text in encoded.dictionary.to_pylist()
+    ]
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return np.array([*places, np.nan])[codes]
 
@@ -181,9 +215,11 @@ class Samples:
         self._read_layouts(rows, native)
         paths = rows.arrow("path").cast(pyarrow.large_string())
         _, offsets, data = paths.buffers()
-        self._path_ends = np.frombuffer(offsets, np.int64)[paths.offset:paths.offset + len(paths) + 1].copy()
+        self._path_ends = np.frombuffer(offsets, np.int64)[
+            paths.offset : paths.offset + len(paths) + 1
+        ].copy()
         self._paths = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-        self._paths = self._paths[self._path_ends[0]:self._path_ends[-1]].copy()
+        self._paths = self._paths[self._path_ends[0] : self._path_ends[-1]].copy()
         self._path_ends -= self._path_ends[0]
         self._labels = {}
         for name in labels:
@@ -205,10 +241,27 @@ class Samples:
 
     def _frames_of(self, rows, good):
         """(frames that can be read, whether native) of each row."""
-        lines, columns, samples = rows.ints("Rows"), rows.ints("Columns"), rows.ints("SamplesPerPixel", 1)
-        bits, frames, length = rows.ints("BitsAllocated"), rows.ints("frames"), rows.ints("pixel_length")
-        possible = ((lines > 0) & (lines < 1 << 16) & (columns > 0) & (columns < 1 << 16)
-                    & (samples > 0) & (samples < 1 << 16) & (bits >= 0) & (bits <= 64) & (frames > 0))
+        lines, columns, samples = (
+            rows.ints("Rows"),
+            rows.ints("Columns"),
+            rows.ints("SamplesPerPixel", 1),
+        )
+        bits, frames, length = (
+            rows.ints("BitsAllocated"),
+            rows.ints("frames"),
+            rows.ints("pixel_length"),
+        )
+        possible = (
+            (lines > 0)
+            & (lines < 1 << 16)
+            & (columns > 0)
+            & (columns < 1 << 16)
+            & (samples > 0)
+            & (samples < 1 << 16)
+            & (bits >= 0)
+            & (bits <= 64)
+            & (frames > 0)
+        )
         self._leave_out({"attributes": int((good & ~possible).sum())})
         codes, syntaxes = rows.texts("transfer_syntax")
         native = np.isin(codes, [i for i, uid in enumerate(syntaxes) if uid in _NATIVE])
@@ -221,7 +274,9 @@ class Samples:
         can = possible & native & plain & ((bits > 1) | (samples == 1)) & ~(big & (bits == 8))
         # floating point pixels, whose elements a scan does not tell apart
         can &= rows.arrow("BitsStored").is_valid().to_numpy(zero_copy_only=False)
-        there = np.where(cells > 0, np.minimum(length, 1 << 58) * 8 // np.maximum(cells * bits, 1), 0)
+        there = np.where(
+            cells > 0, np.minimum(length, 1 << 58) * 8 // np.maximum(cells * bits, 1), 0
+        )
         # encapsulated: a frame has a byte at least
         there = np.minimum(frames, np.where(can, there, length))
         there[~(good & possible)] = 0
@@ -248,25 +303,41 @@ class Samples:
         _, syntaxes = codes = rows.texts("transfer_syntax")
         big = np.isin(codes[0], [i for i, uid in enumerate(syntaxes) if uid == _BIG])
         inverted = np.zeros(len(bits), bool)
-        for name, value in (("PhotometricInterpretation", "MONOCHROME1"), ("PresentationLUTShape", "INVERSE")):
+        for name, value in (
+            ("PhotometricInterpretation", "MONOCHROME1"),
+            ("PresentationLUTShape", "INVERSE"),
+        ):
             codes, texts = rows.texts(name)
             inverted |= np.isin(codes, [i for i, text in enumerate(texts) if text.strip() == value])
         for name, column in (
-            ("rows", rows.ints("Rows")), ("columns", rows.ints("Columns")),
-            ("samples", rows.ints("SamplesPerPixel", 1)), ("bits_allocated", bits), ("bits_stored", stored),
-            ("high_bit", high), ("representation", rows.ints("PixelRepresentation") == 1), ("big", big),
-            ("planar", rows.ints("PlanarConfiguration") == 1), ("invert", inverted), ("native", native),
+            ("rows", rows.ints("Rows")),
+            ("columns", rows.ints("Columns")),
+            ("samples", rows.ints("SamplesPerPixel", 1)),
+            ("bits_allocated", bits),
+            ("bits_stored", stored),
+            ("high_bit", high),
+            ("representation", rows.ints("PixelRepresentation") == 1),
+            ("big", big),
+            ("planar", rows.ints("PlanarConfiguration") == 1),
+            ("invert", inverted),
+            ("native", native),
             ("table", rows.arrow(_TABLE).is_valid().to_numpy(zero_copy_only=False)),
         ):
             layout[name] = column[files]
         layout["planar"] &= layout["samples"] > 1
         slope, intercept = self._by_frame(rows, files, frames, _VALUES, _RESCALE)
         none = np.isnan(slope) | (layout["table"] != 0)
-        layout["slope"], layout["intercept"] = np.where(none, 1.0, slope), np.where(none, 0.0, intercept)
+        layout["slope"], layout["intercept"] = (
+            np.where(none, 1.0, slope),
+            np.where(none, 0.0, intercept),
+        )
         center, width, function = self._by_frame(rows, files, frames, _VOI, _WINDOW)
         there = ~np.isnan(center)
         layout["windowed"] = there
-        layout["center"], layout["width"] = np.where(there, center, 0.0), np.where(there, width, 0.0)
+        layout["center"], layout["width"] = (
+            np.where(there, center, 0.0),
+            np.where(there, width, 0.0),
+        )
         layout["function"] = np.nan_to_num(function)
         codes = np.zeros(len(layout), np.int64)
         for name in _LAYOUT.names:  # few of them differ, as a rule
@@ -309,7 +380,7 @@ class Samples:
 
     def path(self, file):
         """The path of a file, as bytes."""
-        begin, end = self._path_ends[file:file + 2]
+        begin, end = self._path_ends[file : file + 2]
         return path_bytes(self._paths[begin:end].tobytes().decode())
 
     def layout(self, indices):
@@ -327,8 +398,12 @@ class Samples:
         for name in _RECORD.names:
             if name not in _PLACE:
                 records[name] = layout[name]
-        bit = frames * (layout["rows"].astype(np.int64) * layout["columns"] * layout["samples"]
-                        * layout["bits_allocated"])
+        bit = frames * (
+            layout["rows"].astype(np.int64)
+            * layout["columns"]
+            * layout["samples"]
+            * layout["bits_allocated"]
+        )
         records["offset"] = self._offset[files] + bit // 8
         records["start_bit"] = bit % 8
         records["size"], records["mtime_ns"] = self._size[files], self._mtime[files]
@@ -337,5 +412,9 @@ class Samples:
     def labels(self, indices):
         """{name: values of the samples}: an array for numbers, else a list."""
         files, _ = self.files(indices)
-        return {name: column[files] if isinstance(column, np.ndarray) else column.take(files).to_pylist()
-                for name, column in self._labels.items()}
+        return {
+            name: column[files]
+            if isinstance(column, np.ndarray)
+            else column.take(files).to_pylist()
+            for name, column in self._labels.items()
+        }

@@ -15,8 +15,8 @@ from multiprocessing.reduction import ForkingPickler
 import numpy as np
 import torch
 
-_TAIL = 64   # bytes behind the data, of which two are flags
-_SPARE = 4   # free pieces that are kept: more than a worker is asked to prefetch
+_TAIL = 64  # bytes behind the data, of which two are flags
+_SPARE = 4  # free pieces that are kept: more than a worker is asked to prefetch
 _HERE, _THERE = 0, 1
 
 
@@ -37,7 +37,7 @@ def _tensor(whole, shape, dtype, flag):
     cells = whole.numpy()
     flags = cells[-_TAIL:]
     flags[flag] = 1
-    data = memoryview(cells)[:_size(shape, dtype)]
+    data = memoryview(cells)[: _size(shape, dtype)]
     # torch keeps `data`, nothing else does: so it goes with the last view.
     weakref.finalize(data, flags.__setitem__, flag, 0).atexit = False
     return torch.frombuffer(data, dtype=dtype).view(shape)
@@ -98,8 +98,10 @@ def _send(parcel):
     if parcel.get("image") is not parcel.image:
         return dict, (dict(parcel),)
     # Small tensors would each be a file descriptor.
-    small = {name: value.numpy() if torch.is_tensor(value) and name != "image" else value
-             for name, value in parcel.items()}
+    small = {
+        name: value.numpy() if torch.is_tensor(value) and name != "image" else value
+        for name, value in parcel.items()
+    }
     image = small.pop("image").permute(0, 2, 3, 1)
     parcel.whole.numpy()[-_TAIL:][_THERE] = 1
     return _receive, (parcel.whole, tuple(image.shape), image.dtype, small)

@@ -27,5 +27,7 @@ def read(path, **options):
     volume = read_volume(os.fspath(path), **options)
     array = volume.array[..., None] if volume.array.ndim == 3 else volume.array
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int32 if array.itemsize == 2 else np.int64)  # torch computes with few unsigned
+        array = array.astype(
+            np.int32 if array.itemsize == 2 else np.int64
+        )  # torch computes with few unsigned
     return torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 1, 0))), volume.ras

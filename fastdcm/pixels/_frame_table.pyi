@@ -33,9 +33,14 @@ class FrameTable:
         (issue "offset-table"). IndexError; DicomError."""
     def __iter__(self) -> Iterator[bytes]: ...
 
-def frame_table(file: File, offset: int, length: int, frames: int,
-                eot_offsets: _Bytes | None = None,
-                eot_lengths: _Bytes | None = None) -> FrameTable:
+def frame_table(
+    file: File,
+    offset: int,
+    length: int,
+    frames: int,
+    eot_offsets: _Bytes | None = None,
+    eot_lengths: _Bytes | None = None,
+) -> FrameTable:
     """The table of the value [offset, offset + length) of encapsulated pixel
     data. frames: NumberOfFrames (1 when missing, and for video, whose one
     stream holds all of them). eot_offsets, eot_lengths: the values of

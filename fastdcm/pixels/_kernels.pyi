@@ -68,14 +68,34 @@ def ybr_to_rgb(src: _Buffer, fmt: str, out: _Buffer, kind: str, bits: int = 8) -
     values are clamped to 0 ... 2**bits - 1. out may be src when the sizes of cells
     are equal."""
 
-def linear(src: _Buffer, fmt: str, slope: float, intercept: float, out: _Buffer, out_fmt: str = "=f4", *,
-           bits_stored: int = 0, high_bit: int = -1) -> None:
+def linear(
+    src: _Buffer,
+    fmt: str,
+    slope: float,
+    intercept: float,
+    out: _Buffer,
+    out_fmt: str = "=f4",
+    *,
+    bits_stored: int = 0,
+    high_bit: int = -1,
+) -> None:
     """stored value * slope + intercept (PS3.3 C.11.1.1.2), computed in double and,
     for out_fmt "=f4", rounded once; out_fmt "=f8": not rounded."""
 
-def window(src: _Buffer, fmt: str, center: float, width: float, out: _Buffer, *,
-           function: str = "LINEAR", slope: float = 1.0, intercept: float = 0.0, invert: bool = False,
-           bits_stored: int = 0, high_bit: int = -1) -> None:
+def window(
+    src: _Buffer,
+    fmt: str,
+    center: float,
+    width: float,
+    out: _Buffer,
+    *,
+    function: str = "LINEAR",
+    slope: float = 1.0,
+    intercept: float = 0.0,
+    invert: bool = False,
+    bits_stored: int = 0,
+    high_bit: int = -1,
+) -> None:
     """Stored values to windowed uint8 in one pass (PS3.3 C.11.2.1.2, C.11.2.1.3).
 
     function: "LINEAR", "LINEAR_EXACT" or "SIGMOID". The result is the formula of
@@ -84,19 +104,48 @@ def window(src: _Buffer, fmt: str, center: float, width: float, out: _Buffer, *,
     Raises DicomError "window" for a width below 1 (LINEAR) or not above 0, and
     for numbers that are not finite."""
 
-def lut(src: _Buffer, fmt: str, table: _Buffer, first: int, out: _Buffer, itemsize: int, *,
-        bits_stored: int = 0, high_bit: int = -1) -> None:
+def lut(
+    src: _Buffer,
+    fmt: str,
+    table: _Buffer,
+    first: int,
+    out: _Buffer,
+    itemsize: int,
+    *,
+    bits_stored: int = 0,
+    high_bit: int = -1,
+) -> None:
     """out[i] = table[clamp(src[i] - first)] (PS3.3 C.11.1.1, C.11.2.1.1): values
     below `first` take the first entry, those above the last. itemsize: bytes
     of an entry of table and out, 1, 2, 4 or 8, of any type. fmt: integers."""
 
-def palette(src: _Buffer, fmt: str, red: _Buffer, green: _Buffer, blue: _Buffer, first: int, out: _Buffer,
-            itemsize: int, *, bits_stored: int = 0, high_bit: int = -1) -> None:
+def palette(
+    src: _Buffer,
+    fmt: str,
+    red: _Buffer,
+    green: _Buffer,
+    blue: _Buffer,
+    first: int,
+    out: _Buffer,
+    itemsize: int,
+    *,
+    bits_stored: int = 0,
+    high_bit: int = -1,
+) -> None:
     """PALETTE COLOR to interleaved R G B (PS3.3 C.7.6.3.1.5), as `lut` does.
     itemsize: 1 or 2 bytes an entry; the three tables are of one length."""
 
-def rle_decode(src: _Buffer, fmt: str, cells: int, samples: int, out: _Buffer, planar: bool = False, *,
-               bits_stored: int = 0, high_bit: int = -1) -> None:
+def rle_decode(
+    src: _Buffer,
+    fmt: str,
+    cells: int,
+    samples: int,
+    out: _Buffer,
+    planar: bool = False,
+    *,
+    bits_stored: int = 0,
+    high_bit: int = -1,
+) -> None:
     """One whole frame of RLE Lossless (PS3.5 G), fragments joined, to little
     endian cells: pixels of `samples` samples, or, with planar, planes; unused
     bits gone, the sign extended.
@@ -107,8 +156,15 @@ def rle_decode(src: _Buffer, fmt: str, cells: int, samples: int, out: _Buffer, p
     few bytes), each with the offset in src. What is too much is ignored. A packet
     of 2 bytes gives 128 at most: a frame of n bytes has never more than 64 * n."""
 
-def read_frames(paths: Sequence[_Path], frames: _Buffer, out: _Buffer, convert: str = "stored", *,
-                fit: bool = False, pad: float = 0.0) -> list[tuple[int, DicomError]]:
+def read_frames(
+    paths: Sequence[_Path],
+    frames: _Buffer,
+    out: _Buffer,
+    convert: str = "stored",
+    *,
+    fit: bool = False,
+    pad: float = 0.0,
+) -> list[tuple[int, DicomError]]:
     """Reads native frames, frames[i] of paths[i], into the slots out[i].
 
     paths : n paths. Equal neighbours are opened once.

@@ -3,8 +3,8 @@ C.7.6.3.1.2), and any image to RGB.
 """
 
 from fastdcm.pixels import _kernels
-from fastdcm.pixels.lookup_table import Table, descriptor, refuse, words
 from fastdcm.pixels.grayscale import stored_frames, windowed
+from fastdcm.pixels.lookup_table import Table, descriptor, refuse, words
 
 # ------------------------------------------------------------------ palettes ---
 
@@ -21,15 +21,19 @@ def palette(ds):
     import numpy as np
 
     if ds.get("PixelPresentation") in ("MIXED", "COLOR"):
-        raise refuse(ds, "a Supplemental Palette Color Lookup Table is for a part of the "
-                     "values alone and is not applied")
+        raise refuse(
+            ds,
+            "a Supplemental Palette Color Lookup Table is for a part of the "
+            "values alone and is not applied",
+        )
     name = "palette"
     if ds.get("RedPaletteColorLookupTableDescriptor") is None:
         raise refuse(ds, "the data set has no Palette Color Lookup Table")
     entries, first, bits = descriptor(ds, ds, "RedPaletteColorLookupTableDescriptor", name)
     if bits not in (8, 16):
-        raise refuse(ds, f"the palette's descriptor tells of {bits} bits, where 8 or 16 are "
-                     "possible")
+        raise refuse(
+            ds, f"the palette's descriptor tells of {bits} bits, where 8 or 16 are possible"
+        )
     plain = ds.get("RedPaletteColorLookupTableData") is not None
     columns = []
     for colour in ("Red", "Green", "Blue", "Alpha"):
@@ -64,8 +68,8 @@ def _unfold(ds, keyword, entries, bits):
         kind, length = int(words[at]), int(words[at + 1])
         at += 2
         if kind == 0 and at + length <= len(words):
-            part = words[at:at + min(length, entries - filled)]
-            lut[filled:filled + len(part)] = part
+            part = words[at : at + min(length, entries - filled)]
+            lut[filled : filled + len(part)] = part
             filled += len(part)
             at += length
         elif kind == 1 and filled:
@@ -73,16 +77,18 @@ def _unfold(ds, keyword, entries, bits):
             at += 1
             if length:
                 steps = np.linspace(start + (end - start) / length, end, length)
-                part = np.around(steps)[:entries - filled]
-                lut[filled:filled + len(part)] = part.astype(lut.dtype)
+                part = np.around(steps)[: entries - filled]
+                lut[filled : filled + len(part)] = part.astype(lut.dtype)
                 filled += len(part)
         elif kind == 2 and filled and back is None:
             # 8-bit entries: the bytes of two 16-bit words, the lower word first
             size = 4 // dtype.itemsize
-            where = [int(word) for word in words[at:at + size]]
+            where = [int(word) for word in words[at : at + size]]
             if bits == 8:
-                pair = [int(word) for word in
-                        np.frombuffer(bytes(where).ljust(4, b"\0"), ">u2" if big else "<u2")]
+                pair = [
+                    int(word)
+                    for word in np.frombuffer(bytes(where).ljust(4, b"\0"), ">u2" if big else "<u2")
+                ]
             else:
                 pair = [*where, 0][:2]
             offset = (pair[1] << 16 | pair[0]) // dtype.itemsize  # told in bytes
@@ -99,8 +105,9 @@ def _unfold(ds, keyword, entries, bits):
             if left == 0:
                 at, back = back, None
     if filled < entries:
-        raise refuse(ds, f"palette: the segments of {keyword} end after {filled} of {entries} "
-                     "entries")
+        raise refuse(
+            ds, f"palette: the segments of {keyword} end after {filled} of {entries} entries"
+        )
     return lut
 
 
@@ -152,9 +159,14 @@ def convert_color_space(arr, current, desired, per_frame=False):
 def _to_ybr(arr):
     import numpy as np
 
-    matrix = np.array([[0.299, -0.299 / 1.772, 0.701 / 1.402],
-                       [0.587, -0.587 / 1.772, -0.587 / 1.402],
-                       [0.114, 0.886 / 1.772, -0.114 / 1.402]], np.float32)
+    matrix = np.array(
+        [
+            [0.299, -0.299 / 1.772, 0.701 / 1.402],
+            [0.587, -0.587 / 1.772, -0.587 / 1.402],
+            [0.114, 0.886 / 1.772, -0.114 / 1.402],
+        ],
+        np.float32,
+    )
     values = np.matmul(arr, matrix, dtype=np.float32)
     values += np.array([0.5, 128.5, 128.5], np.float32)
     return np.clip(np.floor(values), 0, 255).astype(np.uint8)

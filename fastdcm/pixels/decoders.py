@@ -3,9 +3,9 @@ compresses (PS3.5 8.2 and A.4)."""
 
 import zlib
 
+from fastdcm.errors import DicomError
 from fastdcm.pixels._codestream import read_codestream
 from fastdcm.pixels._kernels import interleave, normalize, rle_decode, unpack_bits
-from fastdcm.errors import DicomError
 from fastdcm.uid import TRANSFER_SYNTAXES, UID
 
 # A frame of more samples than this is decoded only where a byte of its
@@ -27,22 +27,47 @@ class Layout:
     DicomError for what no frame can have.
     """
 
-    __slots__ = ("rows", "columns", "samples", "bits_allocated", "bits_stored", "high_bit",
-                 "signed", "photometric", "planar", "cells", "dtype", "shape", "loose")
+    __slots__ = (
+        "rows",
+        "columns",
+        "samples",
+        "bits_allocated",
+        "bits_stored",
+        "high_bit",
+        "signed",
+        "photometric",
+        "planar",
+        "cells",
+        "dtype",
+        "shape",
+        "loose",
+    )
 
-    def __init__(self, rows, columns, samples=1, bits_allocated=16, bits_stored=None,
-                 high_bit=None, signed=False, photometric="MONOCHROME2", planar=False,
-                 floating=False):
+    def __init__(
+        self,
+        rows,
+        columns,
+        samples=1,
+        bits_allocated=16,
+        bits_stored=None,
+        high_bit=None,
+        signed=False,
+        photometric="MONOCHROME2",
+        planar=False,
+        floating=False,
+    ):
         import numpy as np
 
         if bits_stored is None:
             bits_stored = bits_allocated
         if bits_allocated not in ((32, 64) if floating else (1, 8, 12, 16, 32, 64)):
-            raise DicomError(f"BitsAllocated is {bits_allocated}: pixels have 1, 8, 12, 16, 32 "
-                             "or 64", "pixels")
+            raise DicomError(
+                f"BitsAllocated is {bits_allocated}: pixels have 1, 8, 12, 16, 32 or 64", "pixels"
+            )
         if not 1 <= bits_stored <= bits_allocated:
-            raise DicomError(f"BitsStored is {bits_stored}, where BitsAllocated is "
-                             f"{bits_allocated}", "pixels")
+            raise DicomError(
+                f"BitsStored is {bits_stored}, where BitsAllocated is {bits_allocated}", "pixels"
+            )
         if high_bit is None or not bits_stored - 1 <= high_bit < bits_allocated:
             high_bit = bits_stored - 1
         self.rows, self.columns, self.samples = rows, columns, samples
@@ -51,14 +76,18 @@ class Layout:
         self.planar = samples > 1 and bool(planar)
         self.cells = rows * columns * samples
         if self.cells >= 1 << 48:
-            raise DicomError(f"a frame of {rows} x {columns} x {samples} is beyond all memory",
-                             "pixels")
+            raise DicomError(
+                f"a frame of {rows} x {columns} x {samples} is beyond all memory", "pixels"
+            )
         kind = "f" if floating else "i" if signed and bits_allocated > 1 else "u"
         size = {1: 1, 12: 2}.get(bits_allocated, bits_allocated // 8)
         self.dtype = np.dtype(f"{kind}{size}")
         self.shape = (rows, columns, samples) if samples > 1 else (rows, columns)
-        self.loose = bits_allocated > 1 and not floating and (
-            bits_stored < bits_allocated or bits_allocated == 12 and self.signed)
+        self.loose = (
+            bits_allocated > 1
+            and not floating
+            and (bits_stored < bits_allocated or bits_allocated == 12 and self.signed)
+        )
 
     def correct(self, array):
         """Masks or sign-extends, in place, the bits that hold no value."""
@@ -99,8 +128,9 @@ class FrameDecoder:
         return DicomError(f"{where}: {text}", code, None, "", self.filename)
 
     def _missing(self, error, frame=None):
-        return self.error(f"needs imagecodecs: {_HINT.format('pixels')} ({error})",
-                          "codec-missing", frame)
+        return self.error(
+            f"needs imagecodecs: {_HINT.format('pixels')} ({error})", "codec-missing", frame
+        )
 
     def __call__(self, data, out=None, frame=None):
         """The stored values of one frame.
@@ -116,10 +146,15 @@ class FrameDecoder:
         import numpy as np
 
         layout = self.layout
-        size = layout.cells * layout.bits_allocated // 8 if layout.bits_allocated < 8 else layout.cells
+        size = (
+            layout.cells * layout.bits_allocated // 8 if layout.bits_allocated < 8 else layout.cells
+        )
         if size > FREE_SAMPLES and size > RATIO * len(data):
-            raise self.error(f"{len(data)} bytes for {layout.cells} samples are beyond every "
-                             "honest ratio", "codestream", frame)
+            raise self.error(
+                f"{len(data)} bytes for {layout.cells} samples are beyond every honest ratio",
+                "codestream",
+                frame,
+            )
         try:
             if out is None:
                 out = np.empty(layout.shape, layout.dtype)
@@ -142,17 +177,27 @@ class FrameDecoder:
             found = "no codestream" if stream is None else f"a codestream of {stream.kind}"
             raise DicomError(f"the frame's {len(data)} bytes begin with {found}", "codestream")
         if (stream.rows, stream.columns, stream.components) != (
-                layout.rows, layout.columns, layout.samples):
+            layout.rows,
+            layout.columns,
+            layout.samples,
+        ):
             raise DicomError(
                 f"the codestream has {stream.rows} x {stream.columns} x {stream.components}, "
                 f"its attributes say {layout.rows} x {layout.columns} x {layout.samples}",
-                "codestream")
+                "codestream",
+            )
         if stream.precision > layout.bits_allocated:
-            raise DicomError(f"samples of {stream.precision} bits do not fit BitsAllocated "
-                             f"{layout.bits_allocated}", "codestream")
+            raise DicomError(
+                f"samples of {stream.precision} bits do not fit BitsAllocated "
+                f"{layout.bits_allocated}",
+                "codestream",
+            )
         if stream.least_bytes > max(len(data), 1 << 16):
-            raise DicomError(f"tiles and packets of {stream.least_bytes} bytes at least cannot "
-                             f"stand in {len(data)}", "codestream")
+            raise DicomError(
+                f"tiles and packets of {stream.least_bytes} bytes at least cannot "
+                f"stand in {len(data)}",
+                "codestream",
+            )
         return stream
 
     @staticmethod
@@ -170,10 +215,12 @@ class FrameDecoder:
         # codec converts nothing.
         space = {1: "grayscale", 3: "rgb", 4: "cmyk"}.get(stream.components)
         if space is None:
-            raise DicomError(f"JPEG of {stream.components} components: 1, 3 and 4 are decoded",
-                             "codestream")
-        self._into(self._codecs.jpeg8_decode, data, out, stream, colorspace=space,
-                   outcolorspace=space)
+            raise DicomError(
+                f"JPEG of {stream.components} components: 1, 3 and 4 are decoded", "codestream"
+            )
+        self._into(
+            self._codecs.jpeg8_decode, data, out, stream, colorspace=space, outcolorspace=space
+        )
         if self.layout.signed or stream.precision > self.layout.bits_stored:
             self.layout.correct(out)
         return stream.is_complete
@@ -205,8 +252,9 @@ class FrameDecoder:
 
     def _jpegxl(self, data, out):
         stream = self._header(data, "jpegxl")
-        self._into(self._codecs.jpegxl_decode, data, out, stream, keeporientation=True,
-                   numthreads=1)
+        self._into(
+            self._codecs.jpegxl_decode, data, out, stream, keeporientation=True, numthreads=1
+        )
         return True
 
     def _sign(self, out, stream, signed):
@@ -225,8 +273,15 @@ class FrameDecoder:
             rle_decode(data, "|u1", (pixels + 7) // 8, layout.samples, packed)
             unpack_bits(packed, 0, layout.cells, out)
         else:
-            rle_decode(data, out.dtype.str, pixels, layout.samples, out,
-                       bits_stored=layout.bits_stored, high_bit=layout.high_bit)
+            rle_decode(
+                data,
+                out.dtype.str,
+                pixels,
+                layout.samples,
+                out,
+                bits_stored=layout.bits_stored,
+                high_bit=layout.high_bit,
+            )
         return True
 
     def _native(self, data, out):
@@ -236,14 +291,21 @@ class FrameDecoder:
         layout = self.layout
         size = (layout.cells * layout.bits_allocated + 7) // 8
         if len(data) < size:
-            raise DicomError(f"the frame has {len(data)} bytes, where its attributes ask for "
-                             f"{size}", "frame-short")
+            raise DicomError(
+                f"the frame has {len(data)} bytes, where its attributes ask for {size}",
+                "frame-short",
+            )
         if layout.bits_allocated == 1:
             unpack_bits(data, 0, layout.cells, out)
             return True
         if layout.planar:
-            interleave(memoryview(data)[:size], out, layout.rows * layout.columns,
-                       layout.samples, out.dtype.itemsize)
+            interleave(
+                memoryview(data)[:size],
+                out,
+                layout.rows * layout.columns,
+                layout.samples,
+                out.dtype.itemsize,
+            )
         else:
             out.reshape(-1).view(np.uint8)[:] = np.frombuffer(data, np.uint8, size)
         layout.correct(out)
@@ -264,13 +326,16 @@ class Video:
     def __init__(self, syntax, layout, filename=None):
         self.layout, self.name, self.filename = layout, UID(syntax).name, filename
         if layout.samples not in (1, 3) or layout.bits_allocated not in (8, 16):
-            raise self.error(f"a video has 1 or 3 samples of 8 or 16 bits allocated, not "
-                             f"{layout.samples} of {layout.bits_allocated}")
+            raise self.error(
+                f"a video has 1 or 3 samples of 8 or 16 bits allocated, not "
+                f"{layout.samples} of {layout.bits_allocated}"
+            )
         try:
             import av
         except ImportError as missing:
-            raise self.error(f"needs PyAV: {_HINT.format('video')} ({missing})",
-                             "codec-missing") from missing
+            raise self.error(
+                f"needs PyAV: {_HINT.format('video')} ({missing})", "codec-missing"
+            ) from missing
         self._av = av
 
     def error(self, text, code="pixels"):
@@ -289,8 +354,10 @@ class Video:
             kind += f"{layout.bits_stored}le"
         most = (layout.rows + 64) * (layout.columns + 64)  # whole macroblocks
         try:
-            with self._av.open(io.BytesIO(stream), options={
-                    "format_whitelist": self._FORMATS, "protocol_whitelist": ""}) as container:
+            with self._av.open(
+                io.BytesIO(stream),
+                options={"format_whitelist": self._FORMATS, "protocol_whitelist": ""},
+            ) as container:
                 codec = container.streams.video[0].codec_context
                 codec.options = {"max_pixels": str(most)}
                 codec.thread_type = "AUTO"
@@ -298,11 +365,16 @@ class Video:
                     if (frame.height, frame.width) != (layout.rows, layout.columns):
                         raise self.error(
                             f"the video has {frame.height} x {frame.width}, its attributes say "
-                            f"{layout.rows} x {layout.columns}", "codestream")
+                            f"{layout.rows} x {layout.columns}",
+                            "codestream",
+                        )
                     planes = frame.reformat(format=kind).planes
-                    planes = [np.frombuffer(plane, layout.dtype).reshape(
-                        layout.rows, plane.line_size // layout.dtype.itemsize)[:, :layout.columns]
-                        for plane in planes]
+                    planes = [
+                        np.frombuffer(plane, layout.dtype).reshape(
+                            layout.rows, plane.line_size // layout.dtype.itemsize
+                        )[:, : layout.columns]
+                        for plane in planes
+                    ]
                     yield np.dstack(planes) if layout.samples == 3 else planes[0]
         except DicomError:
             raise
@@ -310,8 +382,21 @@ class Video:
             raise self.error(f"{type(error).__name__}: {error}", "codestream") from error
 
 
-def decode(data, syntax, *, rows, columns, samples=1, bits_allocated=16, bits_stored=None,
-           high_bit=None, signed=False, photometric="MONOCHROME2", planar=False, out=None):
+def decode(
+    data,
+    syntax,
+    *,
+    rows,
+    columns,
+    samples=1,
+    bits_allocated=16,
+    bits_stored=None,
+    high_bit=None,
+    signed=False,
+    photometric="MONOCHROME2",
+    planar=False,
+    out=None,
+):
     """The stored values of one compressed frame.
 
     data : bytes of the frame, its fragments joined.
@@ -323,6 +408,7 @@ def decode(data, syntax, *, rows, columns, samples=1, bits_allocated=16, bits_st
     codestream that is damaged or is not what its attributes say, and for a
     transfer syntax without decoder.
     """
-    layout = Layout(rows, columns, samples, bits_allocated, bits_stored, high_bit, signed,
-                    photometric, planar)
+    layout = Layout(
+        rows, columns, samples, bits_allocated, bits_stored, high_bit, signed, photometric, planar
+    )
     return FrameDecoder(syntax, layout)(data, out)[0]

@@ -2,12 +2,12 @@
 
 import threading
 
+from fastdcm._util.parallel import cores, spread
 from fastdcm.core._file import File
+from fastdcm.errors import DicomError
 from fastdcm.pixels._frame_table import frame_table
 from fastdcm.pixels._kernels import expand_422, swap, unpack_12, unpack_bits
 from fastdcm.pixels.decoders import RATIO, FrameDecoder, Layout, Video
-from fastdcm.errors import DicomError
-from fastdcm._util.parallel import cores, spread
 from fastdcm.uid import TRANSFER_SYNTAXES
 
 # Below this a read into a new array is faster than a mapping with its page
@@ -34,8 +34,9 @@ def pixel_element(ds):
         elem = ds.get(tag)
         if elem is not None:
             return elem
-    raise AttributeError("the data set has no pixel data: no (7FE0,0010), (7FE0,0008) "
-                         "or (7FE0,0009)")
+    raise AttributeError(
+        "the data set has no pixel data: no (7FE0,0010), (7FE0,0008) or (7FE0,0009)"
+    )
 
 
 def _number(ds, keyword, default=None, least=1):
@@ -43,8 +44,9 @@ def _number(ds, keyword, default=None, least=1):
     if value is None or value == "":
         value = default
     if not isinstance(value, int) or value < least:
-        raise _refuse(ds, f"{keyword} is {value!r}, where a "
-                          f"{'positive ' if least else ''}number is needed")
+        raise _refuse(
+            ds, f"{keyword} is {value!r}, where a {'positive ' if least else ''}number is needed"
+        )
     return value
 
 
@@ -54,14 +56,32 @@ def _layout(ds, tag):
     photometric = getattr(ds, "PhotometricInterpretation", None) or ""
     planar = samples > 1 and _number(ds, "PlanarConfiguration", 0, 0)
     if tag != PIXEL_DATA:
-        return (rows, columns, samples, 32 if tag == FLOAT else 64, None, None, False,
-                photometric, planar == 1, True)
+        return (
+            rows,
+            columns,
+            samples,
+            32 if tag == FLOAT else 64,
+            None,
+            None,
+            False,
+            photometric,
+            planar == 1,
+            True,
+        )
     allocated = _number(ds, "BitsAllocated")
     stored = _number(ds, "BitsStored", allocated, 0)
-    return (rows, columns, samples, allocated, stored,
-            _number(ds, "HighBit", stored - 1, 0),
-            _number(ds, "PixelRepresentation", 0, 0) == 1,
-            photometric, planar == 1, False)
+    return (
+        rows,
+        columns,
+        samples,
+        allocated,
+        stored,
+        _number(ds, "HighBit", stored - 1, 0),
+        _number(ds, "PixelRepresentation", 0, 0) == 1,
+        photometric,
+        planar == 1,
+        False,
+    )
 
 
 def _syntax_of(ds, elem):
@@ -90,13 +110,24 @@ def open_frames(ds, known=None):
         place = value, 0, len(value)
         row = TRANSFER_SYNTAXES.get(syntax)
         encapsulated = elem.is_undefined_length or (
-            row is not None and (row.encapsulated or not row.pixels))
+            row is not None and (row.encapsulated or not row.pixels)
+        )
         big = ds.original_encoding[1] is False
     if encapsulated:
-        tables = tuple(None if extended is None else extended.value or None
-                       for extended in (ds.get(_OFFSETS), ds.get(_LENGTHS)))
-    key = (*place, syntax, encapsulated, tables, big, elem.VR,
-           _number(ds, "NumberOfFrames", 1), _layout(ds, elem.tag))
+        tables = tuple(
+            None if extended is None else extended.value or None
+            for extended in (ds.get(_OFFSETS), ds.get(_LENGTHS))
+        )
+    key = (
+        *place,
+        syntax,
+        encapsulated,
+        tables,
+        big,
+        elem.VR,
+        _number(ds, "NumberOfFrames", 1),
+        _layout(ds, elem.tag),
+    )
     if known is not None and known._key == key:
         return known
     try:
@@ -117,10 +148,16 @@ def room(out, shape, dtype):
 
     if out is None:
         return np.empty(shape, dtype)
-    if (out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous
-            or not out.flags.writeable):
-        raise ValueError(f"out is to be writeable, C-contiguous, of shape {shape} and "
-                         f"{np.dtype(dtype)}, not {out.shape} and {out.dtype}")
+    if (
+        out.shape != shape
+        or out.dtype != dtype
+        or not out.flags.c_contiguous
+        or not out.flags.writeable
+    ):
+        raise ValueError(
+            f"out is to be writeable, C-contiguous, of shape {shape} and "
+            f"{np.dtype(dtype)}, not {out.shape} and {out.dtype}"
+        )
     return out
 
 
@@ -144,16 +181,27 @@ class Frames:
     """
 
     def __init__(self, key, filename):
-        (self._source, self._offset, self._length, self._syntax, _, self._tables,
-         self._big, self._vr, self._count, layout) = key
+        (
+            self._source,
+            self._offset,
+            self._length,
+            self._syntax,
+            _,
+            self._tables,
+            self._big,
+            self._vr,
+            self._count,
+            layout,
+        ) = key
         self._key = key
         self._filename = filename
         self._layout = Layout(*layout)
         self.shape = self._layout.shape
         self.dtype = self._layout.dtype
         if self._count * self._layout.cells >= 1 << 48:
-            raise self._error(f"{self._count} frames of {self._layout.cells} samples are beyond "
-                              "all memory")
+            raise self._error(
+                f"{self._count} frames of {self._layout.cells} samples are beyond all memory"
+            )
         # A Python file object is one place for all threads, unless it has pread.
         self._lock = threading.Lock()
         self._threads_can_read = not isinstance(self._source, File) or self._source.shareable
@@ -192,8 +240,9 @@ class Frames:
         try:
             return room(None, shape, self.dtype)
         except (MemoryError, ValueError) as error:
-            raise self._error(f"there is no memory for {count} frames of "
-                              f"{self._layout.cells} samples", "memory") from error
+            raise self._error(
+                f"there is no memory for {count} frames of {self._layout.cells} samples", "memory"
+            ) from error
 
     def _bytes(self, offset, length, out=None):
         """A part of the value, as a writeable array of bytes."""
@@ -205,7 +254,7 @@ class Frames:
             except (MemoryError, ValueError) as error:
                 raise self._error(f"there is no memory for {length} bytes", "memory") from error
         if not isinstance(self._source, File):
-            out[:] = memoryview(self._source)[offset:offset + length]
+            out[:] = memoryview(self._source)[offset : offset + length]
         elif self._threads_can_read:
             self._source.readinto(self._offset + offset, out)
         else:
@@ -226,8 +275,10 @@ class NativeFrames(Frames):
             raise self._error(row.refusal)
         self._halved = layout.photometric == "YBR_FULL_422" and layout.samples == 3
         if self._halved and (layout.bits_allocated != 8 or layout.columns % 2):
-            raise self._error(f"YBR_FULL_422 with BitsAllocated {layout.bits_allocated} and "
-                              f"{layout.columns} columns: it has 8 and an even number")
+            raise self._error(
+                f"YBR_FULL_422 with BitsAllocated {layout.bits_allocated} and "
+                f"{layout.columns} columns: it has 8 and an even number"
+            )
         self._bits = layout.cells * layout.bits_allocated
         if self._halved:
             self._bits = self._bits // 3 * 2
@@ -243,14 +294,18 @@ class NativeFrames(Frames):
         if self._length > padded and isinstance(self._source, File):
             self._source.note_issue("pixel-length", self._offset, PIXEL_DATA)
         if self._halved and self._length >= (self._count * layout.cells + 1) // 2 * 2:
-            raise self._error(f"the pixel data has {self._length} bytes: as many as three samples "
-                              "a pixel take, so that it is not YBR_FULL_422")
+            raise self._error(
+                f"the pixel data has {self._length} bytes: as many as three samples "
+                "a pixel take, so that it is not YBR_FULL_422"
+            )
 
     def _check(self, stop):
         if stop > self._there:
             need = (self._count * self._bits + 7) // 8
-            raise self._error(f"the pixel data has {self._length} bytes, where its attributes ask "
-                              f"for {need}: frames[{self._there}] is not there")
+            raise self._error(
+                f"the pixel data has {self._length} bytes, where its attributes ask "
+                f"for {need}: frames[{self._there}] is not there"
+            )
 
     def raw(self, i):
         """The bytes of one frame as they stand; bits around it may be those
@@ -268,8 +323,13 @@ class NativeFrames(Frames):
         mmap=True mapped, with False read, with None mapped from 1 MiB on. out:
         an array of the result's shape and type to read into."""
         if indices.step == 1 and (out is None or not self._layout.planar):
-            return self._load(indices.start, max(indices.start, indices.stop), mmap,
-                              self._workers(len(indices), threads), out)
+            return self._load(
+                indices.start,
+                max(indices.start, indices.stop),
+                mmap,
+                self._workers(len(indices), threads),
+                out,
+            )
         out = self._room(len(indices), out)
 
         def work(start, stop):
@@ -290,8 +350,11 @@ class NativeFrames(Frames):
         layout, count = self._layout, stop - start
         if mmap is None:
             mmap = count * self._bits // 8 >= MAP_FROM
-        shape = (count, layout.samples, layout.rows, layout.columns) if layout.planar else (
-            count, *self.shape)
+        shape = (
+            (count, layout.samples, layout.rows, layout.columns)
+            if layout.planar
+            else (count, *self.shape)
+        )
         if mmap and out is None and self._plain and count and self._mappable():
             size = self._bits // 8
             data = self._source.map(self._offset + start * size, count * size)
@@ -320,11 +383,12 @@ class NativeFrames(Frames):
             before = first % 2
             size = (last - first + before + 1) // 2 * 2
             if first - before + size > self._length:
-                raise self._error(f"the pixel data has {self._length} bytes: the last word "
-                                  "is not whole")
+                raise self._error(
+                    f"the pixel data has {self._length} bytes: the last word is not whole"
+                )
             words = self._bytes(first - before, size)
             swap(words, 2)
-            flat[:] = words[before:before + len(flat)].view(flat.dtype)
+            flat[:] = words[before : before + len(flat)].view(flat.dtype)
         else:
             self._bytes(first, last - first, flat.view("u1"))
         layout.correct(out)
@@ -356,8 +420,10 @@ class EncapsulatedFrames(Frames):
     def _check(self, i):
         there = len(self._table)
         if i >= there:
-            raise self._error(f"frames[{there}] is not there: the pixel data holds {there} frames "
-                              f"of {self._count}")
+            raise self._error(
+                f"frames[{there}] is not there: the pixel data holds {there} frames "
+                f"of {self._count}"
+            )
 
     def _read(self, i):
         self._check(i)
@@ -380,8 +446,9 @@ class EncapsulatedFrames(Frames):
             self._check(max(indices[0], indices[-1]))
         size = count * self._layout.cells
         if size > 1 << 26 and size > RATIO * 16 * self._length:
-            raise self._error(f"{self._length} bytes for {size} samples are beyond every honest "
-                              "ratio")
+            raise self._error(
+                f"{self._length} bytes for {size} samples are beyond every honest ratio"
+            )
         out = self._room(count, out)
 
         def work(start, stop):
@@ -405,8 +472,10 @@ class VideoFrames(Frames):
         self._next = 0
 
     def raw(self, i):
-        raise self._error("a frame of a video is no codestream of its own; the whole stream "
-                          "is the value of Pixel Data")
+        raise self._error(
+            "a frame of a video is no codestream of its own; the whole stream "
+            "is the value of Pixel Data"
+        )
 
     def _one(self, i, out=None):
         with self._lock:
@@ -421,8 +490,9 @@ class VideoFrames(Frames):
                     out[...] = array
                     return out
             self._running = None
-            raise self._error(f"the video ends after {self._next} frames, {self._count} are "
-                              "announced")
+            raise self._error(
+                f"the video ends after {self._next} frames, {self._count} are announced"
+            )
 
     def read(self, indices, threads=None, mmap=None, out=None):
         """The frames of a range of indices, decoded into one array, `out` or a

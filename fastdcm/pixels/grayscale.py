@@ -9,8 +9,8 @@ C.7.6.16.2.10), and honour the byte order of lookup tables.
 
 import math
 
-from fastdcm.pixels import _kernels
 from fastdcm.core._elements import Sequence
+from fastdcm.pixels import _kernels
 from fastdcm.pixels.frames import pixel_array, room
 from fastdcm.pixels.lookup_table import Table, is_signed, refuse, table_of
 
@@ -24,18 +24,23 @@ def _items(ds, keyword):
 
 def _full(items):
     """Items of a LUT sequence; one with neither descriptor nor data is none."""
-    return [item for item in items
-            if item.get("LUTDescriptor") is not None or item.get("LUTData") is not None]
+    return [
+        item
+        for item in items
+        if item.get("LUTDescriptor") is not None or item.get("LUTData") is not None
+    ]
 
 
 def _has_modality(level):
     return bool(_full(_items(level, "ModalityLUTSequence"))) or (
-        level.get("RescaleSlope") is not None and level.get("RescaleIntercept") is not None)
+        level.get("RescaleSlope") is not None and level.get("RescaleIntercept") is not None
+    )
 
 
 def _has_voi(level):
     return bool(_full(_items(level, "VOILUTSequence"))) or (
-        level.get("WindowCenter") is not None and level.get("WindowWidth") is not None)
+        level.get("WindowCenter") is not None and level.get("WindowWidth") is not None
+    )
 
 
 _MODALITY = ("PixelValueTransformationSequence", _has_modality)
@@ -50,7 +55,7 @@ def _level(ds, macro, frame):
         return ds
     groups = list(_items(ds, "SharedFunctionalGroupsSequence")[:1])
     if frame is not None:
-        groups += _items(ds, "PerFrameFunctionalGroupsSequence")[frame:frame + 1]
+        groups += _items(ds, "PerFrameFunctionalGroupsSequence")[frame : frame + 1]
     for group in groups:
         for item in _items(group, sequence)[:1]:
             if has(item):
@@ -64,8 +69,10 @@ def _shared(ds, macros):
     missing = [macro for macro in macros if _level(ds, macro, None) is None]
     if len(frames) < 2 or not missing:
         return True
-    return all(len({_key(_level(ds, macro, frame)) for frame in range(len(frames))}) == 1
-               for macro in missing)
+    return all(
+        len({_key(_level(ds, macro, frame)) for frame in range(len(frames))}) == 1
+        for macro in missing
+    )
 
 
 def _key(level):
@@ -74,8 +81,18 @@ def _key(level):
         return None
     if _items(level, "ModalityLUTSequence") or _items(level, "VOILUTSequence"):
         return object()
-    return repr([level.get(keyword) for keyword in (
-        "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction")])
+    return repr(
+        [
+            level.get(keyword)
+            for keyword in (
+                "RescaleSlope",
+                "RescaleIntercept",
+                "WindowCenter",
+                "WindowWidth",
+                "VOILUTFunction",
+            )
+        ]
+    )
 
 
 def _by_frame(ds, arr, frame, apply, *macros):
@@ -85,8 +102,10 @@ def _by_frame(ds, arr, frame, apply, *macros):
     if frame is not None or _shared(ds, macros):
         return apply(arr, frame or 0)
     if arr.ndim < 3 or len(arr) != len(_items(ds, "PerFrameFunctionalGroupsSequence")):
-        raise ValueError("the transformations of this data set's frames differ: give all frames, "
-                         "or say with frame= which one the array holds")
+        raise ValueError(
+            "the transformations of this data set's frames differ: give all frames, "
+            "or say with frame= which one the array holds"
+        )
     return np.stack([apply(one, number) for number, one in enumerate(arr)])
 
 
@@ -159,11 +178,11 @@ def _value_range(ds, frame):
     """The lowest and highest modality value there could be (PS3.3 C.11.2.1.2)."""
     found = _modality(ds, _level(ds, _MODALITY, frame))
     if isinstance(found, Table):
-        return 0.0, float(2 ** found.bits - 1)  # PS3.3 C.11.1.1.1: unsigned
+        return 0.0, float(2**found.bits - 1)  # PS3.3 C.11.1.1.1: unsigned
     bits = ds.get("BitsStored")
     if not isinstance(bits, int) or not 1 <= bits <= 64:
         raise refuse(ds, f"BitsStored is {bits!r}, where a number up to 64 is needed")
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed(ds) else (0, 2 ** bits - 1)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed(ds) else (0, 2**bits - 1)
     slope, intercept = found or (1.0, 0.0)
     return low * slope + intercept, high * slope + intercept
 
@@ -224,13 +243,16 @@ def apply_windowing(arr, ds, index=0, frame=None):
     for a damaged window, ValueError where the image is not greyscale,
     IndexError for an index past the last.
     """
+
     def apply(arr, frame):
         level = _level(ds, _VOI, frame)
         if level is None or None in (level.get("WindowCenter"), level.get("WindowWidth")):
             return arr
         if ds.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
-            raise ValueError("a window is for MONOCHROME1 and MONOCHROME2, not for "
-                             f"{ds.get('PhotometricInterpretation')}")
+            raise ValueError(
+                "a window is for MONOCHROME1 and MONOCHROME2, not for "
+                f"{ds.get('PhotometricInterpretation')}"
+            )
         return _through_window(arr, _view(ds, level, index), *_value_range(ds, frame))
 
     return _by_frame(ds, arr, frame, apply, _VOI, _MODALITY)
@@ -243,6 +265,7 @@ def apply_voi(arr, ds, index=0, frame=None):
     Returns uint8 or uint16, or `arr` itself where there is no table. Raises
     DicomError for a damaged table, IndexError for an index past the last.
     """
+
     def apply(arr, frame):
         level = _level(ds, _VOI, frame)
         tables = () if level is None else _full(_items(level, "VOILUTSequence"))
@@ -254,6 +277,7 @@ def apply_voi(arr, ds, index=0, frame=None):
 def apply_voi_lut(arr, ds, index=0, prefer_lut=True, frame=None):
     """Modality values through the VOI table or window at `index`: the table
     where both are there, unless prefer_lut is false (PS3.3 C.11.2)."""
+
     def apply(arr, frame):
         level = _level(ds, _VOI, frame)
         if level is None:
@@ -282,7 +306,7 @@ def apply_presentation_lut(arr, ds):
     items = _full(_items(ds, "PresentationLUTSequence"))
     if items:
         table = table_of(ds, items[0], "Presentation LUT Sequence")
-        values = table.values & np.array(2 ** table.bits - 1, table.values.dtype)
+        values = table.values & np.array(2**table.bits - 1, table.values.dtype)
         arr = arr.astype(np.float32)
         arr -= arr.min()
         top = arr.max()
@@ -303,8 +327,10 @@ def is_inverted(ds):
     """Whether the lowest value is to be shown as white: MONOCHROME1 (PS3.3
     C.7.6.3.1.2) or Presentation LUT Shape INVERSE (PS3.3 C.11.6.1.2), which
     say the same thing where both are there."""
-    return (ds.get("PhotometricInterpretation") == "MONOCHROME1"
-            or str(ds.get("PresentationLUTShape") or "").strip().upper() == "INVERSE")
+    return (
+        ds.get("PhotometricInterpretation") == "MONOCHROME1"
+        or str(ds.get("PresentationLUTShape") or "").strip().upper() == "INVERSE"
+    )
 
 
 # ------------------------------------------------------------------- padding ---
@@ -313,9 +339,11 @@ def is_inverted(ds):
 def pixel_padding(ds):
     """(lowest, highest) stored value that stands for no pixel at all, or None
     (PS3.3 C.7.5.1.1.2). Both are the same unless there is a range limit."""
-    for value, limit in (("PixelPaddingValue", "PixelPaddingRangeLimit"),
-                         ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
-                         ("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit")):
+    for value, limit in (
+        ("PixelPaddingValue", "PixelPaddingRangeLimit"),
+        ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
+        ("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"),
+    ):
         ends = [ds.get(value), ds.get(limit)]
         if not isinstance(ends[0], (int, float)):
             continue
@@ -355,8 +383,12 @@ def stored_frames(ds, frames):
 def _grey(ds, frames):
     stored, numbers = stored_frames(ds, frames)
     if (ds.get("SamplesPerPixel") or 1) != 1:
-        raise refuse(ds, f"the pixels are {ds.get('PhotometricInterpretation')}: values of the "
-                     "modality and windows are for greyscale, to_rgb is for colour", "colour")
+        raise refuse(
+            ds,
+            f"the pixels are {ds.get('PhotometricInterpretation')}: values of the "
+            "modality and windows are for greyscale, to_rgb is for colour",
+            "colour",
+        )
     return stored, numbers
 
 
@@ -368,8 +400,10 @@ def _parts(ds, arrays, numbers, *macros):
         yield arrays, [_level(ds, macro, number) for macro in macros]
         return
     for position, number in enumerate(numbers):
-        yield ([array[position] for array in arrays],
-               [_level(ds, macro, number) for macro in macros])
+        yield (
+            [array[position] for array in arrays],
+            [_level(ds, macro, number) for macro in macros],
+        )
 
 
 def modality_pixels(ds, frames=None, out=None):
@@ -392,7 +426,9 @@ def modality_pixels(ds, frames=None, out=None):
             target[...] = found.look_up(source)
         else:
             slope, intercept = found or (1.0, 0.0)
-            _kernels.linear(np.ascontiguousarray(source), source.dtype.str, slope, intercept, target)
+            _kernels.linear(
+                np.ascontiguousarray(source), source.dtype.str, slope, intercept, target
+            )
     return out
 
 
@@ -437,8 +473,16 @@ def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0
         if isinstance(found, Table):
             source, found = found.look_up(source), None
         slope, intercept = found or (1.0, 0.0)
-        _kernels.window(np.ascontiguousarray(source), source.dtype.str, *window[1:], target,
-                       function=window[0], slope=slope, intercept=intercept, invert=invert)
+        _kernels.window(
+            np.ascontiguousarray(source),
+            source.dtype.str,
+            *window[1:],
+            target,
+            function=window[0],
+            slope=slope,
+            intercept=intercept,
+            invert=invert,
+        )
     return out
 
 
@@ -454,7 +498,7 @@ def _to_bytes(values, bits, invert):
     """Entries of so many bits as 0 to 255."""
     import numpy as np
 
-    shown = np.floor(values * (255.0 / (2 ** bits - 1)) + 0.5).clip(0, 255).astype(np.uint8)
+    shown = np.floor(values * (255.0 / (2**bits - 1)) + 0.5).clip(0, 255).astype(np.uint8)
     return 255 - shown if invert else shown
 
 

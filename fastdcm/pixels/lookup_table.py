@@ -1,8 +1,8 @@
 """Lookup tables: what an item of a LUT sequence, or a palette, holds (PS3.3
 C.11.1.1, C.7.6.3.1.5)."""
 
-from fastdcm.pixels import _kernels
 from fastdcm.errors import DicomError
+from fastdcm.pixels import _kernels
 
 
 def refuse(ds, text, code="lut"):
@@ -56,8 +56,11 @@ def is_signed(ds):
 def descriptor(ds, item, keyword, name):
     """(entries, first input value, bits of an entry), PS3.3 C.11.1.1."""
     value = item.get(keyword)
-    if (not isinstance(value, list) or len(value) != 3
-            or not all(isinstance(one, int) for one in value)):
+    if (
+        not isinstance(value, list)
+        or len(value) != 3
+        or not all(isinstance(one, int) for one in value)
+    ):
         raise refuse(ds, f"{name}: {keyword} is {value!r}, where three numbers are needed")
     entries, first, bits = value
     if not 8 <= bits <= 16:
@@ -90,8 +93,7 @@ def words(ds, item, keyword, name, count, bits):
             return np.array([one & 0xFFFF for one in value[:count]], np.uint16)
         if bits == 8 and 2 * have >= count and all(isinstance(one, int) for one in value):
             return np.array([one & 0xFFFF for one in value], "<u2").view(np.uint8)[:count]
-    raise refuse(ds, f"{name}: {keyword} has {have} entries, where its descriptor tells "
-                 f"of {count}")
+    raise refuse(ds, f"{name}: {keyword} has {have} entries, where its descriptor tells of {count}")
 
 
 def table_of(ds, item, name):

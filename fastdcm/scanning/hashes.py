@@ -11,8 +11,9 @@ def xxh3():
     try:
         from xxhash import xxh3_128
     except ImportError as missing:
-        raise ModuleNotFoundError("hashes need xxhash: pip install 'fastdcm-dicom[hash]'",
-                                  name="xxhash") from missing
+        raise ModuleNotFoundError(
+            "hashes need xxhash: pip install 'fastdcm-dicom[hash]'", name="xxhash"
+        ) from missing
     return xxh3_128
 
 

@@ -12,18 +12,28 @@ import errno
 import os
 from itertools import islice
 
+from fastdcm.scanning.index.manifest import is_index, open_index
 from fastdcm.sources._paths import Walk, chunk_of, is_url, path_bytes, path_text
 from fastdcm.sources.archives.lookup import SEVEN_ZIP, leads_into_archive
-from fastdcm.scanning.index.manifest import is_index, open_index
 from fastdcm.sources.objects.source import Objects
 from fastdcm.sources.objects.stores import lists
 
-__all__ = ["Folder", "Indexed", "Paths", "Several", "Table", "open_source", "path_bytes",
-           "path_text"]
+__all__ = [
+    "Folder",
+    "Indexed",
+    "Paths",
+    "Several",
+    "Table",
+    "open_source",
+    "path_bytes",
+    "path_text",
+]
 
-ACCEPTED = ("a folder, a glob, a file, a URL, an archive (.zip, .tar, .tar.gz, .tar.zst), a list "
-            "or iterator of paths, an index folder, or a table with a column `path` (.parquet, "
-            ".arrow, .csv, .jsonl)")
+ACCEPTED = (
+    "a folder, a glob, a file, a URL, an archive (.zip, .tar, .tar.gz, .tar.zst), a list "
+    "or iterator of paths, an index folder, or a table with a column `path` (.parquet, "
+    ".arrow, .csv, .jsonl)"
+)
 TABLES = (".parquet", ".arrow", ".csv", ".jsonl")
 
 
@@ -134,8 +144,11 @@ class Indexed:
         self.index = open_index(path)
 
     def start(self):
-        return _Taker(path_bytes(text) for batch in self.index.batches(["path"])
-                      for text in batch.column("path").to_pylist())
+        return _Taker(
+            path_bytes(text)
+            for batch in self.index.batches(["path"])
+            for text in batch.column("path").to_pylist()
+        )
 
 
 def _csv_paths(file, path):
@@ -176,8 +189,7 @@ def open_source(source, recursive=True):
         try:
             iter(source)
         except TypeError:
-            raise TypeError(f"a scan's source is {ACCEPTED}, "
-                            f"not {type(source).__name__}") from None
+            raise TypeError(f"a scan's source is {ACCEPTED}, not {type(source).__name__}") from None
         return Paths(source)
     opened = _open(os.fsdecode(source), recursive)
     name = path_text(os.fsencode(source))
@@ -197,8 +209,10 @@ def _open(path, recursive):
         if name.endswith(".7z"):
             raise ValueError(f"{path}: {SEVEN_ZIP}")
         if os.path.basename(name) == "dicomdir":
-            raise ValueError(f"{path}: the listing in a DICOMDIR is not read; scan its folder, "
-                             f"or give [{path!r}] for a row about the DICOMDIR itself")
+            raise ValueError(
+                f"{path}: the listing in a DICOMDIR is not read; scan its folder, "
+                f"or give [{path!r}] for a row about the DICOMDIR itself"
+            )
         return Table(path) if name.endswith(TABLES) else Paths([path])
     if leads_into_archive(path):
         return Paths([path])

@@ -26,11 +26,13 @@ def write(scan, path):
     whose ending is none of .parquet .arrow .csv .jsonl, FileNotFoundError where
     there is no folder."""
     if path.startswith(DELTA):
-        return _write_delta(scan, path[len(DELTA):])
+        return _write_delta(scan, path[len(DELTA) :])
     writer = _WRITERS.get(os.path.splitext(path)[1].lower())
     if writer is None:
-        raise ValueError(f"{path}: a table's name ends in {', '.join(_WRITERS)}, that of an index "
-                         f"folder in /, and that of a Delta table begins with {DELTA}")
+        raise ValueError(
+            f"{path}: a table's name ends in {', '.join(_WRITERS)}, that of an index "
+            f"folder in /, and that of a Delta table begins with {DELTA}"
+        )
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
@@ -52,8 +54,9 @@ def write_csv(scan, file):
         for name in binaries:
             columns[name] = _base64(columns[name])
         for name in lists:
-            columns[name] = [v if v is None else json.dumps(v, ensure_ascii=False)
-                             for v in columns[name]]
+            columns[name] = [
+                v if v is None else json.dumps(v, ensure_ascii=False) for v in columns[name]
+            ]
         rows.writerows(zip(*columns.values()))
         file.write(text.taken())
 
@@ -84,8 +87,9 @@ def write_parquet(scan, file):
     from pyarrow import parquet
 
     schema = pyarrow.schema(scan)
-    with parquet.ParquetWriter(file, schema, compression="zstd",
-                               use_dictionary=_repeating(schema)) as writer:
+    with parquet.ParquetWriter(
+        file, schema, compression="zstd", use_dictionary=_repeating(schema)
+    ) as writer:
         batches, rows = [], 0
         for batch in scan:
             batches.append(pyarrow.record_batch(batch))
@@ -119,7 +123,8 @@ def _write_delta(scan, place):
     from deltalake import write_deltalake
 
     reader = pyarrow.RecordBatchReader.from_batches(
-        pyarrow.schema(scan), map(pyarrow.record_batch, scan))
+        pyarrow.schema(scan), map(pyarrow.record_batch, scan)
+    )
     write_deltalake(place, reader, mode="overwrite", schema_mode="overwrite")
 
 
@@ -131,8 +136,12 @@ def _write_arrow(scan, file):
             writer.write_batch(pyarrow.record_batch(batch))
 
 
-_WRITERS = {".parquet": write_parquet, ".arrow": _write_arrow, ".csv": write_csv,
-            ".jsonl": write_jsonl}
+_WRITERS = {
+    ".parquet": write_parquet,
+    ".arrow": _write_arrow,
+    ".csv": write_csv,
+    ".jsonl": write_jsonl,
+}
 
 
 class _Text:
@@ -150,8 +159,11 @@ class _Text:
 
 def _columns(scan, what):
     """The names of the columns of lists, or of bytes (also in lists)."""
-    return [name for name, form, lists in scan.plan.fields
-            if (lists if what == "lists" else form == b"z")]
+    return [
+        name
+        for name, form, lists in scan.plan.fields
+        if (lists if what == "lists" else form == b"z")
+    ]
 
 
 def _base64(value):

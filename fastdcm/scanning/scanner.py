@@ -6,28 +6,49 @@ from itertools import count
 from threading import Condition, Lock
 from time import perf_counter, process_time, thread_time
 
-from fastdcm.scanning.index import build
+from fastdcm._util.parallel import cores
+from fastdcm.core._dictionary import tag_for_keyword
 from fastdcm.scanning import output
 from fastdcm.scanning._batch import Batch, Plan, keywords, stream_capsule
 from fastdcm.scanning._worker import Worker
-from fastdcm.core._dictionary import tag_for_keyword
-from fastdcm.sources.resolve import Expanded
 from fastdcm.scanning.hashes import xxh3
-from fastdcm.scanning.open_source import Paths, open_source
-from fastdcm._util.parallel import cores
+from fastdcm.scanning.index import build
 from fastdcm.scanning.index.update import Update
+from fastdcm.scanning.open_source import Paths, open_source
+from fastdcm.sources.resolve import Expanded
 
 #: The columns of a scan that names none: what tells patients, studies, series
 #: and images apart, and what a first look at an archive asks for.
 DEFAULT_TAGS = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex",
-    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyDescription", "StudyID",
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyDescription",
+    "StudyID",
     "AccessionNumber",
-    "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality",
-    "BodyPartExamined", "ProtocolName", "Manufacturer", "ManufacturerModelName",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "Modality",
+    "BodyPartExamined",
+    "ProtocolName",
+    "Manufacturer",
+    "ManufacturerModelName",
     "FrameOfReferenceUID",
-    "SOPInstanceUID", "SOPClassUID", "InstanceNumber", "ImageType", "Rows", "Columns",
-    "NumberOfFrames", "PixelSpacing", "SliceThickness", "ImagePositionPatient",
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "InstanceNumber",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "PixelSpacing",
+    "SliceThickness",
+    "ImagePositionPatient",
     "ImageOrientationPatient",
 )
 
@@ -57,7 +78,7 @@ def _words(text):
         close = text.find("]", end) if text.startswith("[", end) else end - 1
         if end <= at or close < end - 1:
             raise ValueError(f"{text!r} cannot be read as an element")
-        yield text[at:end], text[end + 1:close] if close >= end else None
+        yield text[at:end], text[end + 1 : close] if close >= end else None
         if close + 1 == len(text):
             return
         if text[close + 1] != ".":
@@ -110,8 +131,10 @@ def parse_tag(tag):
         number, creator = _element(word)
         if i == len(words) - 1:
             if item is not None:
-                raise ValueError(f"{tag}: [{item}] picks an item of a sequence; "
-                                 f"name an element in it, as {tag}.CodeValue")
+                raise ValueError(
+                    f"{tag}: [{item}] picks an item of a sequence; "
+                    f"name an element in it, as {tag}.CodeValue"
+                )
         elif item is None or item == "*":
             item = 0 if item else 1
         elif item.isascii() and item.isdigit() and 0 < int(item) < 2**32:
@@ -136,8 +159,12 @@ def make_plan(tags=None, pixels=False, skip_errors=False, hash=()):
     if pixels not in (False, True, "frames"):
         raise ValueError(f"pixels is False, True or 'frames', not {pixels!r}")
     columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
-    plan = Plan(columns, 2 if pixels == "frames" else pixels, skip_errors,
-                tuple(HASHES[what] for what in ("file", "pixels") if what in hashes))
+    plan = Plan(
+        columns,
+        2 if pixels == "frames" else pixels,
+        skip_errors,
+        tuple(HASHES[what] for what in ("file", "pixels") if what in hashes),
+    )
     seen = set()
     for name in plan.names:
         if name in seen:
@@ -219,18 +246,18 @@ class _Pool:
         self.lock = Lock()
         self.done_one = Condition(self.lock)
         self.has_room = Condition(self.lock)
-        self.done = {}          # number to (batches or exception, ends a batch, files)
-        self.ahead = 0          # files handed out whose rows nobody has fetched
+        self.done = {}  # number to (batches or exception, ends a batch, files)
+        self.ahead = 0  # files handed out whose rows nobody has fetched
         self.most_ahead = max(4 * feed.batch_size, 4 * _MOST_PIECE)
-        self.awaited = 0        # the number whose rows are fetched next
+        self.awaited = 0  # the number whose rows are fetched next
         self.open = True
-        self.asking = False     # servers
-        self.random = True      # until the page cache is known to have them
+        self.asking = False  # servers
+        self.random = True  # until the page cache is known to have them
         self.size = 32
         self.threads = self.running = 0
         self.files = self.bytes_read = self.failed = 0
         self.best_rate = 0.0
-        self.waits = 0          # spans in a row in which files were waited for
+        self.waits = 0  # spans in a row in which files were waited for
         self.window(perf_counter())
         with self.lock:
             self.spawn(threads or self.cores)
@@ -259,7 +286,7 @@ class _Pool:
         """Begins a new span of measuring."""
         self.since, self.pieces, self.seen, self.cpu = now, 0, 0, process_time()
         self.wall = self.busy = 0.0  # of all threads
-        self.held_up = False    # by whoever takes the rows
+        self.held_up = False  # by whoever takes the rows
 
     def work(self):
         worker = Worker(self.plan)
@@ -318,8 +345,9 @@ class _Pool:
         if self.asking:
             waiting = self.busy < _ASKED_BUSY * span
         else:
-            waiting = (self.wall > _COLD_SECONDS * self.seen
-                       and cpu < 0.75 * span * min(threads, self.cores))
+            waiting = self.wall > _COLD_SECONDS * self.seen and cpu < 0.75 * span * min(
+                threads, self.cores
+            )
         self.random = waiting
         self.waits = self.waits + 1 if waiting else 0
         if self.asking:
@@ -327,8 +355,11 @@ class _Pool:
                 self.spawn(_MOST_THREADS - threads)
         elif not waiting:
             self.best_rate = 0.0
-        elif (self.growing and rate > 1.1 * self.best_rate
-              and (self.waits >= _WAITS or threads > self.cores)):
+        elif (
+            self.growing
+            and rate > 1.1 * self.best_rate
+            and (self.waits >= _WAITS or threads > self.cores)
+        ):
             self.best_rate = rate
             self.spawn(min(7 * threads, _MOST_THREADS - threads))
         seconds, least = (_ASKED_SECONDS, 1) if self.asking else (_PIECE_SECONDS, _LEAST_PIECE)
@@ -525,7 +556,9 @@ class Scan:
         return self.stats
 
 
-def scan(source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=BATCH, on_error="row"):
+def scan(
+    source, tags=None, *, pixels=False, hash=(), threads=None, batch_size=BATCH, on_error="row"
+):
     """Reads the headers of many files into a table, one row a file.
 
     Parameters

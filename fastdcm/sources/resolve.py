@@ -11,13 +11,21 @@ import os
 from functools import partial
 from itertools import groupby, islice
 
-from fastdcm.sources._paths import Chunk, Mixed, Streams, chunk_of, is_archive, member_splits, parts_of
-from fastdcm.sources.objects._object import Object
-from fastdcm.sources.archives.lookup import find_member, open_archive
 from fastdcm.errors import DicomError
+from fastdcm.sources._paths import (
+    Chunk,
+    Mixed,
+    Streams,
+    chunk_of,
+    is_archive,
+    member_splits,
+    parts_of,
+)
 from fastdcm.sources.archives.limits import Disk, Failed, cut_within
-from fastdcm.sources.objects.source import ObjectTaker
+from fastdcm.sources.archives.lookup import find_member, open_archive
 from fastdcm.sources.archives.tar import InTar, PackedTar
+from fastdcm.sources.objects._object import Object
+from fastdcm.sources.objects.source import ObjectTaker
 
 # In memory of the members of a packed tar: so many bytes to a chunk, and members.
 _KEPT_ALL, _KEPT_MEMBERS = 4 << 20, 64
@@ -53,7 +61,9 @@ class Expanded:
                 if not urls and not found and len(chunk) <= count:
                     return chunk
                 self.ahead = _AHEAD if urls else 0
-                self.pieces = _with_urls(chunk, urls, self.objects) if urls else _pieces(chunk, found)
+                self.pieces = (
+                    _with_urls(chunk, urls, self.objects) if urls else _pieces(chunk, found)
+                )
 
 
 def _with_urls(chunk, urls, objects):

@@ -8,8 +8,8 @@ the mosaic is larger than a tile further along both directions.
 
 from math import isqrt
 
-from fastdcm.volume._csa import read_csa
 from fastdcm.errors import DicomError
+from fastdcm.volume._csa import read_csa
 
 _MOST = 4096  # tiles; a mosaic has some dozens
 

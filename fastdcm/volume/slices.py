@@ -4,44 +4,77 @@ or tile of a mosaic holds, with where it lies (PS3.3 C.7.6.2, C.7.6.16)."""
 from functools import lru_cache
 from math import isfinite, sqrt
 
-from fastdcm.scanning.scanner import parse_tag, scan
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
-from fastdcm.volume.siemens import tiles_of
 from fastdcm.reader import dcmread
+from fastdcm.scanning.scanner import parse_tag, scan
 from fastdcm.uid import UID
+from fastdcm.volume.siemens import tiles_of
 
 #: What is read of each file, in the terms of `scan`.
 TAGS = (
-    "SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality",
-    "ImageType", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "ContentTime",
-    "EchoTime", "EchoNumbers", "InversionTime", "FlipAngle", "TriggerTime",
-    "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
-    "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SpacingBetweenSlices",
-    "SliceThickness", "RescaleSlope", "RescaleIntercept", "DoseGridScaling",
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "ImageType",
+    "InstanceNumber",
+    "AcquisitionNumber",
+    "AcquisitionTime",
+    "ContentTime",
+    "EchoTime",
+    "EchoNumbers",
+    "InversionTime",
+    "FlipAngle",
+    "TriggerTime",
+    "TemporalPositionIdentifier",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SpacingBetweenSlices",
+    "SliceThickness",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "DoseGridScaling",
     "ModalityLUTSequence.LUTDescriptor",
 )
 
 # Functional groups (PS3.3 C.7.6.16.2, C.8) to what is taken from each.
 _GROUPS = {
-    0x00209113: ("ImagePositionPatient",),                      # Plane Position
-    0x00209116: ("ImageOrientationPatient",),                   # Plane Orientation
+    0x00209113: ("ImagePositionPatient",),  # Plane Position
+    0x00209116: ("ImageOrientationPatient",),  # Plane Orientation
     0x00289110: ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness"),
-    0x00289145: ("RescaleSlope", "RescaleIntercept"),           # Pixel Value Transformation
-    0x00209111: ("StackID", "TemporalPositionIndex", "FrameAcquisitionNumber",
-                 "FrameAcquisitionDateTime", "DimensionIndexValues"),  # Frame Content
+    0x00289145: ("RescaleSlope", "RescaleIntercept"),  # Pixel Value Transformation
+    0x00209111: (
+        "StackID",
+        "TemporalPositionIndex",
+        "FrameAcquisitionNumber",
+        "FrameAcquisitionDateTime",
+        "DimensionIndexValues",
+    ),  # Frame Content
     0x00209310: ("TemporalPositionTimeOffset",),
-    0x00189114: ("EffectiveEchoTime",),                         # MR Echo
-    0x00189115: ("InversionTimes",),                            # MR Modifier
-    0x00189112: ("FlipAngle",),                                 # MR Timing
-    0x00189117: ("DiffusionBValue",),                           # MR Diffusion
-    0x00189118: ("NominalCardiacTriggerDelayTime",),            # Cardiac Synchronization
-    0x00189226: ("FrameType", "ComplexImageComponent"),         # MR Image Frame Type
-    0x00189329: ("FrameType",),                                 # CT Image Frame Type
-    0x00189751: ("FrameType",),                                 # PET Frame Type
-    0x0062000A: ("ReferencedSegmentNumber",),                   # Segment Identification
+    0x00189114: ("EffectiveEchoTime",),  # MR Echo
+    0x00189115: ("InversionTimes",),  # MR Modifier
+    0x00189112: ("FlipAngle",),  # MR Timing
+    0x00189117: ("DiffusionBValue",),  # MR Diffusion
+    0x00189118: ("NominalCardiacTriggerDelayTime",),  # Cardiac Synchronization
+    0x00189226: ("FrameType", "ComplexImageComponent"),  # MR Image Frame Type
+    0x00189329: ("FrameType",),  # CT Image Frame Type
+    0x00189751: ("FrameType",),  # PET Frame Type
+    0x0062000A: ("ReferencedSegmentNumber",),  # Segment Identification
 }
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
@@ -74,8 +107,21 @@ class Plane:
     depth : what the header says to be between slices, in mm, or None.
     """
 
-    __slots__ = ("source", "frame", "tile", "rows", "columns", "samples", "position",
-                 "orientation", "spacing", "depth", "slope", "intercept", "values")
+    __slots__ = (
+        "source",
+        "frame",
+        "tile",
+        "rows",
+        "columns",
+        "samples",
+        "position",
+        "orientation",
+        "spacing",
+        "depth",
+        "slope",
+        "intercept",
+        "values",
+    )
 
     def __init__(self, source, frame, values):
         self.source, self.frame, self.tile, self.values = source, frame, None, values
@@ -133,7 +179,9 @@ def _unit(six):
     if abs(sum(a * b for a, b in zip(row, column))) > 0.01:
         return None
     # DICOM's -0 and 1e-16 mean 0
-    return tuple(round(v / n, 12) + 0.0 for vector, n in zip((row, column), lengths) for v in vector)
+    return tuple(
+        round(v / n, 12) + 0.0 for vector, n in zip((row, column), lengths) for v in vector
+    )
 
 
 # ---------------------------------------------------------------- sources ---
@@ -207,8 +255,13 @@ def planes_of(source, extra=()):
         if row[name] in (None, "") and name in ("SamplesPerPixel", "NumberOfFrames"):
             row[name] = 1
         if not isinstance(row[name], int) or row[name] < 1:
-            raise DicomError(f"{name} is {row[name]!r}, where a positive number is needed",
-                             "pixels", None, "", source.path)
+            raise DicomError(
+                f"{name} is {row[name]!r}, where a positive number is needed",
+                "pixels",
+                None,
+                "",
+                source.path,
+            )
     frames = row["NumberOfFrames"]
     _check_length(source, frames)
     image_type = row["ImageType"]
@@ -247,8 +300,13 @@ def _check_length(source, frames):
             cells = cells * 2 // 3
         least = max((cells * bits + 7) // 8, frames)
     if length < least:
-        raise DicomError(f"the pixel data has {length} bytes, where its attributes ask for {least}",
-                         "pixels", None, "", source.path)
+        raise DicomError(
+            f"the pixel data has {length} bytes, where its attributes ask for {least}",
+            "pixels",
+            None,
+            "",
+            source.path,
+        )
 
 
 def _mosaic(source):
@@ -324,7 +382,9 @@ def _take(group, values, extra):
         if elem.tag == 0x00189117:
             direction = item.get("DiffusionGradientDirectionSequence")
             if direction:
-                values["DiffusionGradientOrientation"] = direction[0].get("DiffusionGradientOrientation")
+                values["DiffusionGradientOrientation"] = direction[0].get(
+                    "DiffusionGradientOrientation"
+                )
 
 
 def _enhanced(source, ds, frames, extra):

@@ -16,16 +16,37 @@ _TILT = 0.1
 
 #: What tells stacks at the same positions apart, the first that can.
 DIMENSIONS = (
-    "ReferencedSegmentNumber", "StackID", "EchoTime", "EffectiveEchoTime", "EchoNumbers",
-    "TemporalPositionIdentifier", "TemporalPositionIndex", "TemporalPositionTimeOffset",
-    "NominalCardiacTriggerDelayTime", "DiffusionBValue", "DiffusionGradientOrientation",
-    "InversionTime", "InversionTimes", "FlipAngle", "ImageType", "FrameType",
-    "ComplexImageComponent", "TriggerTime", "AcquisitionNumber", "FrameAcquisitionNumber",
-    "AcquisitionTime", "SOPInstanceUID",
+    "ReferencedSegmentNumber",
+    "StackID",
+    "EchoTime",
+    "EffectiveEchoTime",
+    "EchoNumbers",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "TemporalPositionTimeOffset",
+    "NominalCardiacTriggerDelayTime",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "InversionTime",
+    "InversionTimes",
+    "FlipAngle",
+    "ImageType",
+    "FrameType",
+    "ComplexImageComponent",
+    "TriggerTime",
+    "AcquisitionNumber",
+    "FrameAcquisitionNumber",
+    "AcquisitionTime",
+    "SOPInstanceUID",
 )
 #: What differs from slice to slice, but still orders the planes of a position.
-RANKS = ("TriggerTime", "FrameAcquisitionDateTime", "AcquisitionTime", "ContentTime",
-         "DimensionIndexValues")
+RANKS = (
+    "TriggerTime",
+    "FrameAcquisitionDateTime",
+    "AcquisitionTime",
+    "ContentTime",
+    "DimensionIndexValues",
+)
 
 
 class Finding(namedtuple("Finding", "code text problem details")):
@@ -74,8 +95,14 @@ def _label(value):
 
 def _order(values):
     """Sorted, whatever the types."""
-    return sorted(values, key=lambda v: (v is None, type(v).__name__ if not isinstance(
-        v, (int, float)) else "", v) if not isinstance(v, tuple) else (False, "tuple", repr(v)))
+    return sorted(
+        values,
+        key=lambda v: (
+            (v is None, type(v).__name__ if not isinstance(v, (int, float)) else "", v)
+            if not isinstance(v, tuple)
+            else (False, "tuple", repr(v))
+        ),
+    )
 
 
 def _clusters(vectors, tolerance):
@@ -84,8 +111,14 @@ def _clusters(vectors, tolerance):
     for vector in vectors:
         label = seen.get(vector)
         if label is None:
-            label = next((known for known in found
-                          if all(abs(a - b) <= tolerance for a, b in zip(known, vector))), vector)
+            label = next(
+                (
+                    known
+                    for known in found
+                    if all(abs(a - b) <= tolerance for a, b in zip(known, vector))
+                ),
+                vector,
+            )
             if label is vector:
                 found.append(vector)
             seen[vector] = label
@@ -106,18 +139,42 @@ def _value(name):
 # (code, name of the key, what to say, labels of planes)
 _MIXTURES = (
     ("mixed-series", "SeriesInstanceUID", "series", _value("SeriesInstanceUID")),
-    ("mixed-frame-of-reference", "FrameOfReferenceUID", "frames of reference",
-     _value("FrameOfReferenceUID")),
-    ("mixed-size", "size", "sizes (rows, columns, samples)",
-     lambda planes: [(p.rows, p.columns, p.samples) for p in planes]),
-    ("localizer", "localizer", "kinds: with and without localizers",
-     lambda planes: [_is_localizer(p) for p in planes]),
-    ("missing-position", "positioned", "kinds: with and without position and orientation",
-     lambda planes: [p.position is not None and p.orientation is not None for p in planes]),
-    ("mixed-orientation", "ImageOrientationPatient", "orientations",
-     lambda planes: _clusters([p.orientation or () for p in planes], _SAME_DIRECTION)),
-    ("mixed-spacing", "PixelSpacing", "pixel spacings",
-     lambda planes: _clusters([p.spacing or () for p in planes], 1e-4)),
+    (
+        "mixed-frame-of-reference",
+        "FrameOfReferenceUID",
+        "frames of reference",
+        _value("FrameOfReferenceUID"),
+    ),
+    (
+        "mixed-size",
+        "size",
+        "sizes (rows, columns, samples)",
+        lambda planes: [(p.rows, p.columns, p.samples) for p in planes],
+    ),
+    (
+        "localizer",
+        "localizer",
+        "kinds: with and without localizers",
+        lambda planes: [_is_localizer(p) for p in planes],
+    ),
+    (
+        "missing-position",
+        "positioned",
+        "kinds: with and without position and orientation",
+        lambda planes: [p.position is not None and p.orientation is not None for p in planes],
+    ),
+    (
+        "mixed-orientation",
+        "ImageOrientationPatient",
+        "orientations",
+        lambda planes: _clusters([p.orientation or () for p in planes], _SAME_DIRECTION),
+    ),
+    (
+        "mixed-spacing",
+        "PixelSpacing",
+        "pixel spacings",
+        lambda planes: _clusters([p.spacing or () for p in planes], 1e-4),
+    ),
 )
 
 
@@ -152,9 +209,14 @@ def drop_copies(planes, findings):
         first = seen.setdefault((uid, plane.frame, plane.tile), plane) if uid else plane
         (kept if first is plane else copies).append(plane)
     if copies:
-        findings.append(Finding("duplicate-instance", f"{len(copies)} slices are there twice, with "
-                                "the same SOP Instance UID", True,
-                                {"slices": [p.where for p in copies]}))
+        findings.append(
+            Finding(
+                "duplicate-instance",
+                f"{len(copies)} slices are there twice, with the same SOP Instance UID",
+                True,
+                {"slices": [p.where for p in copies]},
+            )
+        )
     return kept
 
 
@@ -179,7 +241,11 @@ def _places(planes):
 
 def _instance(plane):
     number = plane.values["InstanceNumber"]
-    return (number if isinstance(number, (int, float)) else float("inf"), plane.frame, plane.tile or ())
+    return (
+        number if isinstance(number, (int, float)) else float("inf"),
+        plane.frame,
+        plane.tile or (),
+    )
 
 
 def separate(planes, findings):
@@ -191,13 +257,24 @@ def separate(planes, findings):
     parts = _separate(planes, _places(planes), used, copies)
     if used:
         names = list(used)
-        findings.append(Finding(
-            "several-stacks", f"{len(parts)} stacks at the same positions, told apart by "
-            f"{', '.join(names)}", True, {"by": names, "stacks": [key for key, _ in parts]}))
+        findings.append(
+            Finding(
+                "several-stacks",
+                f"{len(parts)} stacks at the same positions, told apart by {', '.join(names)}",
+                True,
+                {"by": names, "stacks": [key for key, _ in parts]},
+            )
+        )
     if copies[0]:
-        findings.append(Finding(
-            "duplicate-position", f"{copies[0]} slices are where another is, and nothing tells them "
-            "apart but their order", True, {"slices": copies[0]}))
+        findings.append(
+            Finding(
+                "duplicate-position",
+                f"{copies[0]} slices are where another is, and nothing tells them "
+                "apart but their order",
+                True,
+                {"slices": copies[0]},
+            )
+        )
     return parts
 
 
@@ -221,9 +298,18 @@ def _separate(planes, places, used, copies):
             for key, part in _separate(*map(list, zip(*chosen)), used, copies):
                 parts.append(({name: value, **key}, part))
         return parts
-    rank = next((name for name in RANKS if all(
-        None not in values and len(values) == len(group) for group in crowded
-        for values in [{_label(p.values.get(name)) for p in group}])), None)
+    rank = next(
+        (
+            name
+            for name in RANKS
+            if all(
+                None not in values and len(values) == len(group)
+                for group in crowded
+                for values in [{_label(p.values.get(name)) for p in group}]
+            )
+        ),
+        None,
+    )
     stacks = [[] for _ in range(most)]
     for group in at.values():
         if rank is None:
@@ -249,8 +335,11 @@ def stack_of(planes, key):
     stack = Stack(planes, key)
     if not stack.has_geometry:
         stack.step = np.array([0.0, 0.0, planes[0].depth or 1.0])
-        stack.note("missing-position", f"{len(planes)} slices have no position or orientation: they "
-                   "are in the order of Instance Number, and the affine is not the patient's")
+        stack.note(
+            "missing-position",
+            f"{len(planes)} slices have no position or orientation: they "
+            "are in the order of Instance Number, and the affine is not the patient's",
+        )
         return stack
     if planes[0].spacing is None:
         stack.note("missing-spacing", "there is no Pixel Spacing: 1 mm stands for it")
@@ -260,7 +349,9 @@ def stack_of(planes, key):
     normal = np.array(planes[0].normal)
     if len(planes) == 1:
         stack.step = normal * (planes[0].depth or 1.0)
-        stack.note("single-slice", "there is one slice: its thickness stands for the spacing", False)
+        stack.note(
+            "single-slice", "there is one slice: its thickness stands for the spacing", False
+        )
         return stack
     positions = np.array([p.position for p in planes])
     steps = np.diff(along[order])
@@ -269,33 +360,53 @@ def stack_of(planes, key):
     near = max(min(NEAR, 0.1 * spacing), PART * spacing)
     gaps = _gaps(steps, spacing, near)
     if gaps:  # so many steps of the usual length
-        mean = (positions[-1] - positions[0]) / (len(planes) - 1 + sum(missing for _, missing in gaps))
+        mean = (positions[-1] - positions[0]) / (
+            len(planes) - 1 + sum(missing for _, missing in gaps)
+        )
     index = np.arange(len(planes))
     for after, missing in gaps:
-        index[after + 1:] += missing
+        index[after + 1 :] += missing
     fitted = positions[0] + index[:, None] * mean
     off = (positions - fitted) @ normal
     sideways = np.linalg.norm(positions - fitted - off[:, None] * normal, axis=1).max()
-    angle = float(np.degrees(np.arctan2(np.linalg.norm(mean - mean @ normal * normal), mean @ normal)))
+    angle = float(
+        np.degrees(np.arctan2(np.linalg.norm(mean - mean @ normal * normal), mean @ normal))
+    )
     whole = np.linalg.norm(np.cross(positions[-1] - positions[0], normal))
     if sideways > max(0.05, 0.05 * min(planes[0].spacing or (1.0,))):
-        stack.note("shifted-slices", f"slices lie up to {sideways:.3g} mm beside one line",
-                   distance=float(sideways))
+        stack.note(
+            "shifted-slices",
+            f"slices lie up to {sideways:.3g} mm beside one line",
+            distance=float(sideways),
+        )
         stack.step = mean
     elif angle > _TILT and whole > 0.05:
-        stack.note("tilt", f"the slices are stacked at {angle:.2f} degrees to their normal; the affine "
-                   "keeps that shear", False, angle=angle)
+        stack.note(
+            "tilt",
+            f"the slices are stacked at {angle:.2f} degrees to their normal; the affine "
+            "keeps that shear",
+            False,
+            angle=angle,
+        )
         stack.step = mean
     else:
         stack.step = normal * (mean @ normal)
     if np.abs(off).max() > near:
-        stack.note("uneven-spacing", f"distances between slices run from {steps.min():.4g} to "
-                   f"{steps.max():.4g} mm", smallest=float(steps.min()), largest=float(steps.max()),
-                   deviation=float(np.abs(off).max()))
+        stack.note(
+            "uneven-spacing",
+            f"distances between slices run from {steps.min():.4g} to {steps.max():.4g} mm",
+            smallest=float(steps.min()),
+            largest=float(steps.max()),
+            deviation=float(np.abs(off).max()),
+        )
     elif gaps:
         missing = sum(missing for _, missing in gaps)
-        stack.note("gap", f"{missing} slices are missing, between {len(gaps)} pairs of neighbours",
-                   missing=missing, after=[after for after, _ in gaps])
+        stack.note(
+            "gap",
+            f"{missing} slices are missing, between {len(gaps)} pairs of neighbours",
+            missing=missing,
+            after=[after for after, _ in gaps],
+        )
     return stack
 
 
@@ -318,8 +429,9 @@ def runs_of(stack):
         end = first + 1
         if end < len(along):
             step = along[end] - along[first]
-            while (end < len(along)
-                   and abs(along[end] - along[end - 1] - step) <= max(2 * NEAR, PART * step)):
+            while end < len(along) and abs(along[end] - along[end - 1] - step) <= max(
+                2 * NEAR, PART * step
+            ):
                 end += 1
         runs.append(stack.planes[first:end])
         first = end

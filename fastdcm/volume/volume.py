@@ -5,15 +5,15 @@ import os
 
 import numpy as np
 
-from fastdcm.pixels._kernels import FRAME, read_frames
-from fastdcm.scanning.scanner import parse_tag
-from fastdcm.errors import DicomError
-from fastdcm.volume.slices import planes_of, read_sources
-from fastdcm.scanning.open_source import path_bytes
-from fastdcm.volume.sorting import Finding, drop_copies, partition, runs_of, separate, stack_of
-from fastdcm._util.parallel import cores, spread
-from fastdcm.uid import UID
 from fastdcm._util.atomic import write_whole
+from fastdcm._util.parallel import cores, spread
+from fastdcm.errors import DicomError
+from fastdcm.pixels._kernels import FRAME, read_frames
+from fastdcm.scanning.open_source import path_bytes
+from fastdcm.scanning.scanner import parse_tag
+from fastdcm.uid import UID
+from fastdcm.volume.slices import planes_of, read_sources
+from fastdcm.volume.sorting import Finding, drop_copies, partition, runs_of, separate, stack_of
 
 # What is in `Volume.tags` without being asked for.
 _TAGS = ("SOPInstanceUID", "InstanceNumber")
@@ -78,8 +78,10 @@ class Volume:
 
     def __repr__(self):
         codes = [finding.code for finding in self.findings]
-        return (f"<Volume {self.array.shape} {self.array.dtype}, "
-                f"{' x '.join(f'{s:.4g}' for s in self.spacing)} mm, findings: {codes}>")
+        return (
+            f"<Volume {self.array.shape} {self.array.dtype}, "
+            f"{' x '.join(f'{s:.4g}' for s in self.spacing)} mm, findings: {codes}>"
+        )
 
     def to_nifti(self, path=None):
         """A nibabel.Nifti1Image, or, with a path (.nii or .nii.gz), the file.
@@ -96,7 +98,9 @@ class Volume:
         data = self.array
         if data.ndim == 4:
             if data.shape[3] != 3 or data.dtype != np.uint8:
-                raise DicomError(f"NIfTI holds no {data.shape[3]} samples of {data.dtype}", "volume")
+                raise DicomError(
+                    f"NIfTI holds no {data.shape[3]} samples of {data.dtype}", "volume"
+                )
             data = np.ascontiguousarray(data).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
         image = nibabel.Nifti1Image(data.transpose(2, 1, 0), self.ras, dtype=data.dtype)
         code = 0 if "missing-position" in {finding.code for finding in self.findings} else 1
@@ -115,7 +119,9 @@ class Volume:
             import gzip
 
             # a file without a time in it is the same file each time
-            with gzip.GzipFile(filename="", mode="wb", fileobj=out, compresslevel=1, mtime=0) as packed:
+            with gzip.GzipFile(
+                filename="", mode="wb", fileobj=out, compresslevel=1, mtime=0
+            ) as packed:
                 with io.BufferedWriter(packed, 1 << 20) as buffered:
                     image.to_stream(buffered)
 
@@ -168,9 +174,14 @@ def read_volume(source, *, tags=(), on_problem="reject", rescale=True, threads=N
     elif on_problem == "keep" and len(stacks) > 1:
         largest = max(stacks, key=lambda stack: len(stack.planes))
         rest = sum(len(stack.planes) for stack in stacks) - len(largest.planes)
-        findings.append(Finding("left-out", f"{rest} slices of {len(stacks) - 1} other stacks are "
-                                "left out", True, {"slices": rest, "stacks": [
-                                    stack.key for stack in stacks if stack is not largest]}))
+        findings.append(
+            Finding(
+                "left-out",
+                f"{rest} slices of {len(stacks) - 1} other stacks are left out",
+                True,
+                {"slices": rest, "stacks": [stack.key for stack in stacks if stack is not largest]},
+            )
+        )
         stacks = [largest]
     elif on_problem == "split":
         stacks = [part for stack in stacks for part in _regular(stack)]
@@ -188,17 +199,26 @@ def _planes(source, tags, threads, findings):
         paths = [row["path"] for row in failed if (row["error"] not in _FOREIGN) is problem]
         if paths:
             code = "unreadable" if problem else "not-dicom"
-            findings.append(Finding(code, f"{len(paths)} files cannot be read as DICOM", problem,
-                                    {"paths": paths}))
+            findings.append(
+                Finding(
+                    code, f"{len(paths)} files cannot be read as DICOM", problem, {"paths": paths}
+                )
+            )
     # A header that ends before its pixels is a file that was cut, not a report.
     images = [s for s in sources if s.row["pixel_length"] is not None]
     for problem in (False, True):
-        paths = [s.path for s in sources if s.row["pixel_length"] is None
-                 and (s.row["Rows"] is not None) is problem]
+        paths = [
+            s.path
+            for s in sources
+            if s.row["pixel_length"] is None and (s.row["Rows"] is not None) is problem
+        ]
         if paths:
             code = "missing-pixels" if problem else "not-an-image"
-            findings.append(Finding(code, f"{len(paths)} data sets have no pixel data", problem,
-                                    {"paths": paths}))
+            findings.append(
+                Finding(
+                    code, f"{len(paths)} data sets have no pixel data", problem, {"paths": paths}
+                )
+            )
     extra = [tag for tag in tags if isinstance(tag, str) and tag.isidentifier()]
     planes, bad = [], []
     for each in images:
@@ -207,12 +227,24 @@ def _planes(source, tags, threads, findings):
         except DicomError as error:
             bad.append(error)
     if bad:
-        findings.append(Finding("bad-image", f"{len(bad)} images have attributes that cannot be: "
-                                f"{bad[0]}", True, {"errors": bad}))
+        findings.append(
+            Finding(
+                "bad-image",
+                f"{len(bad)} images have attributes that cannot be: {bad[0]}",
+                True,
+                {"errors": bad},
+            )
+        )
     luts = [s.path for s in images if s.row["ModalityLUTSequence.LUTDescriptor"]]
     if luts:
-        findings.append(Finding("modality-lut", f"{len(luts)} images have a Modality LUT, which is "
-                                "not applied", False, {"paths": luts}))
+        findings.append(
+            Finding(
+                "modality-lut",
+                f"{len(luts)} images have a Modality LUT, which is not applied",
+                False,
+                {"paths": luts},
+            )
+        )
     return planes
 
 
@@ -221,8 +253,10 @@ def _regular(stack):
     if not {"gap", "uneven-spacing"} & {finding.code for finding in stack.findings}:
         return [stack]
     runs = runs_of(stack)
-    return [stack_of(run, {**stack.key, "run": i} if len(runs) > 1 else stack.key)
-            for i, run in enumerate(runs)]
+    return [
+        stack_of(run, {**stack.key, "run": i} if len(runs) > 1 else stack.key)
+        for i, run in enumerate(runs)
+    ]
 
 
 def _volume(stack, findings, tags, rescale, threads):
@@ -237,15 +271,24 @@ def _volume(stack, findings, tags, rescale, threads):
     if stack.has_geometry:
         affine[:3, 3] = first.position
     positions = np.array([plane.position or (np.nan,) * 3 for plane in planes])
-    kept = {"path": [plane.source.path for plane in planes],
-            "frame": [plane.frame for plane in planes]}
+    kept = {
+        "path": [plane.source.path for plane in planes],
+        "frame": [plane.frame for plane in planes],
+    }
     for tag in (*_TAGS, *tags):
         name = parse_tag(tag)[0]
         kept[name] = [plane.values.get(name) for plane in planes]
     uid = first.values["FrameOfReferenceUID"]
     array = read_pixels(planes, rescale, threads)
-    return Volume(array, affine, positions, kept, stack.key, findings + stack.findings,
-                  str(uid) if uid else None)
+    return Volume(
+        array,
+        affine,
+        positions,
+        kept,
+        stack.key,
+        findings + stack.findings,
+        str(uid) if uid else None,
+    )
 
 
 # ----------------------------------------------------------------- pixels ---
@@ -254,23 +297,39 @@ def _volume(stack, findings, tags, rescale, threads):
 def read_pixels(planes, rescale, threads):
     """(planes, rows, columns[, samples]): each plane in its place."""
     first = planes[0]
-    shape = (len(planes), first.rows, first.columns) + ((first.samples,) if first.samples > 1 else ())
-    rescale = rescale and first.samples == 1 and any(
-        plane.slope != 1 or plane.intercept != 0 for plane in planes)
+    shape = (len(planes), first.rows, first.columns) + (
+        (first.samples,) if first.samples > 1 else ()
+    )
+    rescale = (
+        rescale
+        and first.samples == 1
+        and any(plane.slope != 1 or plane.intercept != 0 for plane in planes)
+    )
     # A frame of each kind before the array: what cannot be decoded takes no memory.
     kinds = {}
     for plane in planes:
         row = plane.source.row
         kinds.setdefault((row["BitsAllocated"], row["PixelRepresentation"]), plane)
-    cells = {kind: _tile(plane.source.open().frames[plane.frame], plane) for kind, plane in kinds.items()}
+    cells = {
+        kind: _tile(plane.source.open().frames[plane.frame], plane) for kind, plane in kinds.items()
+    }
     dtype = np.result_type(*(frame.dtype.newbyteorder("=") for frame in cells.values()))
     for kind, plane in kinds.items():
         if cells[kind].shape != shape[1:]:
-            raise DicomError(f"a frame has the shape {cells[kind].shape}, where {shape[1:]} is told",
-                             "pixels", None, "", plane.source.path)
+            raise DicomError(
+                f"a frame has the shape {cells[kind].shape}, where {shape[1:]} is told",
+                "pixels",
+                None,
+                "",
+                plane.source.path,
+            )
     array = np.empty(shape, np.float32 if rescale else dtype)
     # One kind of native cells needs no Dataset; the rest is taken source by source.
-    native = [i for i, plane in enumerate(planes) if len(cells) == 1 and dtype.kind != "f" and _is_native(plane)]
+    native = [
+        i
+        for i, plane in enumerate(planes)
+        if len(cells) == 1 and dtype.kind != "f" and _is_native(plane)
+    ]
     others = {}
     for i in sorted(set(range(len(planes))).difference(native)):
         others.setdefault(id(planes[i].source), []).append(i)
@@ -306,13 +365,21 @@ def _is_native(plane):
     row = plane.source.row
     syntax = UID(row.get("transfer_syntax") or "")
     bits, stored, high = row["BitsAllocated"], row["BitsStored"], row["HighBit"]
-    return (plane.tile is None and row.get("pixel_offset") is not None and row["PixelRepresentation"] in (0, 1)
-            and "!/" not in (plane.source.path or "")  # of an archive: dcmread knows where
-            and isinstance(stored, int) and isinstance(high, int) and 0 < stored <= high + 1 <= bits
-            and syntax.is_transfer_syntax and not syntax.is_encapsulated and not syntax.is_deflated
-            and (bits in (1, 16, 32) or bits == 8 and syntax.is_little_endian)
-            and row["PhotometricInterpretation"] != "YBR_FULL_422"
-            and not any(issue.startswith("encoding@") for issue in row["issues"] or ()))
+    return (
+        plane.tile is None
+        and row.get("pixel_offset") is not None
+        and row["PixelRepresentation"] in (0, 1)
+        and "!/" not in (plane.source.path or "")  # of an archive: dcmread knows where
+        and isinstance(stored, int)
+        and isinstance(high, int)
+        and 0 < stored <= high + 1 <= bits
+        and syntax.is_transfer_syntax
+        and not syntax.is_encapsulated
+        and not syntax.is_deflated
+        and (bits in (1, 16, 32) or bits == 8 and syntax.is_little_endian)
+        and row["PhotometricInterpretation"] != "YBR_FULL_422"
+        and not any(issue.startswith("encoding@") for issue in row["issues"] or ())
+    )
 
 
 def _read_native(array, planes, places, rescale):
@@ -327,13 +394,17 @@ def _read_native(array, planes, places, rescale):
         record["start_bit"] = start % 8
         record["size"], record["mtime_ns"] = row["size"], row["mtime_ns"]
         record["slope"], record["intercept"] = plane.slope, plane.intercept
-        record["rows"], record["columns"], record["samples"] = plane.rows, plane.columns, plane.samples
+        record["rows"], record["columns"], record["samples"] = (
+            plane.rows,
+            plane.columns,
+            plane.samples,
+        )
         record["bits_allocated"], record["representation"] = bits, row["PixelRepresentation"]
         record["bits_stored"], record["high_bit"] = row["BitsStored"], row["HighBit"]
         record["big"] = not UID(row["transfer_syntax"]).is_little_endian
         record["planar"] = plane.samples > 1 and row["PlanarConfiguration"] == 1
     paths = [path_bytes(planes[i].source.path) for i in places]
-    out = array[places[0]:places[-1] + 1]
+    out = array[places[0] : places[-1] + 1]
     for _, error in read_frames(paths, records, out, "rescale" if rescale else "stored"):
         raise error
 
@@ -354,4 +425,4 @@ def _tile(frame, plane):
     if plane.tile is None:
         return frame
     row, column = plane.tile
-    return frame[row:row + plane.rows, column:column + plane.columns]
+    return frame[row : row + plane.rows, column : column + plane.columns]

@@ -3,8 +3,8 @@
  *
  *     alloc FOLDER FILE...          built with -DDCM_TEST_ALLOC
  */
-#include "whole.h"
 #include "plan.h"
+#include "whole.h"
 
 typedef struct input {
     const char *path, *folder;
@@ -83,7 +83,8 @@ static int frame_table(const input *in) {
     for (uint64_t told = 1; row && told < 40 && !code; told += 19) {
         code = dcm_frames_find(&t, &p.data, row, p.transfer_syntax, told, &own, &own, &f, &err);
         CHECK(code != DCM_E_MEMORY || err.code == code);
-        if (code == DCM_E_FRAMES) code = DCM_OK; /* the file is not of so many */
+        if (code == DCM_E_FRAMES)
+            code = DCM_OK; /* the file is not of so many */
         else if (!code) {
             uint8_t out[64];
             uint64_t length;
@@ -142,12 +143,23 @@ static int folder(const input *in) {
 static int batch(const input *in) {
     uint8_t out[2 * 4 * 4 * 3];
     dcm_error err = {0};
-    dcm_native planes = {.rows = 4, .columns = 4, .samples = 3, .bits_allocated = 16, .planar = 1,
-                         .slope = 1, .width = 9, .function = DCM_VOI_SIGMOID};
-    dcm_native bits = {.rows = 4, .columns = 4, .samples = 1, .bits_allocated = 1, .slope = 1,
-                       .width = 9};
-    dcm_batch b = {.out = out, .height = 4, .width = 4, .samples = 3, .size = 1,
-                   .convert = DCM_CONVERT_WINDOW, .file.handle = -1};
+    dcm_native planes = {.rows = 4,
+                         .columns = 4,
+                         .samples = 3,
+                         .bits_allocated = 16,
+                         .planar = 1,
+                         .slope = 1,
+                         .width = 9,
+                         .function = DCM_VOI_SIGMOID};
+    dcm_native bits = {
+        .rows = 4, .columns = 4, .samples = 1, .bits_allocated = 1, .slope = 1, .width = 9};
+    dcm_batch b = {.out = out,
+                   .height = 4,
+                   .width = 4,
+                   .samples = 3,
+                   .size = 1,
+                   .convert = DCM_CONVERT_WINDOW,
+                   .file.handle = -1};
     int code = dcm_batch_read(&b, in->path, &planes, 0, &err);
     b.samples = 1;
     if (!code) code = dcm_batch_read(&b, in->path, &bits, 1, &err);

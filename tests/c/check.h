@@ -8,12 +8,12 @@
 
 #include "dcm.h"
 
-#define CHECK(condition)                                                  \
-    do {                                                                  \
-        if (!(condition)) {                                               \
+#define CHECK(condition)                                                    \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
             fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-            abort();                                                      \
-        }                                                                 \
+            abort();                                                        \
+        }                                                                   \
     } while (0)
 
 #endif

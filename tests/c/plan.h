@@ -35,11 +35,11 @@ static const dcm_level levels[] = {
 #define COLUMN(type, lists, many) {DCM_COLUMN_##type, lists, many, {{0}}, 0, 0, 0}
 
 static const dcm_column column_types[] = {
-    COLUMN(TEXT, 0, 0), COLUMN(INT, 0, 0), COLUMN(INT, 0, 0), COLUMN(TEXT, 0, 0),
-    COLUMN(TEXT, 0, 0), COLUMN(TEXT, 1, 1), COLUMN(TEXT, 0, 0), COLUMN(TEXT, 0, 0),
-    COLUMN(INT, 0, 0), COLUMN(UINT, 0, 0), COLUMN(FLOAT, 1, 1), COLUMN(INT, 0, 0),
-    COLUMN(INT, 1, 1), COLUMN(BYTES, 0, 0), COLUMN(TEXT, 0, 0), COLUMN(TEXT, 1, 0),
-    COLUMN(TEXT, 1, 0), COLUMN(INT, 0, 0), COLUMN(INT, 0, 0), COLUMN(INT, 0, 0),
+    COLUMN(TEXT, 0, 0), COLUMN(INT, 0, 0),   COLUMN(INT, 0, 0),   COLUMN(TEXT, 0, 0),
+    COLUMN(TEXT, 0, 0), COLUMN(TEXT, 1, 1),  COLUMN(TEXT, 0, 0),  COLUMN(TEXT, 0, 0),
+    COLUMN(INT, 0, 0),  COLUMN(UINT, 0, 0),  COLUMN(FLOAT, 1, 1), COLUMN(INT, 0, 0),
+    COLUMN(INT, 1, 1),  COLUMN(BYTES, 0, 0), COLUMN(TEXT, 0, 0),  COLUMN(TEXT, 1, 0),
+    COLUMN(TEXT, 1, 0), COLUMN(INT, 0, 0),   COLUMN(INT, 0, 0),   COLUMN(INT, 0, 0),
     COLUMN(INT, 1, 1),
 };
 

@@ -20,16 +20,14 @@ static dcm_bytes whole;
 static dcm_plan plan;
 static const char *path;
 
-static void must(int good, const char *what)
-{
+static void must(int good, const char *what) {
     if (!good) {
         fprintf(stderr, "%s\n", what);
         exit(1);
     }
 }
 
-static void *worker(void *result)
-{
+static void *worker(void *result) {
     dcm_part10 from_memory = {0}, from_file = {0};
     dcm_bytes bytes = {0};
     dcm_columns columns = {0};
@@ -59,8 +57,7 @@ static void *worker(void *result)
     return NULL;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static const dcm_level levels[2] = {{0, 0, 0, 0, 0}, {0, 1, 0, 0x00100010, 1}};
     dcm_want want = {0};
     dcm_column columns[FIXED + 1] = {{0}};
@@ -85,10 +82,8 @@ int main(int argc, char **argv)
     must(!dcm_bytes_borrow(&whole, data, file.size), "borrow");
     for (int i = 0; i < THREADS; i++)
         must(!pthread_create(&threads[i], NULL, worker, &counts[i]), "thread");
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
-    for (int i = 0; i < THREADS; i++)
-        must(counts[i] == counts[0], "counts differ");
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < THREADS; i++) must(counts[i] == counts[0], "counts differ");
     printf("%d rows\n", (int)counts[0]);
     dcm_bytes_free(&whole);
     dcm_file_close(&file);

@@ -101,7 +101,8 @@ static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned
             CHECK(item->offset >= at + 8 && item->offset <= row->offset + row->length);
             at = item->offset + item->length;
             CHECK(item->length <= row->offset + row->length - item->offset);
-            dcm_row as_row = {item->offset, item->length, DCM_ITEM, DCM_VR_NONE, 8, item->flags, 0};
+            dcm_row as_row = {
+                item->offset, item->length, DCM_ITEM, DCM_VR_NONE, 8, item->flags, 0};
             list_add(l, &as_row, depth + 1);
             if (depth == DEEPEST) continue;
             dcm_index inner = {0};

@@ -7,16 +7,20 @@ import sys
 import zlib
 from pathlib import Path
 
-from support import builder
 import pytest
 from click.testing import CliRunner
 
 import fastdcm
 from fastdcm.cli.dump import document, dump, tree
+from support import builder
 
 RUN = [sys.executable, "-c", "from fastdcm.cli import main; main()", "dump"]
-ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(
-    filter(None, [str(Path(fastdcm.__path__[0]).parent), os.environ.get("PYTHONPATH")]))}
+ENV = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(
+        filter(None, [str(Path(fastdcm.__path__[0]).parent), os.environ.get("PYTHONPATH")])
+    ),
+}
 
 
 def dumped(tmp_path, data):
@@ -89,14 +93,28 @@ def test_json_tells_the_same(tmp_path):
     b.element(0x00291010, "OB", bytes(range(20)), name="bytes")
     found = told(tmp_path, b.bytes())
     assert (found["size"], found["transfer_syntax"], found["deflated"]) == (
-        len(b), builder.EXPLICIT_LE, False)
+        len(b),
+        builder.EXPLICIT_LE,
+        False,
+    )
     by_path = {e["path"]: e for e in found["elements"]}
     assert by_path["(0008,1140)"]["items"] == 1
     inside = by_path["(0008,1140)[0].(0008,1150)"]
-    assert inside == {"path": "(0008,1140)[0].(0008,1150)", "offset": b.at["class"], "length": 6,
-                      "vr": "UI", "name": "ReferencedSOPClassUID", "value": "1.2.3"}
-    values = {"(0010,0010)": "Doe^Jane", "(0028,0009)": "00181063", "(0028,0010)": 512,
-              "(0028,0030)": [0.5, "nan"], "(0029,1010)": bytes(range(16)).hex()}
+    assert inside == {
+        "path": "(0008,1140)[0].(0008,1150)",
+        "offset": b.at["class"],
+        "length": 6,
+        "vr": "UI",
+        "name": "ReferencedSOPClassUID",
+        "value": "1.2.3",
+    }
+    values = {
+        "(0010,0010)": "Doe^Jane",
+        "(0028,0009)": "00181063",
+        "(0028,0010)": 512,
+        "(0028,0030)": [0.5, "nan"],
+        "(0029,1010)": bytes(range(16)).hex(),
+    }
     assert {path: by_path[path]["value"] for path in values} == values
     assert by_path["(0029,1010)"]["shortened"] is True and "shortened" not in inside
 
@@ -142,7 +160,9 @@ def test_damage_stands_at_the_end(tmp_path):
             b.element(0x00081150, "UI", "1.2.3")
             b.element(0x00081155, "UI", "1.2.3.4", length=80, name="cut")
     lines = [squeezed(line) for line in dumped(tmp_path, b.bytes())]
-    assert lines[-5] == f"{b.at['cut']} (0008,1155) UI 8 ReferencedSOPInstanceUID 1.2.3.4 (cut short)"
+    assert (
+        lines[-5] == f"{b.at['cut']} (0008,1155) UI 8 ReferencedSOPInstanceUID 1.2.3.4 (cut short)"
+    )
     assert lines[-4] == "3 issues"
     assert [line.split(":")[0] for line in lines[-3:]] == [
         f"{b.at['sequence']} (0008,1140) truncated-value",
@@ -150,7 +170,10 @@ def test_damage_stands_at_the_end(tmp_path):
         f"{b.at['cut']} (0008,1140)[0].(0008,1155) truncated-value",
     ]
     assert [i["offset"] for i in told(tmp_path, b.bytes())["issues"]] == [
-        b.at["sequence"], b.at["item"], b.at["cut"]]
+        b.at["sequence"],
+        b.at["item"],
+        b.at["cut"],
+    ]
 
 
 def test_a_tag_that_comes_again(tmp_path):
@@ -214,7 +237,8 @@ def check_real_files(paths):
         found = json.loads("\n".join(out))
         expected = {e.file_tell for level in (ds.file_meta, ds) for e in level._iterall()}
         assert sum("replaced" not in e for e in found["elements"]) == sum(
-            1 for level in (ds.file_meta, ds) for _ in level._iterall()), path
+            1 for level in (ds.file_meta, ds) for _ in level._iterall()
+        ), path
         assert len({e["offset"] for e in found["elements"]}) >= len(expected) - 20, path
         full = fastdcm.dcmread(path)
         assert {tuple(i.values()) for i in found["issues"]} == set(full.check_all()), path
@@ -240,7 +264,7 @@ def test_offsets_are_those_of_the_tags(pydicom_files):
             if not e.get("inflated"):
                 group, element = e["path"][-10:-1].split(",")
                 number = bytes.fromhex(group), bytes.fromhex(element)
-                raw = data[e["offset"]:e["offset"] + 4]
+                raw = data[e["offset"] : e["offset"] + 4]
                 assert raw in (b"".join(number), b"".join(n[::-1] for n in number)), (path, e)
 
 
@@ -255,13 +279,20 @@ def test_large_values_are_not_loaded(tmp_path):
         file.write(builder.element(0x7FE00010, "OB", b"", length=1 << 30))
         file.truncate(file.tell() + (1 << 30))
     # VmHWM: ru_maxrss would begin with that of the process that made this one
-    code = ("import sys; from fastdcm.cli.dump import dump; "
-            "dump(sys.argv[1:], standalone_mode=False); "
-            "peak, = [s for s in open('/proc/self/status') if s.startswith('VmHWM:')]; "
-            "print(peak, file=sys.stderr)")
+    code = (
+        "import sys; from fastdcm.cli.dump import dump; "
+        "dump(sys.argv[1:], standalone_mode=False); "
+        "peak, = [s for s in open('/proc/self/status') if s.startswith('VmHWM:')]; "
+        "print(peak, file=sys.stderr)"
+    )
     for form in ([], ["--json"]):
-        done = subprocess.run([sys.executable, "-c", code, *form, str(tmp_path / "large.dcm")],
-                              capture_output=True, text=True, env=ENV, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *form, str(tmp_path / "large.dcm")],
+            capture_output=True,
+            text=True,
+            env=ENV,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stderr
         assert "1073741824" in done.stdout
         assert int(done.stderr.split()[-2]) < 100_000  # kB
@@ -277,8 +308,12 @@ def test_standard_input(tmp_path):
 def test_errors(tmp_path):
     (tmp_path / "text.dcm").write_bytes(b"this is no DICOM file at all, but some text" * 9)
     (tmp_path / "empty.dcm").touch()
-    for path, told in ((tmp_path / "none.dcm", b"cannot be opened"), (tmp_path, b"directory"),
-                       (tmp_path / "text.dcm", b"neither"), (tmp_path / "empty.dcm", b"empty")):
+    for path, told in (
+        (tmp_path / "none.dcm", b"cannot be opened"),
+        (tmp_path, b"directory"),
+        (tmp_path / "text.dcm", b"neither"),
+        (tmp_path / "empty.dcm", b"empty"),
+    ):
         done = program(str(path))
         assert (done.returncode, done.stdout) == (2, b"")
         error, hint = done.stderr.splitlines()

@@ -6,14 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import builder
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from support.images import image as file_of
 
 import fastdcm
 from fastdcm.cli import main
+from support import builder
+from support.images import image as file_of
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -22,26 +22,37 @@ RAMP = np.arange(0, 60, dtype=np.int16).reshape(6, 10)
 
 
 def run(*arguments):
-    done = CliRunner().invoke(main, [str(a) for a in arguments], standalone_mode=False,
-                              catch_exceptions=True)
+    done = CliRunner().invoke(
+        main, [str(a) for a in arguments], standalone_mode=False, catch_exceptions=True
+    )
     return done
 
 
 def program(*arguments):
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(
-        filter(None, [str(Path(fastdcm.__path__[0]).parent), os.environ.get("PYTHONPATH")]))}
-    return subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()",
-                           *map(str, arguments)], capture_output=True, text=True, env=env)
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(Path(fastdcm.__path__[0]).parent), os.environ.get("PYTHONPATH")])
+        ),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", "from fastdcm.cli import main; main()", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+    )
 
 
 @pytest.fixture
 def drawn(put, tmp_path):
     """drawn(file arguments, options=[...]) is the picture as an array."""
+
     def drawn(*arguments, options=(), **named):
         path = put(raw=file_of(*arguments, **named))
         done = run("image", path, "-o", tmp_path / "out.png", *options)
         assert done.exception is None and done.output == "", (done.exception, done.output)
         return np.asarray(Image.open(tmp_path / "out.png"))
+
     return drawn
 
 
@@ -53,8 +64,7 @@ def test_the_first_window_of_the_file(drawn, put):
     ds = fastdcm.dcmread(put(raw=file_of(RAMP, *told)))
     assert (drawn(RAMP, *told) == ds.windowed()).all()
     assert (drawn(RAMP, *told, options=["--voi", 2]) == ds.windowed(index=1)).all()
-    assert (drawn(RAMP, *told, options=["--window", 5, 8])
-            == ds.windowed(center=5, width=8)).all()
+    assert (drawn(RAMP, *told, options=["--window", 5, 8]) == ds.windowed(center=5, width=8)).all()
     assert (drawn(RAMP, *told, photometric="MONOCHROME1") == 255 - ds.windowed()).all()
 
 
@@ -67,8 +77,10 @@ def test_without_a_window_the_whole_range(drawn):
 def test_frames_count_from_1(drawn):
     frames = np.stack([np.full((4, 4), level, np.uint8) for level in (10, 20, 30, 40, 50)])
     told = [(CENTER, "DS", 127.5), (WIDTH, "DS", 256), (0x00281056, "CS", "LINEAR_EXACT")]
+
     def level(*options):
         return drawn(frames, *told, frames=5, options=options)[0, 0]
+
     assert (level(), level("--frame", 1), level("--frame", 5)) == (30, 10, 50)
 
 
@@ -77,32 +89,42 @@ def test_colour(drawn):
     assert (drawn(pixels, photometric="RGB", samples=3) == pixels).all()
 
 
-@pytest.mark.parametrize("told, size", [
-    ([(0x00280030, "DS", [1, 1])], (10, 6)),
-    ([(0x00280030, "DS", [2, 1])], (10, 12)),          # pixels twice as high as wide
-    ([(0x00280030, "DS", [0.5, 1])], (20, 6)),
-    ([(0x00181164, "DS", [3, 1])], (10, 18)),          # ImagerPixelSpacing
-    ([(0x00280034, "IS", [2, 1])], (10, 12)),          # PixelAspectRatio
-    ([(0x00280030, "DS", [1, 1]), (0x00280034, "IS", [2, 1])], (10, 6)),
-    ([(0x00280030, "DS", [0, 1])], (10, 6)),
-    ([(0x00280030, "DS", [1e6, 1])], (10, 6)),         # no picture is that high
-    ([(0x52009229, [[(0x00289110, [[(0x00280030, "DS", [2, 1])]])]])], (10, 12)),
-])
+@pytest.mark.parametrize(
+    "told, size",
+    [
+        ([(0x00280030, "DS", [1, 1])], (10, 6)),
+        ([(0x00280030, "DS", [2, 1])], (10, 12)),  # pixels twice as high as wide
+        ([(0x00280030, "DS", [0.5, 1])], (20, 6)),
+        ([(0x00181164, "DS", [3, 1])], (10, 18)),  # ImagerPixelSpacing
+        ([(0x00280034, "IS", [2, 1])], (10, 12)),  # PixelAspectRatio
+        ([(0x00280030, "DS", [1, 1]), (0x00280034, "IS", [2, 1])], (10, 6)),
+        ([(0x00280030, "DS", [0, 1])], (10, 6)),
+        ([(0x00280030, "DS", [1e6, 1])], (10, 6)),  # no picture is that high
+        ([(0x52009229, [[(0x00289110, [[(0x00280030, "DS", [2, 1])]])]])], (10, 12)),
+    ],
+)
 def test_proportions(drawn, told, size):
     assert drawn(RAMP, *told).shape == size[::-1]
 
 
 def overlay(plane, origin=(1, 1), group=0x6000, *more):
     packed = np.packbits(plane, bitorder="little").tobytes()
-    return [(group << 16 | 0x10, "US", plane.shape[-2]), (group << 16 | 0x11, "US", plane.shape[-1]),
-            (group << 16 | 0x50, "SS", list(origin)), (group << 16 | 0x100, "US", 1),
-            (group << 16 | 0x102, "US", 0), *more,
-            (group << 16 | 0x3000, "OW", packed + b"\0" * (len(packed) % 2))]
+    return [
+        (group << 16 | 0x10, "US", plane.shape[-2]),
+        (group << 16 | 0x11, "US", plane.shape[-1]),
+        (group << 16 | 0x50, "SS", list(origin)),
+        (group << 16 | 0x100, "US", 1),
+        (group << 16 | 0x102, "US", 0),
+        *more,
+        (group << 16 | 0x3000, "OW", packed + b"\0" * (len(packed) % 2)),
+    ]
 
 
 def marked(picture):
     """Where the overlay is, from its colour."""
-    return (picture[..., 0] != picture[..., 2]) if picture.ndim == 3 else np.zeros(picture.shape, bool)
+    return (
+        (picture[..., 0] != picture[..., 2]) if picture.ndim == 3 else np.zeros(picture.shape, bool)
+    )
 
 
 @pytest.mark.parametrize("origin", [(1, 1), (3, 4), (0, -1), (-20, 1), (50, 50)])
@@ -122,14 +144,18 @@ def test_overlays_of_frames(drawn):
     planes[0, 0, 0] = planes[1, 3, 3] = 1
     told = overlay(planes, (1, 1), 0x6000, (0x60000015, "IS", 2), (0x60000051, "US", 2))
     frames = np.zeros((4, 4, 4), np.uint8)
-    found = [np.argwhere(marked(drawn(frames, *told, frames=4, options=["--frame", n]))).tolist()
-             for n in (1, 2, 3, 4)]
+    found = [
+        np.argwhere(marked(drawn(frames, *told, frames=4, options=["--frame", n]))).tolist()
+        for n in (1, 2, 3, 4)
+    ]
     assert found == [[], [[0, 0]], [[3, 3]], []]
 
 
 def test_a_damaged_overlay_is_left_out(drawn):
-    told = [(tag, vr, b"\1\1" if tag == 0x60003000 else value)
-            for tag, vr, value in overlay(np.ones((6, 10), np.uint8))]
+    told = [
+        (tag, vr, b"\1\1" if tag == 0x60003000 else value)
+        for tag, vr, value in overlay(np.ones((6, 10), np.uint8))
+    ]
     assert drawn(RAMP, *told).ndim == 2
 
 
@@ -148,21 +174,26 @@ def test_real_pictures(pydicom_files, tmp_path):
     assert (np.asarray(Image.open(out)) == expected).all()
 
 
-@pytest.mark.parametrize("ending, kind", [("png", "PNG"), ("JPG", "JPEG"), ("tif", "TIFF"),
-                                          ("bmp", "BMP"), ("webp", "WEBP")])
+@pytest.mark.parametrize(
+    "ending, kind",
+    [("png", "PNG"), ("JPG", "JPEG"), ("tif", "TIFF"), ("bmp", "BMP"), ("webp", "WEBP")],
+)
 def test_formats(put, tmp_path, ending, kind):
     done = run("image", put(raw=file_of(RAMP)), "-o", tmp_path / f"x.{ending}")
     assert done.exception is None
     assert Image.open(tmp_path / f"x.{ending}").format == kind
 
 
-@pytest.mark.parametrize("options, told, hint", [
-    (["--frame", 2], "there is no frame 2", "from 1 to 1"),
-    (["--voi", 3], "no window or VOI table 3", None),
-    (["--voi", 1, "--window", 1, 2], "exclude each other", None),
-    (["--window", 0, 0], "Window Width is 0", None),
-    (["--frame", 0], "0 is not in the range", "--help"),
-])
+@pytest.mark.parametrize(
+    "options, told, hint",
+    [
+        (["--frame", 2], "there is no frame 2", "from 1 to 1"),
+        (["--voi", 3], "no window or VOI table 3", None),
+        (["--voi", 1, "--window", 1, 2], "exclude each other", None),
+        (["--window", 0, 0], "Window Width is 0", None),
+        (["--frame", 0], "0 is not in the range", "--help"),
+    ],
+)
 def test_what_cannot_be_drawn(put, tmp_path, options, told, hint):
     path = put(raw=file_of(RAMP, (CENTER, "DS", [1, 2]), (WIDTH, "DS", [5, 5])))
     done = program("image", path, "-o", tmp_path / "x.png", *options)
@@ -173,11 +204,14 @@ def test_what_cannot_be_drawn(put, tmp_path, options, told, hint):
     assert not (tmp_path / "x.png").exists()
 
 
-@pytest.mark.parametrize("elements, told, hint", [
-    ([(CENTER, "DS", 1), (WIDTH, "DS", 0)], "Window Width is 0", "--window C W"),
-    ([(0x00280010, "US", 600)], "bytes", None),
-    ([(0x00280010, "US", 0)], "Rows is 0", None),
-])
+@pytest.mark.parametrize(
+    "elements, told, hint",
+    [
+        ([(CENTER, "DS", 1), (WIDTH, "DS", 0)], "Window Width is 0", "--window C W"),
+        ([(0x00280010, "US", 600)], "bytes", None),
+        ([(0x00280010, "US", 0)], "Rows is 0", None),
+    ],
+)
 def test_damaged_files(put, tmp_path, elements, told, hint):
     done = program("image", put(raw=file_of(RAMP, *elements)), "-o", tmp_path / "x.png")
     assert done.returncode == 2 and told in done.stderr
@@ -209,20 +243,28 @@ def test_a_format_that_is_none(put, tmp_path):
 
 
 def member(series, number, instance, array=RAMP, *, modality="CT", text="Thorax", **named):
-    return file_of(array, (0x00080060, "CS", modality), (0x0008103E, "LO", text),
-                   (0x0020000E, "UI", f"1.2.{series}"), (0x00200011, "IS", number),
-                   (0x00200013, "IS", instance), **named)
+    return file_of(
+        array,
+        (0x00080060, "CS", modality),
+        (0x0008103E, "LO", text),
+        (0x0020000E, "UI", f"1.2.{series}"),
+        (0x00200011, "IS", number),
+        (0x00200013, "IS", instance),
+        **named,
+    )
 
 
 @pytest.fixture
 def folder(tmp_path):
     """folder([bytes, ...]) writes them in disorder."""
+
     def folder(*files):
         home = tmp_path / "in"
         home.mkdir()
         for i, raw in enumerate(files):
             (home / f"{i * 7 % len(files):03d}-{i}.dcm").write_bytes(raw)
         return home
+
     return folder
 
 
@@ -235,8 +277,13 @@ def test_a_tile_for_each_series_with_its_middle_image(folder, tmp_path, monkeypa
     window = [(CENTER, "DS", 128), (WIDTH, "DS", 257)]
 
     def raw(series, number, instance, level):
-        return file_of(flat(level), (0x0020000E, "UI", f"1.2.{series}"),
-                       (0x00200011, "IS", number), (0x00200013, "IS", instance), *window)
+        return file_of(
+            flat(level),
+            (0x0020000E, "UI", f"1.2.{series}"),
+            (0x00200011, "IS", number),
+            (0x00200013, "IS", instance),
+            *window,
+        )
 
     levels = {}
     thumbnail = sheet.thumbnail
@@ -247,7 +294,9 @@ def test_a_tile_for_each_series_with_its_middle_image(folder, tmp_path, monkeypa
         return picture, reason
 
     monkeypatch.setattr(sheet, "thumbnail", kept)
-    files = [raw(5, 2, i, 100 + i) for i in (3, 1, 2, 5, 4)] + [raw(4, 10, i, 50 + i) for i in (2, 1, 3)]
+    files = [raw(5, 2, i, 100 + i) for i in (3, 1, 2, 5, 4)] + [
+        raw(4, 10, i, 50 + i) for i in (2, 1, 3)
+    ]
     done = run("sheet", folder(*files), "-o", tmp_path / "s.png")
     assert done.exception is None
     assert levels == {0: 103, 1: 52}  # series 2 before series 10

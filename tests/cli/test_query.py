@@ -9,32 +9,50 @@ import re
 import shutil
 import sys
 
-from support import builder as b
 import pyarrow
 import pyarrow.parquet
 import pytest
-from support.builder import element as el
 from cli.test_scan_command import run
 from test_docs import blocks
 
 import fastdcm
-from fastdcm.scanning.index import build
 from fastdcm.cli import main
 from fastdcm.cli.query import connected, plain
+from fastdcm.scanning.index import build
+from support import builder as b
+from support.builder import element as el
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 NOTHING = b"of no use " * 40
-OBLIQUE = [0.8, 0.6, 0, 0, 0, -1]   # its normal is (-0.6, 0.8, 0)
+OBLIQUE = [0.8, 0.6, 0, 0, 0, -1]  # its normal is (-0.6, 0.8, 0)
 
 
-def image(series, number, place, orientation=AXIAL, *, study=1, modality="CT", thickness=2.5, uid=None,
-          date="20190312", size=100):
-    parts = [(0x00080018, "UI", uid or f"1.2.{series}.{number}"), (0x00080020, "DA", date),
-             (0x00080060, "CS", modality), (0x0008103E, "LO", f"series {series}"),
-             (0x00180050, "DS", str(thickness)), (0x0020000D, "UI", f"1.{study}"),
-             (0x0020000E, "UI", f"1.2.{series}"), (0x00200013, "IS", number),
-             (0x00200032, "DS", [str(x) for x in place]), (0x00200037, "DS", [str(x) for x in orientation]),
-             (b.PIXEL_DATA, "OW", bytes(size))]
+def image(
+    series,
+    number,
+    place,
+    orientation=AXIAL,
+    *,
+    study=1,
+    modality="CT",
+    thickness=2.5,
+    uid=None,
+    date="20190312",
+    size=100,
+):
+    parts = [
+        (0x00080018, "UI", uid or f"1.2.{series}.{number}"),
+        (0x00080020, "DA", date),
+        (0x00080060, "CS", modality),
+        (0x0008103E, "LO", f"series {series}"),
+        (0x00180050, "DS", str(thickness)),
+        (0x0020000D, "UI", f"1.{study}"),
+        (0x0020000E, "UI", f"1.2.{series}"),
+        (0x00200013, "IS", number),
+        (0x00200032, "DS", [str(x) for x in place]),
+        (0x00200037, "DS", [str(x) for x in orientation]),
+        (b.PIXEL_DATA, "OW", bytes(size)),
+    ]
     return b.part10(b"".join(el(*part) for part in parts))
 
 
@@ -45,15 +63,35 @@ def index(tmp_path_factory):
     archive = folder / "archive"
     archive.mkdir()
     made = []
-    made += [image(1, i, [-100, 5, 10 + 2.5 * i]) for i in range(20)]                     # whole
-    made += [image(2, i, [0, 0, 1.25 * i]) for i in range(20) if i not in (7, 8, 13)]     # three missing
-    made += [image(3, i, [-0.6 * 3 * i, 0.8 * 3 * i, 7], OBLIQUE, modality="MR", date="2021.02.03", study=2)
-             for i in range(9) if i != 4]                                                 # one missing
-    made += [image(4, 2 * i + j, [0, 0, 5 * i], thickness=0.625, study=3, date="20210101")
-             for i in range(6) for j in range(2)]                                         # two at each place
-    made += [image(5, i, [10 * i, 0, 0] if i % 2 else [0, 0, 10 * i], AXIAL if i % 2 == 0 else [0, 1, 0, 0, 0, 1],
-                   modality="MR", study=3, date="") for i in range(3)]                    # a localizer
-    made += [image(1, 4, [-100, 5, 20], size=700), image(1, 4, [-100, 5, 20])]            # copies
+    made += [image(1, i, [-100, 5, 10 + 2.5 * i]) for i in range(20)]  # whole
+    made += [
+        image(2, i, [0, 0, 1.25 * i]) for i in range(20) if i not in (7, 8, 13)
+    ]  # three missing
+    made += [
+        image(
+            3, i, [-0.6 * 3 * i, 0.8 * 3 * i, 7], OBLIQUE, modality="MR", date="2021.02.03", study=2
+        )
+        for i in range(9)
+        if i != 4
+    ]  # one missing
+    made += [
+        image(4, 2 * i + j, [0, 0, 5 * i], thickness=0.625, study=3, date="20210101")
+        for i in range(6)
+        for j in range(2)
+    ]  # two at each place
+    made += [
+        image(
+            5,
+            i,
+            [10 * i, 0, 0] if i % 2 else [0, 0, 10 * i],
+            AXIAL if i % 2 == 0 else [0, 1, 0, 0, 0, 1],
+            modality="MR",
+            study=3,
+            date="",
+        )
+        for i in range(3)
+    ]  # a localizer
+    made += [image(1, 4, [-100, 5, 20], size=700), image(1, 4, [-100, 5, 20])]  # copies
     made += [image(6, 1, [0, 0, 0], thickness=0.5, modality="MR"), NOTHING, b""]
     for i, raw in enumerate(made):
         (archive / f"{i:03d}.dcm").write_bytes(raw)
@@ -93,61 +131,112 @@ def recipes(root):
     text = (root / "docs" / "scale.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$|^```sql$", text, flags=re.M)
     titles = [headings[i - 1] for i, heading in enumerate(headings) if heading == ""]
-    return dict(zip(titles, [sql for language, sql, _ in blocks(root / "docs" / "scale.md") if language == "sql"]))
+    return dict(
+        zip(
+            titles,
+            [sql for language, sql, _ in blocks(root / "docs" / "scale.md") if language == "sql"],
+        )
+    )
 
 
 def test_every_recipe_has_its_test(recipes):
-    assert list(recipes) == ["Series with missing slices", "Duplicates by SOP Instance UID",
-                             "Storage by modality and year", "CT with slice thickness under 1 mm"]
+    assert list(recipes) == [
+        "Series with missing slices",
+        "Duplicates by SOP Instance UID",
+        "Storage by modality and year",
+        "CT with slice thickness under 1 mm",
+    ]
 
 
 def test_missing_slices(index, recipes, rows_of):
     assert rows_of(recipes["Series with missing slices"]) == [
-        {"SeriesInstanceUID": "1.2.2", "slices": 17, "spacing": 1.25, "missing": 3, "after_gaps": [11.25, 17.5]},
-        {"SeriesInstanceUID": "1.2.3", "slices": 8, "spacing": 3.0, "missing": 1, "after_gaps": [15.0]},
+        {
+            "SeriesInstanceUID": "1.2.2",
+            "slices": 17,
+            "spacing": 1.25,
+            "missing": 3,
+            "after_gaps": [11.25, 17.5],
+        },
+        {
+            "SeriesInstanceUID": "1.2.3",
+            "slices": 8,
+            "spacing": 3.0,
+            "missing": 1,
+            "after_gaps": [15.0],
+        },
     ]
 
 
 def test_duplicates(index, recipes, rows_of):
-    first, = rows_of(recipes["Duplicates by SOP Instance UID"])
+    (first,) = rows_of(recipes["Duplicates by SOP Instance UID"])
     archive = index.parent / "archive"
     paths = [str(archive / name) for name in ("004.dcm", "060.dcm", "061.dcm")]
-    assert first == {"SOPInstanceUID": "1.2.1.4", "copies": 3, "paths": paths,
-                     "spare_bytes": os.path.getsize(paths[0]) + os.path.getsize(paths[2])}
+    assert first == {
+        "SOPInstanceUID": "1.2.1.4",
+        "copies": 3,
+        "paths": paths,
+        "spare_bytes": os.path.getsize(paths[0]) + os.path.getsize(paths[2]),
+    }
 
 
 def test_storage(index, recipes, rows_of):
     rows = rows_of(recipes["Storage by modality and year"])
     assert [(row["modality"], row["year"], row["studies"], row["files"]) for row in rows] == [
-        ("CT", "2019", 1, 39), ("CT", "2021", 1, 12), ("MR", "2019", 1, 1), ("MR", "2021", 1, 8),
-        ("MR", None, 1, 3)]
+        ("CT", "2019", 1, 39),
+        ("CT", "2021", 1, 12),
+        ("MR", "2019", 1, 1),
+        ("MR", "2021", 1, 8),
+        ("MR", None, 1, 3),
+    ]
     sizes = [os.path.getsize(path) for path in (index.parent / "archive").iterdir()]
     assert sum(row["bytes"] for row in rows) == sum(sizes) - len(NOTHING)
 
 
 def test_thin_slices(index, recipes, rows_of):
     assert rows_of(recipes["CT with slice thickness under 1 mm"]) == [
-        {"SeriesInstanceUID": "1.2.4", "description": "series 4", "thickness": 0.625, "slices": 12}]
+        {"SeriesInstanceUID": "1.2.4", "description": "series 4", "thickness": 0.625, "slices": 12}
+    ]
 
 
 # ----------------------------------------------------------------- output ---
 
 
 def test_csv_unless_a_terminal_looks(index, query):
-    out, err = query(index, "SELECT Modality, count(*) AS n, ['a', NULL] AS l, "
-                   "'\\x00\\xFF'::BLOB AS b FROM files GROUP BY 1 ORDER BY n")
+    out, err = query(
+        index,
+        "SELECT Modality, count(*) AS n, ['a', NULL] AS l, "
+        "'\\x00\\xFF'::BLOB AS b FROM files GROUP BY 1 ORDER BY n",
+    )
     assert err == ""
     LIST = '["a", null]'
     assert list(csv.reader(io.StringIO(out))) == [
-        ["Modality", "n", "l", "b"], ["", "2", LIST, "AP8="], ["MR", "12", LIST, "AP8="], ["CT", "51", LIST, "AP8="]]
+        ["Modality", "n", "l", "b"],
+        ["", "2", LIST, "AP8="],
+        ["MR", "12", LIST, "AP8="],
+        ["CT", "51", LIST, "AP8="],
+    ]
 
 
 def test_json_has_plain_values(index, rows_of):
-    row, = rows_of("SELECT sum(size) AS a, avg(size) AS b, DATE '2020-02-01' AS c, 1.5 AS d, NULL AS e, "
-                   "{'x': 'y'::BLOB} AS f, MAP{'k': 1} AS g, 'nan'::DOUBLE AS h, true AS i FROM files")
+    (row,) = rows_of(
+        "SELECT sum(size) AS a, avg(size) AS b, DATE '2020-02-01' AS c, 1.5 AS d, NULL AS e, "
+        "{'x': 'y'::BLOB} AS f, MAP{'k': 1} AS g, 'nan'::DOUBLE AS h, true AS i FROM files"
+    )
     total = sum(os.path.getsize(path) for path in (index.parent / "archive").iterdir())
-    assert row.pop("a") == total and isinstance(total, int) and row.pop("b") == pytest.approx(total / 65)
-    assert row == {"c": "2020-02-01", "d": 1.5, "e": None, "f": {"x": "eQ=="}, "g": [["k", 1]], "h": None, "i": True}
+    assert (
+        row.pop("a") == total
+        and isinstance(total, int)
+        and row.pop("b") == pytest.approx(total / 65)
+    )
+    assert row == {
+        "c": "2020-02-01",
+        "d": 1.5,
+        "e": None,
+        "f": {"x": "eQ=="},
+        "g": [["k", 1]],
+        "h": None,
+        "i": True,
+    }
     assert plain(datetime.timedelta(days=1)) == "1 day, 0:00:00"
 
 
@@ -176,8 +265,11 @@ def test_a_table_on_a_terminal(index):
     here, there = pty.openpty()
     program = "from fastdcm.cli import main; main()"
     sql = "SELECT path, Modality, 'a\x1b[31mb' AS c FROM files"
-    with subprocess.Popen([sys.executable, "-c", program, "query", index, sql], stdout=there,
-                          env={**os.environ, "COLUMNS": "100"}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "query", index, sql],
+        stdout=there,
+        env={**os.environ, "COLUMNS": "100"},
+    ) as process:
         os.close(there)
         shown = b""
         while True:
@@ -198,26 +290,31 @@ def test_a_table_on_a_terminal(index):
 # ----------------------------------------------------------------- errors ---
 
 
-@pytest.mark.parametrize("sql, error, hint", [
-    ("SELECT Modalty FROM files", "Binder Error: .*Modalty", "Candidate bindings: .*Modality"),
-    ("SELEC 1", "Parser Error: syntax error", "DESCRIBE files"),
-    ("SELECT path::INT FROM files", "Conversion Error", "DESCRIBE"),
-    ("SELECT * FROM nowhere", "Catalog Error: .*nowhere", "the table is called `files`"),
-    ("", "one SELECT", "WITH"),
-    ("SELECT 1; SELECT 2", "one SELECT", "WITH"),
-    ("DROP VIEW files", "one SELECT", "WITH"),
-    ("CREATE TABLE x AS SELECT 1", "one SELECT", "WITH"),
-    ("INSERT INTO files SELECT * FROM files", "one SELECT", "WITH"),
-    ("SET enable_external_access = true", "one SELECT", "WITH"),
-    ("ATTACH 'x.db'", "one SELECT", "WITH"),
-    ("INSTALL httpfs", "one SELECT", "WITH"),
-    ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'", "one SELECT", "WITH"),
-    ("SELECT 1 AS a, 2 AS a", "two columns are called a", "AS"),
-])
+@pytest.mark.parametrize(
+    "sql, error, hint",
+    [
+        ("SELECT Modalty FROM files", "Binder Error: .*Modalty", "Candidate bindings: .*Modality"),
+        ("SELEC 1", "Parser Error: syntax error", "DESCRIBE files"),
+        ("SELECT path::INT FROM files", "Conversion Error", "DESCRIBE"),
+        ("SELECT * FROM nowhere", "Catalog Error: .*nowhere", "the table is called `files`"),
+        ("", "one SELECT", "WITH"),
+        ("SELECT 1; SELECT 2", "one SELECT", "WITH"),
+        ("DROP VIEW files", "one SELECT", "WITH"),
+        ("CREATE TABLE x AS SELECT 1", "one SELECT", "WITH"),
+        ("INSERT INTO files SELECT * FROM files", "one SELECT", "WITH"),
+        ("SET enable_external_access = true", "one SELECT", "WITH"),
+        ("ATTACH 'x.db'", "one SELECT", "WITH"),
+        ("INSTALL httpfs", "one SELECT", "WITH"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'", "one SELECT", "WITH"),
+        ("SELECT 1 AS a, 2 AS a", "two columns are called a", "AS"),
+    ],
+)
 def test_errors_of_sql(index, sql, error, hint, query):
     out, err = query(index, sql, status=2)
     first, second = err.splitlines()
-    assert out == "" and re.match(f"error: .*{error}", first) and re.match(f"hint: .*{hint}", second)
+    assert (
+        out == "" and re.match(f"error: .*{error}", first) and re.match(f"hint: .*{hint}", second)
+    )
 
 
 def test_no_file_but_the_index(index, tmp_path, query):
@@ -226,9 +323,16 @@ def test_no_file_but_the_index(index, tmp_path, query):
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), other)
     before = {path.name: path.read_bytes() for path in index.glob("*.parquet")}
     part = index / "part-000001.parquet"
-    for sql in (f"FROM '{other}'", f"FROM read_parquet('{other}')", "FROM read_text('/etc/passwd')",
-                f"FROM glob('{tmp_path}/*')", "FROM sniff_csv('/etc/passwd')", "FROM base", "FROM rows",
-                f"FROM query('COPY (SELECT 1) TO ''{part}''')"):
+    for sql in (
+        f"FROM '{other}'",
+        f"FROM read_parquet('{other}')",
+        "FROM read_text('/etc/passwd')",
+        f"FROM glob('{tmp_path}/*')",
+        "FROM sniff_csv('/etc/passwd')",
+        "FROM base",
+        "FROM rows",
+        f"FROM query('COPY (SELECT 1) TO ''{part}''')",
+    ):
         query(index, sql, status=2)
     query(index, f"COPY (SELECT 1) TO '{part}'", status=2)
     assert {path.name: path.read_bytes() for path in index.glob("*.parquet")} == before
@@ -246,9 +350,11 @@ def test_names_that_mean_something_in_sql(index, tmp_path, query):
 
 
 def test_sources_that_cannot_be(index, tmp_path, query):
-    for source, error in ((tmp_path / "nowhere.parquet", "No such file"),
-                          (tmp_path, "an index folder or a .parquet file"),
-                          (index.parent / "archive" / "000.dcm", "an index folder or a .parquet file")):
+    for source, error in (
+        (tmp_path / "nowhere.parquet", "No such file"),
+        (tmp_path, "an index folder or a .parquet file"),
+        (index.parent / "archive" / "000.dcm", "an index folder or a .parquet file"),
+    ):
         out, err = query(source, "FROM files", status=2)
         assert out == "" and error in err.splitlines()[0]
     (tmp_path / "false.parquet").write_bytes(b"no Parquet at all")
@@ -272,6 +378,8 @@ def test_an_index_that_was_only_begun(index, query, tmp_path):
 
 def test_a_missing_duckdb_is_named(index, monkeypatch, tmp_path):
     (tmp_path / "duckdb.py").write_text("raise ModuleNotFoundError('none', name='duckdb')")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    )
     out, err = run("query", index, "FROM files", status=2)
     assert err == "error: this needs duckdb\nhint: pip install 'fastdcm-dicom[query]'\n"

@@ -8,17 +8,25 @@ import os
 import subprocess
 import sys
 
-from support import builder as b
 import pyarrow.parquet
 import pytest
 
 import fastdcm
-from fastdcm.scanning.scanner import DEFAULT_TAGS
 from fastdcm.cli._shared import size_text
 from fastdcm.cli.scan import split_tags
+from fastdcm.scanning.scanner import DEFAULT_TAGS
+from support import builder as b
 
-FIXED = ["path", "size", "mtime_ns", "transfer_syntax", "error", "error_offset", "error_detail",
-         "issues"]
+FIXED = [
+    "path",
+    "size",
+    "mtime_ns",
+    "transfer_syntax",
+    "error",
+    "error_offset",
+    "error_detail",
+    "issues",
+]
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +34,23 @@ def archive(tmp_path_factory):
     """Two patients, three studies, four series, nine files, two of no DICOM."""
     folder = tmp_path_factory.mktemp("archive")
     for i, (patient, study, series) in enumerate(
-            [("A", 1, 1), ("A", 1, 1), ("A", 1, 2), ("A", 2, 3), ("B", 3, 4), ("B", 3, 4), ("B", 3, 4)]):
+        [("A", 1, 1), ("A", 1, 1), ("A", 1, 2), ("A", 2, 3), ("B", 3, 4), ("B", 3, 4), ("B", 3, 4)]
+    ):
         path = folder / "in" / f"{i}.dcm"
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b.part10(
-            b.element(0x00080005, "CS", "ISO_IR 192") + b.element(0x00080020, "DA", f"2024010{study}")
-            + b.element(0x00080060, "CS", "CT") + b.element(0x0008103E, "LO", f"series {series}")
-            + b.element(0x00100010, "PN", f"D\u00e9^{patient}".encode())
-            + b.element(0x00100020, "LO", patient) + b.element(0x0020000D, "UI", f"1.{study}")
-            + b.element(0x0020000E, "UI", f"1.{study}.{series}") + b.element(0x00200011, "IS", str(series))))
+        path.write_bytes(
+            b.part10(
+                b.element(0x00080005, "CS", "ISO_IR 192")
+                + b.element(0x00080020, "DA", f"2024010{study}")
+                + b.element(0x00080060, "CS", "CT")
+                + b.element(0x0008103E, "LO", f"series {series}")
+                + b.element(0x00100010, "PN", f"D\u00e9^{patient}".encode())
+                + b.element(0x00100020, "LO", patient)
+                + b.element(0x0020000D, "UI", f"1.{study}")
+                + b.element(0x0020000E, "UI", f"1.{study}.{series}")
+                + b.element(0x00200011, "IS", str(series))
+            )
+        )
     (folder / "notes.txt").write_text("These are my notes about the archive. " * 9)
     (folder / "empty").write_bytes(b"")
     return folder
@@ -42,8 +58,11 @@ def archive(tmp_path_factory):
 
 def run(*args, status=0, text=True):
     """(stdout, stderr) of the program."""
-    done = subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()", *map(str, args)],
-                          capture_output=True, encoding="utf-8" if text else None)
+    done = subprocess.run(
+        [sys.executable, "-c", "from fastdcm.cli import main; main()", *map(str, args)],
+        capture_output=True,
+        encoding="utf-8" if text else None,
+    )
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
 
@@ -63,8 +82,11 @@ def test_csv_on_stdout(archive):
     out, err = run("scan", archive)
     rows = list(csv.DictReader(io.StringIO(out)))
     assert list(rows[0]) == [*FIXED, *DEFAULT_TAGS]
-    assert [os.path.basename(r["path"]) for r in rows] == ["empty", *(f"{i}.dcm" for i in range(7)),
-                                                           "notes.txt"]
+    assert [os.path.basename(r["path"]) for r in rows] == [
+        "empty",
+        *(f"{i}.dcm" for i in range(7)),
+        "notes.txt",
+    ]
     assert rows[1]["PatientName"] == "D\u00e9^A"
     assert err.startswith("9 files, 4 series, 2 errors, ")
     assert err.endswith(" files/s\n") and err.count("\n") == 1
@@ -78,11 +100,27 @@ def test_json_lines_on_stdout(archive):
 
 
 def test_output_and_counts(archive, tmp_path):
-    out, err = run("scan", archive, "-o", tmp_path / "t.parquet", "--tags", "Modality,SeriesInstanceUID",
-                   "--pixels", "--threads", 2, "--json")
+    out, err = run(
+        "scan",
+        archive,
+        "-o",
+        tmp_path / "t.parquet",
+        "--tags",
+        "Modality,SeriesInstanceUID",
+        "--pixels",
+        "--threads",
+        2,
+        "--json",
+    )
     table = pyarrow.parquet.read_table(tmp_path / "t.parquet")
-    assert table.column_names == [*FIXED, "Modality", "SeriesInstanceUID", "pixel_offset",
-                                  "pixel_length", "frames"]
+    assert table.column_names == [
+        *FIXED,
+        "Modality",
+        "SeriesInstanceUID",
+        "pixel_offset",
+        "pixel_length",
+        "frames",
+    ]
     assert table.num_rows == 9
     stats = json.loads(out)
     assert (stats["files"], stats["errors"], stats["series"], stats["threads"]) == (9, 2, 4, 2)
@@ -102,14 +140,22 @@ def test_an_index_folder(archive, tmp_path):
     assert (stats["files"], stats["total"], stats["errors"], stats["series"]) == (9, 9, 2, 4)
     assert err.startswith("9 files, 4 series, 2 errors, ") and err.endswith(" files/s\n")
     run("scan", archive, "-o", tmp_path / "t.parquet")
-    assert fastdcm.open_index(index).read_all().equals(pyarrow.parquet.read_table(tmp_path / "t.parquet"))
+    assert (
+        fastdcm.open_index(index)
+        .read_all()
+        .equals(pyarrow.parquet.read_table(tmp_path / "t.parquet"))
+    )
     # again: it is complete; with the name of a folder, too
     out, err = run("scan", f"{archive}/", "-o", tmp_path / "index", "--threads", 1)
-    assert err == f"{tmp_path}/index is complete, and was left as it is: 9 files, 4 series, 2 errors\n"
+    assert (
+        err == f"{tmp_path}/index is complete, and was left as it is: 9 files, 4 series, 2 errors\n"
+    )
     run("scan", archive, "-o", index, "--fail-on-error", status=1)
     out, err = run("scan", archive, "-o", index, "--tags", "Modality", "--no-recursive", status=2)
     error, hint = err.splitlines()
-    assert error.startswith("error: the index was made otherwise: tags with PatientID, PatientName, ")
+    assert error.startswith(
+        "error: the index was made otherwise: tags with PatientID, PatientName, "
+    )
     assert f"; source with {archive} and without {archive} without its folders" in error
     assert hint == "hint: give the options that it was made with, or another folder"
     out, err = run("scan", archive, "-o", f"{archive}/in/", status=2)
@@ -129,7 +175,10 @@ def test_several_sources_in_an_index(archive, tmp_path):
 
 def test_errors_alone(archive, tmp_path):
     reason = "at byte 0: this is neither a DICOM file nor a plausible DICOM data set"
-    lines = [f"{archive}/empty: empty at byte 0: the file is empty", f"{archive}/notes.txt: not-dicom {reason}"]
+    lines = [
+        f"{archive}/empty: empty at byte 0: the file is empty",
+        f"{archive}/notes.txt: not-dicom {reason}",
+    ]
     assert run("scan", archive, "--errors")[0].splitlines() == lines
     run("scan", archive, "-o", f"{tmp_path}/index/")
     (archive / "empty").rename(archive / "moved")  # no file is looked at
@@ -138,11 +187,17 @@ def test_errors_alone(archive, tmp_path):
     finally:
         (archive / "moved").rename(archive / "empty")
     assert (out.splitlines(), err) == (lines, "")
-    out, _ = run("scan", tmp_path / "index", archive / "empty", archive / "in", "--errors", "--json")
+    out, _ = run(
+        "scan", tmp_path / "index", archive / "empty", archive / "in", "--errors", "--json"
+    )
     rows = [json.loads(line) for line in out.splitlines()]
     assert [row["error"] for row in rows] == ["empty", "not-dicom", "empty"]
-    assert rows[0] == {"path": f"{archive}/empty", "error": "empty", "error_offset": 0,
-                       "error_detail": "the file is empty"}
+    assert rows[0] == {
+        "path": f"{archive}/empty",
+        "error": "empty",
+        "error_offset": 0,
+        "error_detail": "the file is empty",
+    }
     assert run("scan", archive / "in", "--errors", "--fail-on-error") == ("", "")
     run("scan", archive, "-o", f"{tmp_path}/skip/", "--on-error", "skip")
     _, err = run("scan", tmp_path / "skip", "--errors", status=2)
@@ -162,16 +217,27 @@ def test_summary_of_an_index(archive, tmp_path):
     index = f"{tmp_path}/index/"
     run("scan", archive, "-o", index)
     assert run("summary", index) == run("summary", archive)
-    assert json.loads(run("summary", index, "--json")[0]) == json.loads(run("summary", archive, "--json")[0])
+    assert json.loads(run("summary", index, "--json")[0]) == json.loads(
+        run("summary", archive, "--json")[0]
+    )
     out, _ = run("summary", index, archive / "in")
     assert out.splitlines()[-1].startswith("16 files, ")
-    run("scan", archive, "-o", f"{tmp_path}/few/", "--tags", "PatientID,StudyInstanceUID,SeriesInstanceUID")
+    run(
+        "scan",
+        archive,
+        "-o",
+        f"{tmp_path}/few/",
+        "--tags",
+        "PatientID,StudyInstanceUID,SeriesInstanceUID",
+    )
     few, whole = run("summary", f"{tmp_path}/few")[0], run("summary", archive)[0]
     assert few.splitlines()[-1] == whole.splitlines()[-1]
     run("scan", archive, "-o", f"{tmp_path}/none/", "--tags", "PatientID")
     _, err = run("summary", f"{tmp_path}/none", status=2)
-    assert err == (f"error: {tmp_path}/none: the index has no StudyInstanceUID, SeriesInstanceUID\n"
-                   "hint: give the folder that was scanned\n")
+    assert err == (
+        f"error: {tmp_path}/none: the index has no StudyInstanceUID, SeriesInstanceUID\n"
+        "hint: give the folder that was scanned\n"
+    )
 
 
 def test_an_index_that_is_not_complete(archive, tmp_path):
@@ -190,8 +256,14 @@ def test_an_index_that_is_not_complete(archive, tmp_path):
 
 def test_sources_one_after_another(archive, tmp_path):
     run("scan", archive / "in", "-o", tmp_path / "list.csv")
-    out, _ = run("scan", archive / "notes.txt", tmp_path / "list.csv", f"{archive}/in/[01].dcm",
-                 "--tags", "PatientID")
+    out, _ = run(
+        "scan",
+        archive / "notes.txt",
+        tmp_path / "list.csv",
+        f"{archive}/in/[01].dcm",
+        "--tags",
+        "PatientID",
+    )
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [r["PatientID"] for r in rows] == ["", *"AAAABBB", "A", "A"]
 
@@ -203,13 +275,16 @@ def test_not_recursive(archive):
     assert out.count("\n") == 10
 
 
-@pytest.mark.parametrize("given, tags", [
-    ("A,B", ["A", "B"]),
-    (" A , ,B,", ["A", "B"]),
-    ("(0010,0010),X", ["(0010,0010)", "X"]),
-    ("(0029,xx08,A (B)),S[*].(0010,0020)", ["(0029,xx08,A (B))", "S[*].(0010,0020)"]),
-    ("", []),
-])
+@pytest.mark.parametrize(
+    "given, tags",
+    [
+        ("A,B", ["A", "B"]),
+        (" A , ,B,", ["A", "B"]),
+        ("(0010,0010),X", ["(0010,0010)", "X"]),
+        ("(0029,xx08,A (B)),S[*].(0010,0020)", ["(0029,xx08,A (B))", "S[*].(0010,0020)"]),
+        ("", []),
+    ],
+)
 def test_lists_of_elements(given, tags):
     assert split_tags(given) == tags
 
@@ -229,37 +304,47 @@ def test_exit_status(archive, tmp_path):
     assert out.count("\n") == 8
 
 
-@pytest.mark.parametrize("args, says, hint", [
-    (["scan", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
-    (["scan"], "error: Missing argument", "hint: fastdcm scan --help"),
-    (["scna"], "error: No such command", "hint: fastdcm --help"),
-    (["scan", ".", "--treads", "3"], "error: No such option", "hint: fastdcm scan --help"),
-    (["scan", ".", "--tags", "PatinetID"], "did you mean PatientID", ""),
-    (["scan", ".", "--tags", "@/no/such/list"], "error: --tags @/no/such/list", ""),
-    (["scan", ".", "-o", "table.xlsx"], "ends in .parquet, .arrow, .csv, .jsonl", ""),
-    (["scan", ".", "-o", "/no/such/folder/t.csv"], "error: /no/such/folder: ", ""),
-    (["scan", "a.7z"], "a.7z: 7z archives are not read: unpack it first", ""),
-    (["scan", "nope://bucket"], "error: Protocol not known: nope", "hint: check the URL"),
-    (["summary", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
-    (["scan", ".", "--on-error", "raise"], "error: ", "hint: `fastdcm scan"),
-])
+@pytest.mark.parametrize(
+    "args, says, hint",
+    [
+        (["scan", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
+        (["scan"], "error: Missing argument", "hint: fastdcm scan --help"),
+        (["scna"], "error: No such command", "hint: fastdcm --help"),
+        (["scan", ".", "--treads", "3"], "error: No such option", "hint: fastdcm scan --help"),
+        (["scan", ".", "--tags", "PatinetID"], "did you mean PatientID", ""),
+        (["scan", ".", "--tags", "@/no/such/list"], "error: --tags @/no/such/list", ""),
+        (["scan", ".", "-o", "table.xlsx"], "ends in .parquet, .arrow, .csv, .jsonl", ""),
+        (["scan", ".", "-o", "/no/such/folder/t.csv"], "error: /no/such/folder: ", ""),
+        (["scan", "a.7z"], "a.7z: 7z archives are not read: unpack it first", ""),
+        (["scan", "nope://bucket"], "error: Protocol not known: nope", "hint: check the URL"),
+        (["summary", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
+        (["scan", ".", "--on-error", "raise"], "error: ", "hint: `fastdcm scan"),
+    ],
+)
 def test_errors_for_people(tmp_path, args, says, hint):
     """One line, a hint where there is one, status 2, nothing on stdout."""
     (tmp_path / "a.7z").write_bytes(b"7z")
-    done = subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()", *args],
-                          capture_output=True, text=True, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, "-c", "from fastdcm.cli import main; main()", *args],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     lines = done.stderr.splitlines()
     assert done.returncode == 2
     assert says in lines[0] and lines[0].startswith("error: ")
-    assert [line[:len(hint)] for line in lines[1:]] == ([hint] if hint else [])
+    assert [line[: len(hint)] for line in lines[1:]] == ([hint] if hint else [])
     assert os.listdir(tmp_path) == ["a.7z"]
 
 
 def test_a_reader_that_has_enough(archive):
     program = "from fastdcm.cli import main; main()"
-    scan = subprocess.Popen([sys.executable, "-c", program, "scan", str(archive), *[str(archive / "in")] * 900],
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    scan = subprocess.Popen(
+        [sys.executable, "-c", program, "scan", str(archive), *[str(archive / "in")] * 900],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     scan.stdout.readline()
     scan.stdout.close()
     assert scan.wait(60) == 0
@@ -267,8 +352,16 @@ def test_a_reader_that_has_enough(archive):
     scan.stderr.close()
 
 
-@pytest.mark.parametrize("count, text", [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 KB"),
-                                         (123_456_789, "123.5 MB"), (5 * 10**15, "5000.0 TB")])
+@pytest.mark.parametrize(
+    "count, text",
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 KB"),
+        (123_456_789, "123.5 MB"),
+        (5 * 10**15, "5000.0 TB"),
+    ],
+)
 def test_sizes(count, text):
     assert size_text(count) == text
 
@@ -280,24 +373,39 @@ def test_summary(archive):
     assert err == ""
     assert lines[0] == f"A  D\u00e9^A  [4 files, {size_text(4 * size)}]"
     assert lines[1] == f"\u251c\u2500\u2500 20240101  1.1  [3 files, {size_text(3 * size)}]"
-    assert lines[2] == (f"\u2502   \u251c\u2500\u2500 1  CT  series 1  1.1.1  "
-                        f"[2 files, {size_text(2 * size)}]")
+    assert lines[2] == (
+        f"\u2502   \u251c\u2500\u2500 1  CT  series 1  1.1.1  [2 files, {size_text(2 * size)}]"
+    )
     assert lines[5].startswith("    \u2514\u2500\u2500 3  CT  series 3  1.2.3  [1 file, ")
     assert lines[-3] == f"1 error empty, the first in {archive}/empty"
     assert lines[-2] == f"1 error not-dicom, the first in {archive}/notes.txt"
-    assert lines[-1] == (f"9 files, {size_text(7 * size)}, 2 patients, 3 studies, 4 series, 2 errors")
+    assert lines[-1] == (
+        f"9 files, {size_text(7 * size)}, 2 patients, 3 studies, 4 series, 2 errors"
+    )
 
 
 def test_summary_as_json(archive):
     found = json.loads(run("summary", archive, "--json")[0])
     size = os.path.getsize(archive / "in" / "0.dcm")
-    assert found["counts"] == {"files": 9, "bytes": 7 * size, "patients": 2, "studies": 3, "series": 4,
-                               "errors": 2}
+    assert found["counts"] == {
+        "files": 9,
+        "bytes": 7 * size,
+        "patients": 2,
+        "studies": 3,
+        "series": 4,
+        "errors": 2,
+    }
     assert [p["PatientID"] for p in found["patients"]] == ["A", "B"]
     study = found["patients"][0]["studies"][0]
     assert (study["StudyInstanceUID"], study["StudyDate"], study["files"]) == ("1.1", "20240101", 3)
-    assert study["series"][1] == {"SeriesInstanceUID": "1.1.2", "SeriesNumber": 2, "Modality": "CT",
-                                  "SeriesDescription": "series 2", "files": 1, "bytes": size}
+    assert study["series"][1] == {
+        "SeriesInstanceUID": "1.1.2",
+        "SeriesNumber": 2,
+        "Modality": "CT",
+        "SeriesDescription": "series 2",
+        "files": 1,
+        "bytes": size,
+    }
     assert found["errors"]["empty"] == {"count": 1, "first": f"{archive}/empty"}
 
 
@@ -315,8 +423,18 @@ def test_progress_on_a_terminal_alone(archive, tmp_path, into_index):
 
     leader, follower = pty.openpty()
     output = ["-o", f"{tmp_path}/index/"] if into_index else []
-    done = subprocess.Popen([sys.executable, "-c", "from fastdcm.cli import main; main()", "scan", str(archive),
-                             *output], stdout=subprocess.DEVNULL, stderr=follower)
+    done = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "from fastdcm.cli import main; main()",
+            "scan",
+            str(archive),
+            *output,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=follower,
+    )
     os.close(follower)
     seen = b""
     while True:

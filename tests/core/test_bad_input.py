@@ -8,10 +8,21 @@ import textwrap
 
 import pytest
 
-from support.builder import (DEFLATED_LE, IMPLICIT, IMPLICIT_LE, UNDEFINED, element, file_meta, fragments,
-                     header, part10, preamble, sequence)
-from support.damaged import SEQUENCE, bare_item, bomb, good_files, nested, read_all
 from fastdcm import DicomError, dcmread
+from support.builder import (
+    DEFLATED_LE,
+    IMPLICIT,
+    IMPLICIT_LE,
+    UNDEFINED,
+    element,
+    file_meta,
+    fragments,
+    header,
+    part10,
+    preamble,
+    sequence,
+)
+from support.damaged import SEQUENCE, bare_item, bomb, good_files, nested, read_all
 
 NAME = element(0x00100010, "PN", "Doe^Jane")
 DEEP = 100_000
@@ -62,30 +73,52 @@ HURTFUL = {  # name: (bytes of the file, or its start where sparse; what is to c
     "deep, undefined": (lambda: deep(undefined=True), "error depth"),
     "deep, undefined, closed": (lambda: part10(closed(DEEP)), "error depth"),
     "deep, defined": (lambda: deep(), "error depth"),
-    "deep, implicit": (lambda: part10(nested(DEEP, encoding=IMPLICIT), transfer_syntax=IMPLICIT_LE),
-                       "error depth"),
-    "deep, defined then not": (lambda: part10(nested(100)[:-8] + nested(DEEP, undefined=True)),
-                               "error depth"),
-    "deep, deflated, undefined": (lambda: deep(undefined=True, transfer_syntax=DEFLATED_LE),
-                                  "error depth"),
+    "deep, implicit": (
+        lambda: part10(nested(DEEP, encoding=IMPLICIT), transfer_syntax=IMPLICIT_LE),
+        "error depth",
+    ),
+    "deep, defined then not": (
+        lambda: part10(nested(100)[:-8] + nested(DEEP, undefined=True)),
+        "error depth",
+    ),
+    "deep, deflated, undefined": (
+        lambda: deep(undefined=True, transfer_syntax=DEFLATED_LE),
+        "error depth",
+    ),
     "deep, deflated, defined": (lambda: deep(transfer_syntax=DEFLATED_LE), "error depth"),
-    "length 0xFFFFFFFE": (lambda: part10(NAME + header(0x7FE00010, "OB", 0xFFFFFFFE) + b"abc"),
-                          "truncated-value"),
-    "sequence 0xFFFFFFFE": (lambda: part10(header(SEQUENCE, "SQ", 0xFFFFFFFE) + bare_item(0)),
-                            "truncated-value"),
-    "item 0xFFFFFFFE": (lambda: part10(header(SEQUENCE, "SQ", UNDEFINED) + bare_item(0xFFFFFFFE) + NAME),
-                        "item-length,unclosed"),
-    "fragment 0xFFFFFFFE": (lambda: part10(NAME + header(0x7FE00010, "OB", UNDEFINED) +
-                                           bare_item(0xFFFFFFFE) + b"abc"), "fragments,unclosed"),
+    "length 0xFFFFFFFE": (
+        lambda: part10(NAME + header(0x7FE00010, "OB", 0xFFFFFFFE) + b"abc"),
+        "truncated-value",
+    ),
+    "sequence 0xFFFFFFFE": (
+        lambda: part10(header(SEQUENCE, "SQ", 0xFFFFFFFE) + bare_item(0)),
+        "truncated-value",
+    ),
+    "item 0xFFFFFFFE": (
+        lambda: part10(header(SEQUENCE, "SQ", UNDEFINED) + bare_item(0xFFFFFFFE) + NAME),
+        "item-length,unclosed",
+    ),
+    "fragment 0xFFFFFFFE": (
+        lambda: part10(NAME + header(0x7FE00010, "OB", UNDEFINED) + bare_item(0xFFFFFFFE) + b"abc"),
+        "fragments,unclosed",
+    ),
     "empty": (lambda: b"", "error empty"),
     "one byte": (lambda: b"\x08", "error not-dicom"),
     "preamble alone": (lambda: preamble(), "no-meta"),
     "deflate bomb": (lambda: bomb(header(0x7FE00010, "OB", 1 << 30)), "error inflate-limit"),
     "deflate bomb of zeros": (lambda: bomb(), "error inflate-limit"),
-    "deflate bomb, nested": (lambda: bomb(header(SEQUENCE, "SQ", UNDEFINED) + bare_item(UNDEFINED) +
-                                          header(0x00091010, "OB", 1 << 30)), "error inflate-limit"),
-    "deflate bomb of elements": (lambda: bomb(fill=element(SEQUENCE, "SQ"), megabytes=256),
-                                 "error inflate-limit"),
+    "deflate bomb, nested": (
+        lambda: bomb(
+            header(SEQUENCE, "SQ", UNDEFINED)
+            + bare_item(UNDEFINED)
+            + header(0x00091010, "OB", 1 << 30)
+        ),
+        "error inflate-limit",
+    ),
+    "deflate bomb of elements": (
+        lambda: bomb(fill=element(SEQUENCE, "SQ"), megabytes=256),
+        "error inflate-limit",
+    ),
 }
 
 SPARSE = {
@@ -93,8 +126,10 @@ SPARSE = {
     "zeros behind the last element": (part10(NAME), "padding"),
     "bytes": (part10(NAME + header(0x7FE00010, "OB", 0xFFFFFFFE)), "padding"),
     "fragments": (part10(NAME + header(0x7FE00010, "OB", UNDEFINED)), "fragments,unclosed"),
-    "a fragment": (part10(NAME + header(0x7FE00010, "OB", UNDEFINED) + bare_item(0xFFFFFFFE)),
-                   "fragments,unclosed"),
+    "a fragment": (
+        part10(NAME + header(0x7FE00010, "OB", UNDEFINED) + bare_item(0xFFFFFFFE)),
+        "fragments,unclosed",
+    ),
     "a sequence": (part10(header(SEQUENCE, "SQ", 0xFFFFFFFE)), "padding,not-an-item"),
     "an item": (part10(header(SEQUENCE, "SQ", 0xFFFFFFFE) + bare_item(0xFFFFFFF0)), None),
     "an open item": (part10(header(SEQUENCE, "SQ", UNDEFINED) + bare_item(UNDEFINED)), None),
@@ -102,8 +137,12 @@ SPARSE = {
 
 
 def measure(root, path):
-    done = subprocess.run([sys.executable, "-c", MEASURE.format(tests=str(root / "tests")), path],
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE.format(tests=str(root / "tests")), path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     seconds, megabytes, result = done.stdout.strip("\n").split(" ", 2)
     return float(seconds), float(megabytes), result
@@ -111,7 +150,8 @@ def measure(root, path):
 
 linux = pytest.mark.skipif(
     sys.platform != "linux" or "asan" in os.environ.get("LD_PRELOAD", ""),
-    reason="measures memory by /proc, and AddressSanitizer's is not that of fastdcm")
+    reason="measures memory by /proc, and AddressSanitizer's is not that of fastdcm",
+)
 
 
 def hold(root, path, expected):
@@ -145,8 +185,9 @@ def test_ten_gigabytes_of_nothing(root, tmp_path, name):
 def test_a_text_of_four_gigabytes_is_an_error_of_ours(root, tmp_path):
     sparse(tmp_path / "a.dcm", part10(NAME + header(0x00104000, "UT", 0xFFFFFFFE)))
     code = MEASURE.format(tests=str(root / "tests")).replace("4 << 30", "1 << 30")
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.dcm"],
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a.dcm"], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip().endswith("error memory"), (done.stdout, done.stderr)
 
 
@@ -204,7 +245,12 @@ def test_a_cut_file_says_so(tmp_path, name):
     path = tmp_path / "a.dcm"
     path.write_bytes(raw[:-5])
     ds, issues = read_all(path)
-    assert {issue.code for issue in issues} & {"truncated-value", "truncated-header", "unclosed", "deflate"}
+    assert {issue.code for issue in issues} & {
+        "truncated-value",
+        "truncated-header",
+        "unclosed",
+        "deflate",
+    }
     assert ds.Modality == "MR"
 
 
@@ -226,7 +272,9 @@ def test_any_byte_may_be_wrong(name):
 
 
 def test_what_is_whole_is_kept():
-    broken = sequence(SEQUENCE, [NAME, element(0x00100020, "LO", "1")], undefined=True, closed=False)
+    broken = sequence(
+        SEQUENCE, [NAME, element(0x00100020, "LO", "1")], undefined=True, closed=False
+    )
     raw = part10(element(0x00080060, "CS", "CT") + broken[:-9])
     ds, issues = read_all(memoryview(raw))
     assert (ds.Modality, ds[SEQUENCE].value[0].PatientName) == ("CT", "Doe^Jane")
@@ -259,10 +307,12 @@ class Reader:
         return self.at
 
     def read(self, size=-1):
-        return self.give(self.raw[self.at:self.at + size])
+        return self.give(self.raw[self.at : self.at + size])
 
 
-@pytest.mark.parametrize("give", [lambda data: data[:-1], lambda data: data + b"x", lambda data: b""])
+@pytest.mark.parametrize(
+    "give", [lambda data: data[:-1], lambda data: data + b"x", lambda data: b""]
+)
 def test_a_file_object_that_lies(give):
     with pytest.raises(DicomError) as caught:
         dcmread(Reader(part10(NAME), give))
@@ -285,6 +335,8 @@ def test_a_deflated_stream_with_rubbish_behind(tmp_path):
 def test_a_deflated_stream_that_ends_in_a_long_run():
     for size in (1 << 20, (1 << 20) - 300, (3 << 20) + 77):  # output waits without input
         raw = preamble() + file_meta(DEFLATED_LE)
-        raw += part10(header(0x7FE00010, "OB", size) + bytes(size), transfer_syntax=DEFLATED_LE)[len(raw):]
+        raw += part10(header(0x7FE00010, "OB", size) + bytes(size), transfer_syntax=DEFLATED_LE)[
+            len(raw) :
+        ]
         ds = dcmread(memoryview(raw))
         assert len(ds.PixelData) == size and ds.issues == []

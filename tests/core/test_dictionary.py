@@ -30,21 +30,35 @@ uint64_t look_up(const uint32_t *tags, uint32_t n, uint32_t rounds) {
 
 
 class DictRow(ctypes.Structure):
-    _fields_ = [("tag", ctypes.c_uint32), ("keyword", ctypes.c_char_p),
-                ("name", ctypes.c_char_p), ("vm", ctypes.c_char_p),
-                ("vr", ctypes.c_uint8), ("retired", ctypes.c_uint8)]
+    _fields_ = [
+        ("tag", ctypes.c_uint32),
+        ("keyword", ctypes.c_char_p),
+        ("name", ctypes.c_char_p),
+        ("vm", ctypes.c_char_p),
+        ("vr", ctypes.c_uint8),
+        ("retired", ctypes.c_uint8),
+    ]
 
 
 class VrRow(ctypes.Structure):
-    _fields_ = [("name", ctypes.c_char * 16), ("kind", ctypes.c_uint8),
-                ("unit", ctypes.c_uint8), ("long_form", ctypes.c_uint8),
-                ("charset", ctypes.c_uint8), ("pad", ctypes.c_char)]
+    _fields_ = [
+        ("name", ctypes.c_char * 16),
+        ("kind", ctypes.c_uint8),
+        ("unit", ctypes.c_uint8),
+        ("long_form", ctypes.c_uint8),
+        ("charset", ctypes.c_uint8),
+        ("pad", ctypes.c_char),
+    ]
 
 
 class Error(ctypes.Structure):
-    _fields_ = [("code", ctypes.c_int32), ("sys", ctypes.c_int32),
-                ("offset", ctypes.c_uint64), ("tag", ctypes.c_uint32),
-                ("depth", ctypes.c_uint32)]
+    _fields_ = [
+        ("code", ctypes.c_int32),
+        ("sys", ctypes.c_int32),
+        ("offset", ctypes.c_uint64),
+        ("tag", ctypes.c_uint32),
+        ("depth", ctypes.c_uint32),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +70,23 @@ def lib(root, tmp_path_factory):
     (folder / "speed.c").write_text(SPEED)
     sources = [root / "src_c" / name for name in ("error.c", "vr.c", "dict.c")]
     subprocess.run(
-        [os.environ.get("CC", "cc"), "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror",
-         "-shared", "-fPIC", f"-I{root / 'src_c'}", *sources, folder / "speed.c",
-         "-o", folder / "dict.so"], check=True)
+        [
+            os.environ.get("CC", "cc"),
+            "-std=c11",
+            "-O2",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            f"-I{root / 'src_c'}",
+            *sources,
+            folder / "speed.c",
+            "-o",
+            folder / "dict.so",
+        ],
+        check=True,
+    )
     lib = ctypes.CDLL(str(folder / "dict.so"))
     for name in ("dcm_code_name", "dcm_code_text"):
         getattr(lib, name).restype = ctypes.c_char_p
@@ -67,8 +95,12 @@ def lib(root, tmp_path_factory):
     lib.dcm_dict_tag.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     lib.dcm_dict_find.argtypes = [ctypes.c_uint32, ctypes.POINTER(DictRow)]
     lib.dcm_dict_at.argtypes = [ctypes.c_uint32, ctypes.POINTER(DictRow)]
-    lib.dcm_dict_private.argtypes = [ctypes.c_uint32, ctypes.c_char_p,
-                                     ctypes.c_size_t, ctypes.POINTER(DictRow)]
+    lib.dcm_dict_private.argtypes = [
+        ctypes.c_uint32,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.POINTER(DictRow),
+    ]
     lib.dcm_vr_from_name.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
     return lib
 
@@ -98,8 +130,13 @@ def vrs(root):
 def entry(row, vrs):
     """A row in pydicom's order: VR, VM, name, retired, keyword."""
     names = {number: name for name, number in vrs.items()}
-    return (names[row.vr], row.vm.decode(), row.name.decode(),
-            "Retired" if row.retired else "", row.keyword.decode())
+    return (
+        names[row.vr],
+        row.vm.decode(),
+        row.name.decode(),
+        "Retired" if row.retired else "",
+        row.keyword.decode(),
+    )
 
 
 # ------------------------------------------------------------------ codes ---
@@ -146,17 +183,36 @@ def rows_of(lib, vrs):
 def test_vr_rows_are_what_the_standard_says(lib, vrs, root):
     kinds = {v: k.removeprefix("DCM_KIND_") for k, v in enum(root, "dcm_kind").items()}
     of_converter = {
-        "convert_string": "TEXT", "convert_text": "STRING", "convert_PN": "PN",
-        "convert_single_string": "PARAGRAPH", "convert_UR_string": "PARAGRAPH",
-        "convert_UI": "UI", "convert_IS_string": "IS", "convert_DS_string": "DS",
-        "convert_DA_string": "TEXT", "convert_DT_string": "TEXT",
-        "convert_TM_string": "TEXT", "convert_AE_string": "TEXT",
-        "convert_ATvalue": "AT", "convert_SQ": "SQ", "convert_OBvalue": "BYTES",
-        "convert_OWvalue": "BYTES", "convert_OVvalue": "BYTES",
+        "convert_string": "TEXT",
+        "convert_text": "STRING",
+        "convert_PN": "PN",
+        "convert_single_string": "PARAGRAPH",
+        "convert_UR_string": "PARAGRAPH",
+        "convert_UI": "UI",
+        "convert_IS_string": "IS",
+        "convert_DS_string": "DS",
+        "convert_DA_string": "TEXT",
+        "convert_DT_string": "TEXT",
+        "convert_TM_string": "TEXT",
+        "convert_AE_string": "TEXT",
+        "convert_ATvalue": "AT",
+        "convert_SQ": "SQ",
+        "convert_OBvalue": "BYTES",
+        "convert_OWvalue": "BYTES",
+        "convert_OVvalue": "BYTES",
         "convert_UN": "BYTES",
     }
-    word = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8, "AT": 4,
-            "US or SS": 2, "US or OW": 2, "US or SS or OW": 2}
+    word = {
+        "OW": 2,
+        "OF": 4,
+        "OL": 4,
+        "OD": 8,
+        "OV": 8,
+        "AT": 4,
+        "US or SS": 2,
+        "US or OW": 2,
+        "US or SS or OW": 2,
+    }
     for name, row in rows_of(lib, vrs).items():
         assert row.name.decode() == name
         if name == "NONE":
@@ -221,8 +277,14 @@ def test_every_repeater(lib, vrs):
     tried = 0
     for pattern, expected in RepeatersDictionary.items():
         for filling in ["0", "1", "F", *(random_.choices("23456789ABCDE", k=40))]:
-            tag = int(re.sub("x", lambda _: filling if filling in "01F"
-                             else random_.choice("0123456789ABCDEF"), pattern), 16)
+            tag = int(
+                re.sub(
+                    "x",
+                    lambda _: filling if filling in "01F" else random_.choice("0123456789ABCDEF"),
+                    pattern,
+                ),
+                16,
+            )
             if tag >> 16 & 1 or tag in DicomDictionary:
                 continue
             if tag & 0xFFFF == 0:  # pydicom takes (1010,0000) for a ZonalMap
@@ -239,8 +301,28 @@ def test_every_repeater(lib, vrs):
 
 def test_tags_at_random_are_found_as_pydicom_finds_them(lib, vrs):
     random_ = random.Random(2)
-    groups = [0, 2, 8, 0x10, 0x18, 0x20, 0x28, 0x1000, 0x1010, 0x5000, 0x50FE, 0x6000,
-              0x60FF, 0x7F00, 0x7FE0, 0xFFFE, 0x6001, 0x11, 0x7FE1, 0xFFFF]
+    groups = [
+        0,
+        2,
+        8,
+        0x10,
+        0x18,
+        0x20,
+        0x28,
+        0x1000,
+        0x1010,
+        0x5000,
+        0x50FE,
+        0x6000,
+        0x60FF,
+        0x7F00,
+        0x7FE0,
+        0xFFFE,
+        0x6001,
+        0x11,
+        0x7FE1,
+        0xFFFF,
+    ]
     row, found = DictRow(), 0
     for _ in range(60_000):
         group = random_.choice(groups) if random_.random() < 0.9 else random_.randrange(65536)
@@ -262,21 +344,47 @@ def test_tags_at_random_are_found_as_pydicom_finds_them(lib, vrs):
     assert found > 2000
 
 
-@pytest.mark.parametrize("tag, vr", [
-    (0x00080000, "UL"), (0x00090000, "UL"), (0xFFFF0000, "UL"), (0x10100000, "UL"),
-    (0x00090010, "LO"), (0x000900FF, "LO"), (0x0009000F, "NONE"),
-    (0x00090100, "NONE"), (0x00091001, "NONE"), (0x60010010, "LO"),
-    (0x60013000, "NONE"), (0x60FE3000, "OB or OW"), (0x7FE00010, "OB or OW"),
-    (0x00280106, "US or SS"), (0x00283006, "US or OW"), (0xFFFEE000, "NONE"),
-    (0x002031AB, "CS"), (0xFFFFFFFF, "NONE"), (0x00080003, "NONE"),
-])
+@pytest.mark.parametrize(
+    "tag, vr",
+    [
+        (0x00080000, "UL"),
+        (0x00090000, "UL"),
+        (0xFFFF0000, "UL"),
+        (0x10100000, "UL"),
+        (0x00090010, "LO"),
+        (0x000900FF, "LO"),
+        (0x0009000F, "NONE"),
+        (0x00090100, "NONE"),
+        (0x00091001, "NONE"),
+        (0x60010010, "LO"),
+        (0x60013000, "NONE"),
+        (0x60FE3000, "OB or OW"),
+        (0x7FE00010, "OB or OW"),
+        (0x00280106, "US or SS"),
+        (0x00283006, "US or OW"),
+        (0xFFFEE000, "NONE"),
+        (0x002031AB, "CS"),
+        (0xFFFFFFFF, "NONE"),
+        (0x00080003, "NONE"),
+    ],
+)
 def test_vr_of_a_tag(lib, vrs, tag, vr):
     assert lib.dcm_dict_vr(tag) == vrs[vr]
 
 
 def test_what_is_no_keyword_has_no_tag(lib):
-    for keyword in (b"", b"PatientNam", b"PatientNames", b"patientname", b"PatientName\0",
-                    b"PatientName\0x", b"Patient Name", b"\xff" * 200, b"shape", b"x" * 100_000):
+    for keyword in (
+        b"",
+        b"PatientNam",
+        b"PatientNames",
+        b"patientname",
+        b"PatientName\0",
+        b"PatientName\0x",
+        b"Patient Name",
+        b"\xff" * 200,
+        b"shape",
+        b"x" * 100_000,
+    ):
         assert lib.dcm_dict_tag(keyword, len(keyword)) == 0, keyword[:20]
 
 
@@ -323,8 +431,16 @@ def test_creators_match_whole(lib):
     tag = 0x0019100A
     assert lib.dcm_dict_private(tag, b"SIEMENS MR HEADER", 17, row) == OK
     assert row.name == b"NumberOfImagesInMosaic"
-    for creator in (b"", b"SIEMENS MR HEADE", b"SIEMENS MR HEADERS", b"siemens mr header",
-                    b"SIEMENS MR HEADER\0", b"SIEMENS MR HEADER ", b"\xff", b"z" * 100):
+    for creator in (
+        b"",
+        b"SIEMENS MR HEADE",
+        b"SIEMENS MR HEADERS",
+        b"siemens mr header",
+        b"SIEMENS MR HEADER\0",
+        b"SIEMENS MR HEADER ",
+        b"\xff",
+        b"z" * 100,
+    ):
         assert lib.dcm_dict_private(tag, creator, len(creator), row) == NEED, creator
     assert lib.dcm_dict_private(0x0021100A, b"SIEMENS MR HEADER", 17, row) == NEED
 

@@ -8,15 +8,34 @@ import subprocess
 
 import pytest
 
-from support.builder import (BIG, DEFLATED_LE, EXPLICIT, EXPLICIT_BE, IMPLICIT, IMPLICIT_LE, ITEM_END,
-                     JPEG_BASELINE, SEQUENCE_END, UNDEFINED, Builder, deflate, element, file_meta,
-                     header, item, part10, preamble, raw_sequence, sequence)
-from support.damaged import SEQUENCE, bomb, nested
 from fastdcm import DicomError, InvalidDicomError, dcmread
 from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
+from support.builder import (
+    BIG,
+    DEFLATED_LE,
+    EXPLICIT,
+    EXPLICIT_BE,
+    IMPLICIT,
+    IMPLICIT_LE,
+    ITEM_END,
+    JPEG_BASELINE,
+    SEQUENCE_END,
+    UNDEFINED,
+    Builder,
+    deflate,
+    element,
+    file_meta,
+    header,
+    item,
+    part10,
+    preamble,
+    raw_sequence,
+    sequence,
+)
+from support.damaged import SEQUENCE, bomb, nested
 
-META = 132             # where group 0002 begins
-DATA = len(part10())   # where the data set begins, as a Builder writes it
+META = 132  # where group 0002 begins
+DATA = len(part10())  # where the data set begins, as a Builder writes it
 NAME = element(0x00100010, "PN", "Doe^Jane")
 DELIMITER = struct.pack("<HHI", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 BARE_END = struct.pack("<HHI", ITEM_END >> 16, ITEM_END & 0xFFFF, 0)
@@ -24,7 +43,7 @@ BARE_END = struct.pack("<HHI", ITEM_END >> 16, ITEM_END & 0xFFFF, 0)
 
 def codes_of(root, prefix):
     text = (root / "src_c" / "dcm.h").read_text(encoding="utf-8")
-    enum = text[text.index("typedef enum dcm_code"):text.index("} dcm_code;")]
+    enum = text[text.index("typedef enum dcm_code") : text.index("} dcm_code;")]
     found = re.findall(rf"\bDCM_{prefix}_(\w+)", enum)
     return {name.lower().replace("_", "-") for name in found} - {"last"}
 
@@ -63,8 +82,12 @@ def test_an_error_tells_where(code):
 def test_depth_of_defined_lengths_is_told_when_it_is_reached():
     ds = dcmread(memoryview(part10(nested(200))))
     assert len(ds) == 1 and ds.issues == []
-    for read in (ds.check_all, lambda: str(ds), lambda: ds.walk(lambda level, elem: None),
-                 lambda: list(ds.iterall())):
+    for read in (
+        ds.check_all,
+        lambda: str(ds),
+        lambda: ds.walk(lambda level, elem: None),
+        lambda: list(ds.iterall()),
+    ):
         with pytest.raises(DicomError) as caught:
             read()
         assert caught.value.code == "depth"
@@ -148,7 +171,9 @@ def test_codes_from_c(c_program, tmp_path):
 
 
 def test_every_error_is_tested(root):
-    assert ERRORS.keys() | BY_C | BY_FILE | BY_KERNELS | BY_STREAMS | BY_FRAMES == codes_of(root, "E")
+    assert ERRORS.keys() | BY_C | BY_FILE | BY_KERNELS | BY_STREAMS | BY_FRAMES == codes_of(
+        root, "E"
+    )
 
 
 # ----------------------------------------------------------------- issues ---
@@ -167,36 +192,78 @@ MANY = b"".join(element(0x00100010, "PN", "A^B") for _ in range(300))
 ISSUES = {  # code: (stream, byte, path)
     "no-preamble": (file_meta() + NAME, 0, ""),
     "no-meta": (preamble() + NAME, META, ""),
-    "meta-encoding": (preamble() + file_meta(IMPLICIT_LE, encoding=IMPLICIT) +
-                      element(0x00100010, "PN", "A", encoding=IMPLICIT), META, ""),
+    "meta-encoding": (
+        preamble()
+        + file_meta(IMPLICIT_LE, encoding=IMPLICIT)
+        + element(0x00100010, "PN", "A", encoding=IMPLICIT),
+        META,
+        "",
+    ),
     "meta-length": (wrong_meta_length(), META, "(0002,0000)"),
     "no-transfer-syntax": (preamble() + file_meta(None) + NAME, META, "(0002,0010)"),
     "unknown-transfer-syntax": (preamble() + file_meta("1.2.3.4") + NAME, META, "(0002,0010)"),
-    "encoding": (part10(NAME, transfer_syntax=IMPLICIT_LE), len(part10(transfer_syntax=IMPLICIT_LE)), ""),
+    "encoding": (
+        part10(NAME, transfer_syntax=IMPLICIT_LE),
+        len(part10(transfer_syntax=IMPLICIT_LE)),
+        "",
+    ),
     "truncated-header": (at_data(NAME + NAME[:6]), DATA + len(NAME), ""),
     "truncated-value": (at_data(NAME[:-3]), DATA, "(0010,0010)"),
-    "unclosed": (at_data(sequence(SEQUENCE, [NAME], undefined=True, closed=False)),
-                 DATA + 12 + 8 + len(NAME) + 8, "(0008,1140)"),
+    "unclosed": (
+        at_data(sequence(SEQUENCE, [NAME], undefined=True, closed=False)),
+        DATA + 12 + 8 + len(NAME) + 8,
+        "(0008,1140)",
+    ),
     "unknown-vr": (at_data(header(0x00100010, "ZZ", 2) + b"ab"), DATA, "(0010,0010)"),
-    "implicit-element": (at_data(element(0x00080060, "CS", "CT") +
-                                 element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)),
-                         DATA + 10, "(0010,0010)"),
-    "out-of-order": (at_data(NAME + element(0x00080060, "CS", "CT")), DATA + len(NAME), "(0008,0060)"),
+    "implicit-element": (
+        at_data(
+            element(0x00080060, "CS", "CT")
+            + element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)
+        ),
+        DATA + 10,
+        "(0010,0010)",
+    ),
+    "out-of-order": (
+        at_data(NAME + element(0x00080060, "CS", "CT")),
+        DATA + len(NAME),
+        "(0008,0060)",
+    ),
     "duplicate": (at_data(NAME + element(0x00100010, "PN", "Roe^Rick")), DATA, "(0010,0010)"),
-    "stray-delimiter": (at_data(NAME + DELIMITER + element(0x00100020, "LO", "1")),
-                        DATA + len(NAME), "(FFFE,E0DD)"),
+    "stray-delimiter": (
+        at_data(NAME + DELIMITER + element(0x00100020, "LO", "1")),
+        DATA + len(NAME),
+        "(FFFE,E0DD)",
+    ),
     "not-an-item": (at_data(raw_sequence(SEQUENCE, NAME)), DATA + 12, "(0008,1140)"),
-    "item-length": (at_data(raw_sequence(SEQUENCE, item(NAME, length=len(NAME) + 2))),
-                    DATA + 12, "(0008,1140)"),
-    "fragments": (part10(raw_sequence(0x7FE00010, item(b"") + item(b"abcd", length=400) + DELIMITER,
-                                      vr="OB", length=UNDEFINED), transfer_syntax=JPEG_BASELINE),
-                  len(part10(transfer_syntax=JPEG_BASELINE)) + 12 + 8, "(7FE0,0010)"),
+    "item-length": (
+        at_data(raw_sequence(SEQUENCE, item(NAME, length=len(NAME) + 2))),
+        DATA + 12,
+        "(0008,1140)",
+    ),
+    "fragments": (
+        part10(
+            raw_sequence(
+                0x7FE00010,
+                item(b"") + item(b"abcd", length=400) + DELIMITER,
+                vr="OB",
+                length=UNDEFINED,
+            ),
+            transfer_syntax=JPEG_BASELINE,
+        ),
+        len(part10(transfer_syntax=JPEG_BASELINE)) + 12 + 8,
+        "(7FE0,0010)",
+    ),
     "padding": (at_data(NAME + bytes(10)), DATA + len(NAME), ""),
     "value-length": (at_data(element(0x00280010, "US", b"abc")), DATA, "(0028,0010)"),
     "bad-number": (at_data(element(0x00200013, "IS", "seven ")), DATA, "(0020,0013)"),
     "charset": (at_data(element(0x00080005, "CS", "ISO_IR 999") + NAME), DATA, "(0008,0005)"),
-    "text": (at_data(element(0x00080005, "CS", "ISO_IR 192") +
-                     element(0x00100010, "PN", b"\xff\xfe\xfd\xfc")), DATA + 8 + 10, "(0010,0010)"),
+    "text": (
+        at_data(
+            element(0x00080005, "CS", "ISO_IR 192") + element(0x00100010, "PN", b"\xff\xfe\xfd\xfc")
+        ),
+        DATA + 8 + 10,
+        "(0010,0010)",
+    ),
     "more": (at_data(MANY), None, None),
 }
 
@@ -221,7 +288,9 @@ def test_strict_raises_at_the_first_issue(code):
     with pytest.raises(DicomError) as caught:
         dcmread(memoryview(raw), strict=True)
     assert (caught.value.code, caught.value.offset, caught.value.path) == issues[0][:1] + (
-        issues[0].offset, issues[0].path)
+        issues[0].offset,
+        issues[0].path,
+    )
 
 
 def test_every_issue_is_tested(root):
@@ -243,20 +312,33 @@ def test_deflate_damage_is_an_issue_when_something_was_read():
 # What was repaired is right, not only told.
 
 
-@pytest.mark.parametrize("code, value", [
-    ("no-preamble", "Doe^Jane"), ("no-meta", "Doe^Jane"), ("meta-encoding", "A"),
-    ("meta-length", "Doe^Jane"), ("no-transfer-syntax", "Doe^Jane"),
-    ("unknown-transfer-syntax", "Doe^Jane"), ("encoding", "Doe^Jane"),
-    ("truncated-header", "Doe^Jane"), ("truncated-value", "Doe^J"),
-    ("implicit-element", "Doe^Jane"), ("out-of-order", "Doe^Jane"), ("duplicate", "Roe^Rick"),
-    ("stray-delimiter", "Doe^Jane"), ("padding", "Doe^Jane"),
-])
+@pytest.mark.parametrize(
+    "code, value",
+    [
+        ("no-preamble", "Doe^Jane"),
+        ("no-meta", "Doe^Jane"),
+        ("meta-encoding", "A"),
+        ("meta-length", "Doe^Jane"),
+        ("no-transfer-syntax", "Doe^Jane"),
+        ("unknown-transfer-syntax", "Doe^Jane"),
+        ("encoding", "Doe^Jane"),
+        ("truncated-header", "Doe^Jane"),
+        ("truncated-value", "Doe^J"),
+        ("implicit-element", "Doe^Jane"),
+        ("out-of-order", "Doe^Jane"),
+        ("duplicate", "Roe^Rick"),
+        ("stray-delimiter", "Doe^Jane"),
+        ("padding", "Doe^Jane"),
+    ],
+)
 def test_the_name_is_read_all_the_same(code, value):
     assert dcmread(memoryview(ISSUES[code][0])).PatientName == value
 
 
-@pytest.mark.parametrize("stated, real", [(EXPLICIT_BE, EXPLICIT), (EXPLICIT_BE, IMPLICIT),
-                                          (IMPLICIT_LE, BIG), (DEFLATED_LE, EXPLICIT)])
+@pytest.mark.parametrize(
+    "stated, real",
+    [(EXPLICIT_BE, EXPLICIT), (EXPLICIT_BE, IMPLICIT), (IMPLICIT_LE, BIG), (DEFLATED_LE, EXPLICIT)],
+)
 def test_a_transfer_syntax_that_lies(stated, real):
     start = preamble() + file_meta(stated)
     b = Builder(encoding=real, start=start)

@@ -1,6 +1,6 @@
 """Index dumps that a person can read, of streams that the builder makes.
 
-    python tests/core/test_golden.py --write      writes tests/golden/*.txt anew
+python tests/core/test_golden.py --write      writes tests/golden/*.txt anew
 """
 
 import difflib
@@ -9,13 +9,29 @@ from pathlib import Path
 
 import pytest
 
-from support.builder import (BIG, DEFLATED_LE, EXPLICIT_BE, IMPLICIT, IMPLICIT_LE, ITEM, JPEG_BASELINE,
-                     Builder, element, file_meta, fragments, header, item, part10, preamble,
-                     raw_sequence, sequence)
-from support.damaged import SEQUENCE, bare_item
 from fastdcm import dcmread
 from fastdcm.core._file import File, open_part10
 from fastdcm.core._flat import flat_rows
+from support.builder import (
+    BIG,
+    DEFLATED_LE,
+    EXPLICIT_BE,
+    IMPLICIT,
+    IMPLICIT_LE,
+    ITEM,
+    JPEG_BASELINE,
+    Builder,
+    element,
+    file_meta,
+    fragments,
+    header,
+    item,
+    part10,
+    preamble,
+    raw_sequence,
+    sequence,
+)
+from support.damaged import SEQUENCE, bare_item
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 FLAGS = "implicit big undefined truncated fragments items inner-implicit delimited".split()
@@ -46,46 +62,75 @@ STREAMS = {  # file in golden/: the stream
     "implicit": lambda: tree(Builder(IMPLICIT_LE)),
     "big-endian": lambda: tree(Builder(EXPLICIT_BE)),
     "deflated": lambda: part10(tree(Builder(start=b"")), transfer_syntax=DEFLATED_LE),
-    "encapsulated": lambda: part10(NAME + fragments([b"abcd", b"efghij"], table=bytes(8)) +
-                                   element(0xFFFCFFFC, "OB", bytes(4)),
-                                   transfer_syntax=JPEG_BASELINE),
+    "encapsulated": lambda: part10(
+        NAME
+        + fragments([b"abcd", b"efghij"], table=bytes(8))
+        + element(0xFFFCFFFC, "OB", bytes(4)),
+        transfer_syntax=JPEG_BASELINE,
+    ),
     "no-preamble": lambda: file_meta() + NAME,
-    "acr-nema": lambda: b"".join(element(tag, vr, value, encoding=IMPLICIT) for tag, vr, value in [
-        (0x00080000, "UL", 32), (0x00080010, "LO", "ACR-NEMA 2.0"), (0x00080060, "CS", "MR"),
-        (0x00100010, "PN", "Doe^Jane")]),
-    "meta-in-implicit": lambda: (preamble() + file_meta(IMPLICIT_LE, encoding=IMPLICIT) +
-                                 element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)),
+    "acr-nema": lambda: b"".join(
+        element(tag, vr, value, encoding=IMPLICIT)
+        for tag, vr, value in [
+            (0x00080000, "UL", 32),
+            (0x00080010, "LO", "ACR-NEMA 2.0"),
+            (0x00080060, "CS", "MR"),
+            (0x00100010, "PN", "Doe^Jane"),
+        ]
+    ),
+    "meta-in-implicit": lambda: (
+        preamble()
+        + file_meta(IMPLICIT_LE, encoding=IMPLICIT)
+        + element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)
+    ),
     "lying-transfer-syntax": lambda: part10(element(0x00100010, "PN", "Doe^Jane", encoding=BIG)),
     "un-of-undefined-length": lambda: part10(
-        raw_sequence(0x00091010, item(element(0x00081150, "UI", "1.2", encoding=IMPLICIT),
-                                      undefined=True), vr="UN", undefined=True) + NAME),
+        raw_sequence(
+            0x00091010,
+            item(element(0x00081150, "UI", "1.2", encoding=IMPLICIT), undefined=True),
+            vr="UN",
+            undefined=True,
+        )
+        + NAME
+    ),
     "implicit-item": lambda: part10(
-        raw_sequence(SEQUENCE, item(element(0x00081150, "UI", "1.2", encoding=IMPLICIT))) + NAME),
-    "out-of-order": lambda: part10(NAME + element(0x00080060, "CS", "MR") +
-                                   element(0x00100010, "PN", "Roe^Rick")),
+        raw_sequence(SEQUENCE, item(element(0x00081150, "UI", "1.2", encoding=IMPLICIT))) + NAME
+    ),
+    "out-of-order": lambda: part10(
+        NAME + element(0x00080060, "CS", "MR") + element(0x00100010, "PN", "Roe^Rick")
+    ),
     "unclosed": lambda: part10(sequence(SEQUENCE, [NAME], undefined=True, closed=False)[:-8]),
     "truncated": lambda: part10(NAME + header(0x7FE00010, "OW", 4096) + bytes(10)),
     "item-too-long": lambda: part10(raw_sequence(SEQUENCE, item(NAME, length=900)) + NAME),
-    "not-an-item": lambda: part10(raw_sequence(SEQUENCE, NAME, undefined=True, closed=False) +
-                                  element(0x00200013, "IS", "7")),
+    "not-an-item": lambda: part10(
+        raw_sequence(SEQUENCE, NAME, undefined=True, closed=False) + element(0x00200013, "IS", "7")
+    ),
     "lying-fragments": lambda: part10(
-        raw_sequence(0x7FE00010, bare_item(0) + bare_item(999) + b"abcd", vr="OB", undefined=True) +
-        element(0xFFFCFFFC, "OB", bytes(4)), transfer_syntax=JPEG_BASELINE),
+        raw_sequence(0x7FE00010, bare_item(0) + bare_item(999) + b"abcd", vr="OB", undefined=True)
+        + element(0xFFFCFFFC, "OB", bytes(4)),
+        transfer_syntax=JPEG_BASELINE,
+    ),
     "padding": lambda: part10(NAME + bytes(16)),
-    "odd-vrs": lambda: part10(element(0x00080060, "??", b"MR") +
-                              element(0x00091001, "UN", b"ab") +
-                              element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)),
+    "odd-vrs": lambda: part10(
+        element(0x00080060, "??", b"MR")
+        + element(0x00091001, "UN", b"ab")
+        + element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)
+    ),
     "stray-delimiters": lambda: part10(
-        raw_sequence(SEQUENCE, item(NAME + b"\xfe\xff\xdd\xe0\0\0\0\0")) +
-        b"\xfe\xff\x0d\xe0\0\0\0\0" + NAME),
+        raw_sequence(SEQUENCE, item(NAME + b"\xfe\xff\xdd\xe0\0\0\0\0"))
+        + b"\xfe\xff\x0d\xe0\0\0\0\0"
+        + NAME
+    ),
 }
 
 
 def line(tag, vr, offset, length, depth, flags):
     words = [name for i, name in enumerate(FLAGS) if flags >> i & 1]
     name = "item" if tag == ITEM else vr
-    return (f"{'  ' * depth}off=0x{offset:x} len={length} ({tag >> 16:04X},{tag & 0xFFFF:04X}) "
-            f"{name} depth={depth}{' ' if words else ''}{' '.join(words)}")
+    return (
+        f"{'  ' * depth}off=0x{offset:x} len={length} ({tag >> 16:04X},{tag & 0xFFFF:04X}) "
+        f"{name} depth={depth}{' ' if words else ''}{' '.join(words)}"
+    )
 
 
 def dump(raw):
@@ -109,8 +154,11 @@ def dump(raw):
 def test_dump(name):
     expected = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     found = dump(STREAMS[name]())
-    assert found == expected, "".join(difflib.unified_diff(
-        expected.splitlines(True), found.splitlines(True), f"golden/{name}.txt", "now"))
+    assert found == expected, "".join(
+        difflib.unified_diff(
+            expected.splitlines(True), found.splitlines(True), f"golden/{name}.txt", "now"
+        )
+    )
 
 
 def test_no_dump_is_left_over():

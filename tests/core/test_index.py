@@ -5,17 +5,37 @@ import struct
 
 import pytest
 
-from support.builder import (BIG, EXPLICIT, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT, IMPLICIT_LE, ITEM,
-                     JPEG_BASELINE, PIXEL_DATA, UNDEFINED, Builder, element, file_meta, fragments,
-                     header, item, part10, preamble, raw_sequence, sequence)
-from support.damaged import SEQUENCE, bare_item, good_files
 from fastdcm import dcmread
 from fastdcm.core._file import File, open_part10
 from fastdcm.core._flat import flat_rows
+from support.builder import (
+    BIG,
+    EXPLICIT,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT,
+    IMPLICIT_LE,
+    ITEM,
+    JPEG_BASELINE,
+    PIXEL_DATA,
+    UNDEFINED,
+    Builder,
+    element,
+    file_meta,
+    fragments,
+    header,
+    item,
+    part10,
+    preamble,
+    raw_sequence,
+    sequence,
+)
+from support.damaged import SEQUENCE, bare_item, good_files
 
 # Flags of a row, src_c/dcm.h.
 ROW_IMPLICIT, ROW_BIG, ROW_UNDEFINED, TRUNCATED, FRAGMENTS, ITEMS, INNER_IMPLICIT, DELIMITED = (
-    1 << i for i in range(8))
+    1 << i for i in range(8)
+)
 EVERYTHING = 0xFFFFFFFF
 SYNTAX = {EXPLICIT: EXPLICIT_LE, IMPLICIT: IMPLICIT_LE, BIG: EXPLICIT_BE}
 ALL = pytest.mark.parametrize("encoding", SYNTAX, ids=["explicit", "implicit", "big"])
@@ -29,8 +49,10 @@ def indexed(raw, stop=EVERYTHING, force=False):
 
 def rows_of(raw, **options):
     """(tag, offset, length, header, flags) of each row of the data set."""
-    return [(tag, offset, length, size, flags)
-            for tag, _, offset, length, size, flags in indexed(raw, **options)[0].rows()]
+    return [
+        (tag, offset, length, size, flags)
+        for tag, _, offset, length, size, flags in indexed(raw, **options)[0].rows()
+    ]
 
 
 def name_and(b):
@@ -84,8 +106,16 @@ def test_a_sequence_is_one_row(encoding, undefined, undefined_items):
 
 def test_vrs_of_the_headers():
     index, _ = indexed(part10(element(0x00080060, "CS", "CT") + element(0x00420011, "OB", b"ab")))
-    names = [row[2] for row in flat_rows(dcmread(memoryview(
-        part10(element(0x00080060, "CS", "CT") + element(0x00420011, "OB", b"ab")))))]
+    names = [
+        row[2]
+        for row in flat_rows(
+            dcmread(
+                memoryview(
+                    part10(element(0x00080060, "CS", "CT") + element(0x00420011, "OB", b"ab"))
+                )
+            )
+        )
+    ]
     assert names == ["CS", "OB"] and len(index) == 2
 
 
@@ -102,11 +132,16 @@ def test_fragments():
 
 @pytest.mark.parametrize("encoding", [EXPLICIT, BIG])
 def test_un_of_undefined_length_is_an_implicit_sequence(encoding):
-    inner = item(element(0x00081150, "UI", "1.2.3", encoding=IMPLICIT), encoding=IMPLICIT, undefined=True)
+    inner = item(
+        element(0x00081150, "UI", "1.2.3", encoding=IMPLICIT), encoding=IMPLICIT, undefined=True
+    )
     start = len(part10(transfer_syntax=SYNTAX[encoding]))
-    raw = part10(raw_sequence(0x00091010, inner, vr="UN", encoding=encoding, length=UNDEFINED) +
-                 b"\xfe\xff\xdd\xe0\0\0\0\0" + element(0x00100010, "PN", "Doe^Jane", encoding=encoding),
-                 transfer_syntax=SYNTAX[encoding])
+    raw = part10(
+        raw_sequence(0x00091010, inner, vr="UN", encoding=encoding, length=UNDEFINED)
+        + b"\xfe\xff\xdd\xe0\0\0\0\0"
+        + element(0x00100010, "PN", "Doe^Jane", encoding=encoding),
+        transfer_syntax=SYNTAX[encoding],
+    )
     rows = rows_of(raw)
     assert [row[0] for row in rows] == [0x00091010, 0x00100010]
     assert rows[0][1:3] == (start + 12, len(inner))
@@ -117,14 +152,18 @@ def test_un_of_undefined_length_is_an_implicit_sequence(encoding):
 
 def test_an_item_may_be_implicit_in_an_explicit_data_set():
     inner = element(0x00081150, "UI", "1.2.3", encoding=IMPLICIT)
-    ds = dcmread(memoryview(part10(raw_sequence(SEQUENCE, item(inner)) + element(0x00100010, "PN", "A"))))
+    ds = dcmread(
+        memoryview(part10(raw_sequence(SEQUENCE, item(inner)) + element(0x00100010, "PN", "A")))
+    )
     assert ds[SEQUENCE].value[0].ReferencedSOPClassUID == "1.2.3"
     assert ds.check_all() == [] and ds.PatientName == "A"
 
 
 def test_rows_ascend_and_the_last_of_equal_tags_counts():
     names = [element(0x00100010, "PN", name) for name in ("Ab", "Cd")]
-    raw = part10(element(0x00200013, "IS", "7 ") + names[0] + element(0x00080060, "CS", "CT") + names[1])
+    raw = part10(
+        element(0x00200013, "IS", "7 ") + names[0] + element(0x00080060, "CS", "CT") + names[1]
+    )
     index, _ = indexed(raw)
     assert [row[0] for row in index.rows()] == [0x00080060, 0x00100010, 0x00200013]
     ds = dcmread(memoryview(raw))
@@ -133,20 +172,33 @@ def test_rows_ascend_and_the_last_of_equal_tags_counts():
     assert [int(elem.tag) for elem in ds.iterall()] == [int(elem.tag) for elem in ds]
 
 
-@pytest.mark.parametrize("stop, tags", [
-    (0x00080060, [0x00080005, 0x00080060]), (0x0008005F, [0x00080005]),
-    (0x0010FFFF, [0x00080005, 0x00080060, SEQUENCE, 0x00100010]), (0, []),
-])
+@pytest.mark.parametrize(
+    "stop, tags",
+    [
+        (0x00080060, [0x00080005, 0x00080060]),
+        (0x0008005F, [0x00080005]),
+        (0x0010FFFF, [0x00080005, 0x00080060, SEQUENCE, 0x00100010]),
+        (0, []),
+    ],
+)
 def test_a_stop_tag(stop, tags):
-    raw = part10(element(0x00080005, "CS", "ISO_IR 6") + element(0x00080060, "CS", "CT") +
-                 sequence(SEQUENCE, [b""], undefined=True) + element(0x00100010, "PN", "A") +
-                 element(0x7FE00010, "OW", b"ab"))
+    raw = part10(
+        element(0x00080005, "CS", "ISO_IR 6")
+        + element(0x00080060, "CS", "CT")
+        + sequence(SEQUENCE, [b""], undefined=True)
+        + element(0x00100010, "PN", "A")
+        + element(0x7FE00010, "OW", b"ab")
+    )
     assert [row[0] for row in rows_of(raw, stop=stop)] == tags
 
 
 def test_a_stray_delimiter_is_no_stop():
-    raw = part10(element(0x00080060, "CS", "CT") + b"\xfe\xff\x0d\xe0\0\0\0\0" +
-                 element(0x00100010, "PN", "A") + element(0x7FE00010, "OW", b"ab"))
+    raw = part10(
+        element(0x00080060, "CS", "CT")
+        + b"\xfe\xff\x0d\xe0\0\0\0\0"
+        + element(0x00100010, "PN", "A")
+        + element(0x7FE00010, "OW", b"ab")
+    )
     ds = dcmread(memoryview(raw), stop_before_pixels=True)
     assert (ds.Modality, ds.PatientName, "PixelData" in ds) == ("CT", "A", False)
 
@@ -201,11 +253,17 @@ def test_flat_rows_of_a_nest():
                 with b.item(undefined=True, name="deep"):
                     b.element(0x00080100, "SH", "A-1", name="code")
     b.element(0x00100010, "PN", "Doe^Jane", name="name")
-    rows = [(depth, tag, offset - size) for depth, tag, _, offset, _, size, _ in
-            flat_rows(dcmread(memoryview(b.bytes())))]
+    rows = [
+        (depth, tag, offset - size)
+        for depth, tag, _, offset, _, size, _ in flat_rows(dcmread(memoryview(b.bytes())))
+    ]
     assert rows == [
-        (0, SEQUENCE, b.at["outer"]), (1, ITEM, b.at["item"]), (1, 0x0040A170, b.at["inner"]),
-        (2, ITEM, b.at["deep"]), (2, 0x00080100, b.at["code"]), (0, 0x00100010, b.at["name"]),
+        (0, SEQUENCE, b.at["outer"]),
+        (1, ITEM, b.at["item"]),
+        (1, 0x0040A170, b.at["inner"]),
+        (2, ITEM, b.at["deep"]),
+        (2, 0x00080100, b.at["code"]),
+        (0, 0x00100010, b.at["name"]),
     ]
 
 
@@ -226,9 +284,13 @@ class Counting(io.BytesIO):
 
 def test_large_values_are_jumped_over():
     big = bytes(5 << 20)
-    raw = part10(element(0x00080060, "CS", "CT") + element(0x00420011, "OB", big) +
-                 raw_sequence(SEQUENCE + 0x00400000, item(element(0x00420011, "OB", big))) +
-                 element(0x7FE00010, "OW", big) + element(0xFFFCFFFC, "OB", b"end!"))
+    raw = part10(
+        element(0x00080060, "CS", "CT")
+        + element(0x00420011, "OB", big)
+        + raw_sequence(SEQUENCE + 0x00400000, item(element(0x00420011, "OB", big)))
+        + element(0x7FE00010, "OW", big)
+        + element(0xFFFCFFFC, "OB", b"end!")
+    )
     source = Counting(raw)
     ds = dcmread(source)
     assert len(ds) == 5 and source.got < 400_000
@@ -295,11 +357,17 @@ def last_row(raw):
 def test_an_offset_table_leads_to_the_end_of_the_fragments(name, extended, behind):
     offsets, spares = TABLES[name]
     table = b"" if extended else struct.pack(f"<{len(offsets)}I", *offsets)
-    before = element(0x7FE00001, "OV", struct.pack(f"<{len(offsets)}Q", *offsets)) if extended else b""
+    before = (
+        element(0x7FE00001, "OV", struct.pack(f"<{len(offsets)}Q", *offsets)) if extended else b""
+    )
     start = part10(before, transfer_syntax=JPEG_BASELINE)
     raw = start + fragments(FRAMES, table=table) + behind
     place, issues, reads = last_row(raw)
-    assert place == (len(start) + 12, 8 + len(table) + 40 * STEP, ROW_UNDEFINED | FRAGMENTS | DELIMITED)
+    assert place == (
+        len(start) + 12,
+        8 + len(table) + 40 * STEP,
+        ROW_UNDEFINED | FRAGMENTS | DELIMITED,
+    )
     assert issues == []
     assert reads <= 5 if spares else reads >= 40
 
@@ -309,8 +377,8 @@ def test_fragments_that_are_cut_are_what_they_are_without_their_table(cut):
     start = part10(transfer_syntax=JPEG_BASELINE)
     whole = fragments(FRAMES, table=struct.pack("<40I", *TRUE))
     bare = fragments(FRAMES)
-    (_, length, flags), issues, _ = last_row(start + whole[:len(whole) - cut])
-    (_, other, same), known, _ = last_row(start + bare[:len(bare) - cut])
+    (_, length, flags), issues, _ = last_row(start + whole[: len(whole) - cut])
+    (_, other, same), known, _ = last_row(start + bare[: len(bare) - cut])
     assert (length - 160, flags, issues) == (other, same, known)
 
 
@@ -324,11 +392,15 @@ def test_what_follows_the_last_frame_is_passed():
 def test_a_long_group_2_keeps_its_transfer_syntax():
     """Its end lies beyond the first bytes that are read, whatever their number."""
     for size in range(0, 9000, 500):
-        meta = (element(0x00020001, "OB", b"\0\1") + element(0x0002000F, "OB", bytes(size)) +
-                element(0x00020010, "UI", IMPLICIT_LE))
+        meta = (
+            element(0x00020001, "OB", b"\0\1")
+            + element(0x0002000F, "OB", bytes(size))
+            + element(0x00020010, "UI", IMPLICIT_LE)
+        )
         raw = preamble() + element(0x00020000, "UL", len(meta)) + meta
         raw += element(0x00080060, "CS", "CT", encoding=IMPLICIT) + element(
-            0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)
+            0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT
+        )
         ds = dcmread(io.BytesIO(raw))
         assert ds.file_meta.TransferSyntaxUID == IMPLICIT_LE and ds.issues == [], size
         assert ds.PatientName == "Doe^Jane"

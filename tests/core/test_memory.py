@@ -8,10 +8,10 @@ import weakref
 
 import pytest
 
-from support.builder import DEFLATED_LE, Builder, element, part10
-from support.damaged import SEQUENCE
 from fastdcm import DicomError, dcmread
 from fastdcm.errors import FileChangedError
+from support.builder import DEFLATED_LE, Builder, element, part10
+from support.damaged import SEQUENCE
 
 PIXELS = bytes(range(256)) * 800
 linux = pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
@@ -95,7 +95,9 @@ def test_a_read_that_fails_leaves_no_descriptor(tmp_path):
 def test_no_descriptor_where_all_is_in_memory(tmp_path):
     before = descriptors()
     (tmp_path / "a.dcm").write_bytes(part10(element(0x00100010, "PN", "Doe^Jane")))
-    (tmp_path / "b.dcm").write_bytes(part10(element(0x7FE00010, "OW", PIXELS), transfer_syntax=DEFLATED_LE))
+    (tmp_path / "b.dcm").write_bytes(
+        part10(element(0x7FE00010, "OW", PIXELS), transfer_syntax=DEFLATED_LE)
+    )
     kept = dcmread(tmp_path / "a.dcm"), dcmread(tmp_path / "b.dcm")
     assert descriptors() == before
     assert kept[0].PatientName == "Doe^Jane" and kept[1].PixelData == PIXELS
@@ -166,12 +168,17 @@ class TestMoreThanAreKeptOpen:
 
     @pytest.fixture
     def three_hundred(self, tmp_path):
-        raw = bytearray(part10(element(0x00200013, "IS", "0000") + element(0x7FE00010, "OW", PIXELS) +
-                               element(0xFFFCFFFC, "OB", b"end!")))
+        raw = bytearray(
+            part10(
+                element(0x00200013, "IS", "0000")
+                + element(0x7FE00010, "OW", PIXELS)
+                + element(0xFFFCFFFC, "OB", b"end!")
+            )
+        )
         at = raw.index(b"0000", 200)
         paths = []
         for i in range(300):
-            raw[at:at + 4] = b"%04d" % i
+            raw[at : at + 4] = b"%04d" % i
             raw[-4:] = b"%04d" % i
             paths.append(tmp_path / f"{i}.dcm")
             paths[-1].write_bytes(raw)
@@ -267,7 +274,9 @@ if len(sys.argv) > 3:
 @pytest.mark.parametrize("count", [5000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_a_data_set_in_memory_costs_little(path, count):
     """Its header's bytes, 24 bytes a row and the objects around them."""
-    done = subprocess.run([sys.executable, "-c", MANY, path, str(count), "read"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MANY, path, str(count), "read"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     ds = dcmread(path)
     header = ds[0x7FE00010].file_tell
@@ -300,6 +309,8 @@ print(now() - before)
 
 @linux
 def test_reading_over_and_over_does_not_grow(root):
-    done = subprocess.run([sys.executable, "-c", GROWTH, root / "tests"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, root / "tests"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1024  # KiB

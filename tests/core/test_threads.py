@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fastdcm import dcmread
 from support.builder import DEFLATED_LE, Builder, part10
 from support.damaged import SEQUENCE
-from fastdcm import dcmread
 
 THREADS = 8
 
@@ -58,11 +58,19 @@ def everything(ds):
 def test_one_data_set(tmp_path, deflated):
     path = tmp_path / "a.dcm"
     path.write_bytes(part10(content(), **({"transfer_syntax": DEFLATED_LE} if deflated else {})))
-    expected, text, issues = everything(dcmread(path)), str(dcmread(path)), dcmread(path).check_all()
+    expected, text, issues = (
+        everything(dcmread(path)),
+        str(dcmread(path)),
+        dcmread(path).check_all(),
+    )
     for _ in range(10):
         ds = dcmread(path)
-        ways = (lambda: everything(ds) == expected, lambda: str(ds) == text,
-                lambda: ds.check_all() == issues, lambda: ds.PixelData == bytes(100_000))
+        ways = (
+            lambda: everything(ds) == expected,
+            lambda: str(ds) == text,
+            lambda: ds.check_all() == issues,
+            lambda: ds.PixelData == bytes(100_000),
+        )
         assert all(together(lambda i: ways[i % 4]()))
 
 
@@ -71,10 +79,12 @@ def test_what_is_handed_out_is_the_same_for_all(tmp_path):
     path.write_bytes(part10(content(items=200)))
     for _ in range(20):
         ds = dcmread(path)
-        for found in (together(lambda i: ds[SEQUENCE].value),
-                      together(lambda i: ds.PixelSpacing),
-                      together(lambda i: ds[SEQUENCE].value[7]),
-                      together(lambda i: ds.file_meta)):
+        for found in (
+            together(lambda i: ds[SEQUENCE].value),
+            together(lambda i: ds.PixelSpacing),
+            together(lambda i: ds[SEQUENCE].value[7]),
+            together(lambda i: ds.file_meta),
+        ):
             assert all(one is found[0] for one in found)
 
 
@@ -112,7 +122,9 @@ def test_more_files_than_are_kept_open(tmp_path):
     data_sets = [dcmread(path) for path in paths]
 
     def read(i):
-        return all(data_sets[k].PixelData == bytes([k % 256]) * 20_000
-                   for k in sorted(range(300), key=lambda k: k * (i + 7) % 300))
+        return all(
+            data_sets[k].PixelData == bytes([k % 256]) * 20_000
+            for k in sorted(range(300), key=lambda k: k * (i + 7) % 300)
+        )
 
     assert all(together(read))

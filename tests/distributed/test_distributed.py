@@ -4,16 +4,16 @@ import os
 import sys
 import time
 
-from support import builder as b
 import numpy as np
 import pyarrow
 import pytest
-from support.builder import element as el
-from support.optional_packages import guest, two_workers
 
 import fastdcm
 from fastdcm.distributed.images import image_bytes, read_images
 from fastdcm.distributed.pieces import cut, header_bytes, listed
+from support import builder as b
+from support.builder import element as el
+from support.optional_packages import guest, two_workers
 
 TAGS = ["PatientID", "InstanceNumber", "ImageType", "PixelSpacing", "(0009,xx01,ACME)"]
 
@@ -22,15 +22,21 @@ def slice_of(number, values, *, slope=2, frames=None, short=0):
     """A CT file of int16 values, (rows, columns) or (frames, rows, columns)."""
     rows, columns = values.shape[-2:]
     raw = values.astype("<i2").tobytes()
-    raw = raw[:len(raw) - short]
+    raw = raw[: len(raw) - short]
     return b.part10(
-        el(0x00080008, "CS", ["ORIGINAL", "PRIMARY"][:number % 3]) + el(0x00080060, "CS", "CT")
-        + el(0x00090010, "LO", "ACME") + el(0x00091001, "LO", f"private {number}")
-        + el(0x00100020, "LO", f"P{number % 5}") + el(0x00200013, "IS", number)
+        el(0x00080008, "CS", ["ORIGINAL", "PRIMARY"][: number % 3])
+        + el(0x00080060, "CS", "CT")
+        + el(0x00090010, "LO", "ACME")
+        + el(0x00091001, "LO", f"private {number}")
+        + el(0x00100020, "LO", f"P{number % 5}")
+        + el(0x00200013, "IS", number)
         + b.image(rows, columns, signed=True, frames=frames)
         + el(0x00280030, "DS", ["0.5", "0.25"])
-        + el(0x00281052, "DS", "-1024") + el(0x00281053, "DS", str(slope))
-        + b.header(b.PIXEL_DATA, "OW", len(raw)) + raw)
+        + el(0x00281052, "DS", "-1024")
+        + el(0x00281053, "DS", str(slope))
+        + b.header(b.PIXEL_DATA, "OW", len(raw))
+        + raw
+    )
 
 
 def noise(seed, *shape):
@@ -61,8 +67,10 @@ def archive(tmp_path_factory):
         "report.dcm": b.part10(el(0x00080060, "CS", "SR") + el(0x00100020, "LO", "P9")),
         "short.dcm": slice_of(8, noise(2, 3, 4, 4), frames=3, short=30),
         "rowless.dcm": b.part10(el(0x00280100, "US", 16) + el(b.PIXEL_DATA, "OW", b"1234")),
-        "colour.dcm": b.part10(b.image(4, 6, samples=3, allocated=8, planar=0)
-                               + el(b.PIXEL_DATA, "OB", COLOUR.tobytes())),
+        "colour.dcm": b.part10(
+            b.image(4, 6, samples=3, allocated=8, planar=0)
+            + el(b.PIXEL_DATA, "OB", COLOUR.tobytes())
+        ),
     }
     for name, raw in bad.items():
         (folder / "2" / name).write_bytes(raw)
@@ -72,7 +80,9 @@ def archive(tmp_path_factory):
 
 
 def by_path(table):
-    return table.sort_by([(name, "ascending") for name in ("path", "frame") if name in table.column_names])
+    return table.sort_by(
+        [(name, "ascending") for name in ("path", "frame") if name in table.column_names]
+    )
 
 
 # ----------------------------------------------------------------- pieces ---
@@ -103,7 +113,9 @@ def test_a_list_of_files(archive, tmp_path, monkeypatch):
     paths = rows.column("path").to_pylist()
     loop = paths.index(os.path.join(folder, "2", "loop"))
     assert np.flatnonzero(files.errnos).tolist() == [loop]
-    assert [*sizes[:loop], 0, *sizes[loop + 1:]] == [size or 0 for size in rows.column("size").to_pylist()]
+    assert [*sizes[:loop], 0, *sizes[loop + 1 :]] == [
+        size or 0 for size in rows.column("size").to_pylist()
+    ]
     monkeypatch.chdir(folder)
     assert listed("1")[0].paths == listed(os.path.join(folder, "1"))[0].paths
     assert listed([])[0].paths == []
@@ -139,8 +151,14 @@ def test_a_table_without_sizes(archive, tmp_path):
 
 # ----------------------------------------------------------------- images ---
 
-ERRORS = {"loop": "walk", "empty.dcm": "empty", "none.dcm": "not-dicom", "broken.dcm": "open",
-          "short.dcm": "pixels", "rowless.dcm": "pixels"}
+ERRORS = {
+    "loop": "walk",
+    "empty.dcm": "empty",
+    "none.dcm": "not-dicom",
+    "broken.dcm": "open",
+    "short.dcm": "pixels",
+    "rowless.dcm": "pixels",
+}
 
 
 def images_of(archive, **options):
@@ -166,7 +184,9 @@ def check_images(archive, found):
             assert row["error"] is None
             np.testing.assert_array_equal(image, values[None])
     place = os.path.join(folder, "2", "")
-    np.testing.assert_array_equal(found.pop((place + "colour.dcm", 0))[1], COLOUR.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        found.pop((place + "colour.dcm", 0))[1], COLOUR.transpose(2, 0, 1)
+    )
     report, image = found.pop((place + "report.dcm", None))
     assert report["error"] is None and report["PatientID"] == "P9" and image.shape == (0, 0, 0)
     for i in (0, 1):
@@ -191,7 +211,11 @@ def test_images_skip_and_raise(archive):
         images_of(archive, on_error="raise")
     short = os.path.join(folder, "2", "short.dcm")
     with pytest.raises(fastdcm.DicomError, match=r"frames\[2\] is not there"):
-        list(read_images([short], [], ["path", "error", "error_offset", "error_detail"], on_error="raise"))
+        list(
+            read_images(
+                [short], [], ["path", "error", "error_offset", "error_detail"], on_error="raise"
+            )
+        )
 
 
 def test_large_images_come_apart(tmp_path):
@@ -243,7 +267,10 @@ def test_ray_takes_what_a_scan_takes(archive, ray, read_dicom, tmp_path):
     assert read_dicom(folder, [0x00100020], on_error="skip").count() == 105
     empty = tmp_path / "empty"
     empty.mkdir()
-    for nothing in (read_dicom(empty), read_dicom([os.path.join(folder, "2", "none.dcm")], on_error="skip")):
+    for nothing in (
+        read_dicom(empty),
+        read_dicom([os.path.join(folder, "2", "none.dcm")], on_error="skip"),
+    ):
         assert nothing.count() == 0 and nothing.schema().names == wanted.column_names
     with pytest.raises(ValueError, match="did you mean PatientID"):
         read_dicom(folder, ["PatientId"])
@@ -290,9 +317,13 @@ def test_ray_gives_images(archive, ray, read_dicom):
 def test_ray_gives_batches_for_training(archive, read_dicom):
     folder, good = archive
     torch = guest("torch")
-    dataset = read_dicom(f"{folder}/0/0[0-4]*.dcm", ["InstanceNumber"], images=True, on_error="skip")
+    dataset = read_dicom(
+        f"{folder}/0/0[0-4]*.dcm", ["InstanceNumber"], images=True, on_error="skip"
+    )
     seen = []
-    for batch in dataset.select_columns(["image", "InstanceNumber"]).iter_torch_batches(batch_size=8):
+    for batch in dataset.select_columns(["image", "InstanceNumber"]).iter_torch_batches(
+        batch_size=8
+    ):
         assert batch["image"].shape[1:] == (1, 8, 6) and batch["image"].dtype == torch.float32
         for number, image in zip(batch["InstanceNumber"].tolist(), batch["image"]):
             np.testing.assert_array_equal(image, good[f"{folder}/0/{number:03d}.dcm"])
@@ -314,8 +345,10 @@ def test_ray_reads_twenty_thousand_files(ray, read_dicom, tmp_path, capsys):
     spread = time.perf_counter() - begin
     assert len(there) == 20_000 and there.equals(by_path(here))
     with capsys.disabled():
-        print(f"\n20,000 files: local {local / 20_000 * 1e6:.1f} us a file, "
-              f"two workers of Ray {spread / 20_000 * 1e6:.1f}")
+        print(
+            f"\n20,000 files: local {local / 20_000 * 1e6:.1f} us a file, "
+            f"two workers of Ray {spread / 20_000 * 1e6:.1f}"
+        )
 
 
 # ------------------------------------------------------------------- dask ---

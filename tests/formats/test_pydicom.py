@@ -4,13 +4,12 @@ import io
 import re
 import sys
 
-from support import builder as b
 import pydicom
 import pytest
 
 import fastdcm
 from fastdcm import Dataset, dcmread, dcmwrite, from_pydicom
-
+from support import builder as b
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's
 
@@ -29,8 +28,16 @@ def pairs(paths):
 def check_both_ways(paths):
     count = 0
     for path, ours, theirs, text in pairs(paths):
-        if {issue.code for issue in ours.issues} - {"bad-number", "no-meta", "no-preamble", "text", "value-length",
-                                                    "charset", "meta-length", "no-transfer-syntax"}:
+        if {issue.code for issue in ours.issues} - {
+            "bad-number",
+            "no-meta",
+            "no-preamble",
+            "text",
+            "value-length",
+            "charset",
+            "meta-length",
+            "no-transfer-syntax",
+        }:
             continue  # what we repair pydicom reads otherwise
         if path.name == "pt_256x256_16bit_jpls.dcm":
             continue  # pydicom loses its way in fragments inside an item
@@ -38,8 +45,9 @@ def check_both_ways(paths):
         assert type(made) is pydicom.FileDataset
         assert made == theirs, path
         # pydicom names private sequences when they are put in, not when it reads.
-        assert re.sub(r"(,\w{4}\))  (Private tag data|\[.*?\])  ", r"\1  ", str(made)) == \
-            re.sub(r"(,\w{4}\))  (Private tag data|\[.*?\])  ", r"\1  ", text), path
+        assert re.sub(r"(,\w{4}\))  (Private tag data|\[.*?\])  ", r"\1  ", str(made)) == re.sub(
+            r"(,\w{4}\))  (Private tag data|\[.*?\])  ", r"\1  ", text
+        ), path
         assert made.preamble == theirs.preamble and made.file_meta == theirs.file_meta, path
         assert made.original_encoding == theirs.original_encoding
         assert made.original_character_set == theirs.original_character_set, path
@@ -66,16 +74,20 @@ def test_corpus_both_ways(corpus_files):
 
 def test_bytes_survive_both_ways():
     raw = b.part10(
-        b.element(0x00080005, "CS", "ISO_IR 100") + b.element(0x00100010, "PN", b"M\xfcller  ")
+        b.element(0x00080005, "CS", "ISO_IR 100")
+        + b.element(0x00100010, "PN", b"M\xfcller  ")
         + b.sequence(0x00101002, [b.element(0x00100020, "LO", "1 ")], undefined=True)
-        + b.element(0x00280030, "DS", "1.50\\ 2 "))
+        + b.element(0x00280030, "DS", "1.50\\ 2 ")
+    )
     out = io.BytesIO()
     dcmwrite(out, from_pydicom(dcmread(io.BytesIO(raw)).to_pydicom()))
     assert out.getvalue() == raw
 
 
 def test_changes_go_over():
-    ds = dcmread(io.BytesIO(b.part10(b.element(0x00080008, "CS", "A\\B") + b.sequence(0x00101002, [b""]))))
+    ds = dcmread(
+        io.BytesIO(b.part10(b.element(0x00080008, "CS", "A\\B") + b.sequence(0x00101002, [b""])))
+    )
     ds.ImageType.append("C")
     ds.PatientName = "Doe^Jane"
     ds.PixelSpacing = [0.1, 1 / 3]
@@ -86,7 +98,9 @@ def test_changes_go_over():
     ds.PatientComments = None
     theirs = ds.to_pydicom()
     assert list(theirs.ImageType) == ["A", "B", "C"]
-    assert theirs.PatientName.family_name == "Doe" and isinstance(theirs.SOPInstanceUID, pydicom.uid.UID)
+    assert theirs.PatientName.family_name == "Doe" and isinstance(
+        theirs.SOPInstanceUID, pydicom.uid.UID
+    )
     assert [str(v) for v in theirs.PixelSpacing] == ["0.1", "0.33333333333333"]
     assert theirs.InstanceNumber == 5 and theirs.FrameIncrementPointer == 0x00181063
     assert theirs.OtherPatientIDsSequence[0].PatientID == "x"
@@ -100,8 +114,12 @@ def test_made_by_hand():
     ours = Dataset(PatientID="1", Rows=5)
     theirs = ours.to_pydicom()
     assert type(theirs) is pydicom.Dataset and not hasattr(theirs, "file_meta")
-    assert theirs == pydicom.Dataset({0x00100020: pydicom.DataElement(0x00100020, "LO", "1"),
-                                      0x00280010: pydicom.DataElement(0x00280010, "US", 5)})
+    assert theirs == pydicom.Dataset(
+        {
+            0x00100020: pydicom.DataElement(0x00100020, "LO", "1"),
+            0x00280010: pydicom.DataElement(0x00280010, "US", 5),
+        }
+    )
     assert from_pydicom(theirs) == ours and from_pydicom(theirs).original_encoding == (False, True)
     theirs.file_meta = pydicom.dataset.FileMetaDataset()
     theirs.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"

@@ -4,8 +4,8 @@
  * and texts lie within their buffers, text is UTF-8, the same file gives the
  * same row again, and so does a stream that gives its bytes by and by. */
 #define _POSIX_C_SOURCE 200809L
-#include "replay.h"
 #include "../c/plan.h"
+#include "replay.h"
 
 #include <unistd.h>
 
@@ -14,7 +14,9 @@ enum { RANGES = 4096 };
 static char path[] = "/tmp/fuzz_columns.XXXXXX";
 static int handle = -1;
 
-static void leave(void) { unlink(path); }
+static void leave(void) {
+    unlink(path);
+}
 
 static void put(const uint8_t *data, size_t size) {
     if (handle < 0) {
@@ -62,7 +64,8 @@ static void check_column(const dcm_column *c, uint64_t rows) {
         CHECK(l->ends[0] == 0 && (uint64_t)l->ends[l->count] == below);
         for (uint64_t i = 0; i < l->count; i++) {
             CHECK(l->ends[i] <= l->ends[i + 1]);
-            if (!l->valid[i]) CHECK(l->ends[i] == l->ends[i + 1]);
+            if (!l->valid[i])
+                CHECK(l->ends[i] == l->ends[i + 1]);
             else if (values && c->type == DCM_COLUMN_TEXT && c->data)
                 CHECK(is_utf8(c->data + l->ends[i], (uint64_t)(l->ends[i + 1] - l->ends[i])));
         }
@@ -104,7 +107,8 @@ static void more(dcm_given *g, dcm_range *ranges, const uint8_t *data, size_t si
 
 /* A stream whose bytes come by and by gives the row that the file gave: `c` has
  * that twice. */
-static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *data, size_t size) {
+static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *data,
+                         size_t size) {
     static dcm_range ranges[RANGES];
     dcm_span name = {path, sizeof path - 1};
     dcm_given given = {0};
@@ -112,8 +116,10 @@ static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *dat
     CHECK(!dcm_columns_init(&s, &plan));
     int code = dcm_columns_stream(&s, &plan, r, name, &given, size, 0);
     while (code == DCM_NEED) {
-        if (r->state == DCM_READER_BYTES) more(&given, ranges, data, size);
-        else help(r, data, size);
+        if (r->state == DCM_READER_BYTES)
+            more(&given, ranges, data, size);
+        else
+            help(r, data, size);
         code = dcm_columns_resume(&s, &plan, r, NULL);
     }
     CHECK(code == DCM_OK && s.rows == 1);
@@ -123,7 +129,8 @@ static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *dat
         const dcm_column *one = s.columns + i, *two = c->columns + i;
         check_column(one, 1);
         CHECK(2 * one->used == two->used);
-        if (i != 2 && one->used) CHECK(!memcmp(one->data, two->data, (size_t)one->used)); /* 2: mtime_ns */
+        if (i != 2 && one->used)
+            CHECK(!memcmp(one->data, two->data, (size_t)one->used)); /* 2: mtime_ns */
     }
     dcm_columns_free(&s);
 }
@@ -152,9 +159,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             CHECK(ends[2] == 2 * ends[1]);
         }
         CHECK(column->layers[0].valid[0] == column->layers[0].valid[1]);
-        CHECK(!(column->used % 2) &&
-              (column->used == 0 || column->lists || !memcmp(column->data, column->data + column->used / 2,
-                                            (size_t)column->used / 2)));
+        CHECK(!(column->used % 2) && (column->used == 0 || column->lists ||
+                                      !memcmp(column->data, column->data + column->used / 2,
+                                              (size_t)column->used / 2)));
     }
     CHECK(c.n_errors % 2 == 0 && c.n_issues % 2 == 0 && c.n_errors <= 2);
     check_stream(&c, r, data, size);

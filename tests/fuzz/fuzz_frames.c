@@ -31,7 +31,8 @@ static int in_pieces(dcm_frames *t, const input *in, dcm_error *err) {
     while ((code = dcm_frames_run(t, &b, err)) == DCM_NEED) {
         uint8_t *room;
         const uint64_t offset = t->need_offset, length = t->need_length;
-        CHECK(length && offset >= in->begin && offset <= in->size && length <= in->size - offset);
+        CHECK(length && offset >= in->begin && offset <= in->size &&
+              length <= in->size - offset);
         CHECK(!dcm_bytes_at(&b, offset, length));
         CHECK(!dcm_bytes_room(&b, length, &room));
         memcpy(room, in->data + offset, (size_t)length);
@@ -44,8 +45,8 @@ static int in_pieces(dcm_frames *t, const input *in, dcm_error *err) {
 static void check_table(const dcm_frames *t, const input *in) {
     CHECK(t->count && t->count <= (in->frames ? in->frames : 1));
     CHECK(t->offsets[0] >= in->begin && t->offsets[t->count] <= in->size);
-    for (uint64_t i = 0; i < t->count; i++) CHECK(t->offsets[i + 1] - t->offsets[i] >= 8 &&
-                                                  t->offsets[i + 1] > t->offsets[i]);
+    for (uint64_t i = 0; i < t->count; i++)
+        CHECK(t->offsets[i + 1] - t->offsets[i] >= 8 && t->offsets[i + 1] > t->offsets[i]);
     CHECK(t->source >= DCM_FRAMES_EXTENDED && t->source <= DCM_FRAMES_FRAGMENTS);
 }
 
@@ -95,7 +96,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(code == DCM_OK || (code == DCM_E_FRAMES && err.code == code));
     CHECK(err.offset <= in.size && in_pieces(&other, &in, &same) == code);
     CHECK(err.offset == same.offset && t.n_issues == other.n_issues);
-    CHECK(!t.n_issues || !memcmp(t.issues, other.issues, (size_t)t.n_issues * sizeof *t.issues));
+    CHECK(!t.n_issues ||
+          !memcmp(t.issues, other.issues, (size_t)t.n_issues * sizeof *t.issues));
     check_issues(&t, &in);
     if (!code) {
         int clean;

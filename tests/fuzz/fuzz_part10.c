@@ -2,8 +2,8 @@
  *
  * Every index keeps within its bytes, in one piece or as they come in; a flat
  * index and one of each level agree; a stop tag only leaves out. */
-#include "replay.h"
 #include "../c/whole.h"
+#include "replay.h"
 
 /* Answers DCM_NEED, with `ahead` bytes more than asked for. */
 static void bring(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t length,
@@ -112,7 +112,8 @@ static void as_file(const uint8_t *data, size_t size, int force, uint64_t ahead)
     CHECK(!dcm_bytes_borrow(&b, data, size));
     dcm_part10_start(&p, size, UINT32_MAX, force);
     code = dcm_part10_run(&p, &b, &offset, &length, &transient, &err);
-    CHECK(code == DCM_OK || code == DCM_E_EMPTY || code == DCM_E_NOT_DICOM || code == DCM_E_DEPTH);
+    CHECK(code == DCM_OK || code == DCM_E_EMPTY || code == DCM_E_NOT_DICOM ||
+          code == DCM_E_DEPTH);
     CHECK(code == DCM_OK || (err.code == code && err.offset <= size));
     if (!code) {
         check_level(&p.meta);

@@ -21,18 +21,52 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from fastdcm import DicomError, dcmread  # noqa: E402
 from support.builder import DEFLATED_LE, file_meta, preamble  # noqa: E402
 from support.damaged import read_all  # noqa: E402
-from fastdcm import DicomError, dcmread  # noqa: E402
 
 HANGS = 30  # seconds
 DEFLATED = preamble() + file_meta(DEFLATED_LE)
-NUMBERS = [bytes(4), b"\xff" * 4, b"\xfe\xff\xff\xff", b"\1\0\0\0", b"\0\0\0\x80", b"\xff\xff\xff\x7f"]
+NUMBERS = [
+    bytes(4),
+    b"\xff" * 4,
+    b"\xfe\xff\xff\xff",
+    b"\1\0\0\0",
+    b"\0\0\0\x80",
+    b"\xff\xff\xff\x7f",
+]
 WORDS = NUMBERS + [
-    b"\xfe\xff\0\xe0", b"\xfe\xff\x0d\xe0\0\0\0\0", b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\0",
-    b"\x08\0\x05\0", b"\x28\0\x03\x01", b"SQ", b"UN", b"PN", b"DS", b"IS", b"AT", b"UT", b"OB", b"FD",
-    b"ISO_IR 192", b"ISO 2022 IR 87\\ISO 2022 IR 159", b"GB18030 ", b"GBK ", b"ISO 2022 IR 149",
-    b"\x1b$B", b"\x1b(B", b"\x1b$)C", b"\x1b", b"^", b"=", b"\\", b"\0", b"\x0e", b"nan", b"1e999",
+    b"\xfe\xff\0\xe0",
+    b"\xfe\xff\x0d\xe0\0\0\0\0",
+    b"\xfe\xff\xdd\xe0\0\0\0\0",
+    b"\xff\xfe\xe0\0",
+    b"\x08\0\x05\0",
+    b"\x28\0\x03\x01",
+    b"SQ",
+    b"UN",
+    b"PN",
+    b"DS",
+    b"IS",
+    b"AT",
+    b"UT",
+    b"OB",
+    b"FD",
+    b"ISO_IR 192",
+    b"ISO 2022 IR 87\\ISO 2022 IR 159",
+    b"GB18030 ",
+    b"GBK ",
+    b"ISO 2022 IR 149",
+    b"\x1b$B",
+    b"\x1b(B",
+    b"\x1b$)C",
+    b"\x1b",
+    b"^",
+    b"=",
+    b"\\",
+    b"\0",
+    b"\x0e",
+    b"nan",
+    b"1e999",
 ]
 
 
@@ -49,17 +83,17 @@ def damaged(raw, others, rng):
             raw[at] = rng.randrange(256)
         elif way in (2, 3):
             word = rng.choice(WORDS)
-            raw[at:at + len(word) * (way == 2)] = word
+            raw[at : at + len(word) * (way == 2)] = word
         elif way == 4:
-            del raw[at:at + span]
+            del raw[at : at + span]
         elif way == 5:
-            raw[at:at] = raw[at:at + span] * rng.randint(1, 4)
+            raw[at:at] = raw[at : at + span] * rng.randint(1, 4)
         elif way == 6:
             other = rng.choice(others)
             begin = rng.randrange(len(other) + 1)
-            raw[at:at + span] = other[begin:begin + 2 * span]
+            raw[at : at + span] = other[begin : begin + 2 * span]
         else:
-            del raw[at + rng.randrange(len(raw) - at + 1):]
+            del raw[at + rng.randrange(len(raw) - at + 1) :]
     return bytes(raw)
 
 
@@ -67,16 +101,25 @@ def streams(raw, others, rng):
     """A damaged file; now and then its data set deflated, or that damaged."""
     made = damaged(raw, others, rng)
     if rng.random() < 0.2:
-        made = DEFLATED + zlib.compress(made[rng.choice((132, 300)):], wbits=rng.choice((-15, 15)))
+        made = DEFLATED + zlib.compress(made[rng.choice((132, 300)) :], wbits=rng.choice((-15, 15)))
         if rng.random() < 0.6:
-            made = DEFLATED + damaged(made[len(DEFLATED):], others, rng)
+            made = DEFLATED + damaged(made[len(DEFLATED) :], others, rng)
     return made
 
 
 def read(raw, rng):
     source = io.BytesIO(raw) if rng.random() < 0.2 else memoryview(raw)
-    options = rng.choice(({}, {}, {"force": True}, {"stop_before_pixels": True}, {"strict": True},
-                          {"charset": "ISO 2022 IR 87"}, {"specific_tags": ["PatientName", 0x00081140]}))
+    options = rng.choice(
+        (
+            {},
+            {},
+            {"force": True},
+            {"stop_before_pixels": True},
+            {"strict": True},
+            {"charset": "ISO 2022 IR 87"},
+            {"specific_tags": ["PatientName", 0x00081140]},
+        )
+    )
     try:
         read_all(source, **options)
     except DicomError:
@@ -92,7 +135,9 @@ def pixels(raw, rng):
     """All frames, or one, where there are pixels."""
     try:
         ds = dcmread(memoryview(raw))
-        if any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if any(
+            keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+        ):
             array = ds.pixel_array if rng.random() < 0.5 else ds.frames[rng.choice((0, -1))]
             array.any()
     except DicomError:
@@ -129,8 +174,12 @@ def main():
     paths = sorted((HERE / "seeds" / "files").iterdir()) + [Path(name) for name in args.files]
     seeds = [raw for raw in (path.read_bytes() for path in paths) if raw]
     end = time.monotonic() + args.seconds
-    rounds = run(seeds, random.Random(args.seed),
-                 lambda rounds: rounds >= args.rounds or time.monotonic() > end, args.crashes)
+    rounds = run(
+        seeds,
+        random.Random(args.seed),
+        lambda rounds: rounds >= args.rounds or time.monotonic() > end,
+        args.crashes,
+    )
     print(f"{rounds} streams of {len(seeds)} seeds, --seed {args.seed}")
 
 

@@ -2,11 +2,11 @@
  *
  * The first seven bytes say what is asked for (samples, the cell, how many); the
  * rest is the frame. A decoder that takes one byte and one cell at a time must
- * agree, on the result and on the error; what lies behind the frame has no say; planes and pixels hold the
- * same; nothing beyond the destination or the frame is touched (ASan). The
- * rest is also pixels: encoded in packets of odd kinds they come back. */
-#include "replay.h"
+ * agree, on the result and on the error; what lies behind the frame has no say; planes and
+ * pixels hold the same; nothing beyond the destination or the frame is touched (ASan). The rest
+ * is also pixels: encoded in packets of odd kinds they come back. */
 #include "dcm_endian.h"
+#include "replay.h"
 
 typedef struct request {
     unsigned samples;
@@ -40,13 +40,15 @@ static void slow_cell(const dcm_cells *c, uint8_t *p) {
     if (!c->bits_stored) return;
     for (unsigned i = 0; i < 8 * c->size; i++) {
         unsigned from = low + (i < c->bits_stored ? i : c->bits_stored - 1u);
-        int bit = (i < c->bits_stored || c->kind == DCM_CELL_SIGNED) && p[from / 8] >> from % 8 & 1;
+        int bit =
+            (i < c->bits_stored || c->kind == DCM_CELL_SIGNED) && p[from / 8] >> from % 8 & 1;
         p[i / 8] = (uint8_t)((p[i / 8] & ~(1 << i % 8)) | bit << i % 8);
     }
 }
 
 static void slow_cells(const request *r, uint8_t *p) {
-    for (uint64_t i = 0; i < r->cells * r->samples; i++) slow_cell(&r->cell, p + i * r->cell.size);
+    for (uint64_t i = 0; i < r->cells * r->samples; i++)
+        slow_cell(&r->cell, p + i * r->cell.size);
 }
 
 static int slow(const uint8_t *p, uint64_t n, const request *r, uint8_t *out) {
@@ -139,7 +141,8 @@ static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
     frame[0] = (uint8_t)count;
     for (unsigned i = 0; i < count; i++) {
         for (int k = 0; k < 4; k++) frame[4 + 4 * i + (unsigned)k] = (uint8_t)(at >> 8 * k);
-        at += encode(data + i / bytes * bytes + bytes - 1 - i % bytes, r.cells, count, frame + at);
+        at += encode(data + i / bytes * bytes + bytes - 1 - i % bytes, r.cells, count,
+                     frame + at);
     }
     memcpy(wanted, data, r.cells * count);
     slow_cells(&r, wanted);
@@ -156,7 +159,9 @@ static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 7) return 0;
-    const request r = {data[0] % 17, {data[1] % 17, data[2] & 1, 0, data[3], data[4]}, dcm_u16(data + 5, 0) % 9000u};
+    const request r = {data[0] % 17,
+                       {data[1] % 17, data[2] & 1, 0, data[3], data[4]},
+                       dcm_u16(data + 5, 0) % 9000u};
     if (!dcm_cells_valid(&r.cell)) return 0;
     as_frame(data + 7, size - 7, &r);
     as_pixels(data + 7, size - 7, &r);

@@ -2,8 +2,8 @@
  *
  * Spans stay within their text and lose nothing but what they are to lose;
  * numbers equal those of the C library wherever it reads the same grammar. */
-#include "replay.h"
 #include "dcm_endian.h"
+#include "replay.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -96,13 +96,15 @@ static void tables(const uint8_t *p, size_t size) {
     }
     int vr = dcm_vr_from_name(text, size);
     CHECK(vr >= 0 && vr < DCM_VR_COUNT);
-    if (vr) CHECK(strlen(dcm_vr_rows[vr].name) == size && !memcmp(dcm_vr_rows[vr].name, p, size));
+    if (vr)
+        CHECK(strlen(dcm_vr_rows[vr].name) == size && !memcmp(dcm_vr_rows[vr].name, p, size));
     if (size < 4) return;
     for (int big = 0; big < 2; big++) {
         tag = dcm_tag(p, big);
         uint8_t known = dcm_dict_vr(tag);
         CHECK(known < DCM_VR_COUNT);
-        if (!dcm_dict_find(tag, &row)) CHECK(row.vr == known && row.keyword && row.name && row.vm);
+        if (!dcm_dict_find(tag, &row))
+            CHECK(row.vr == known && row.keyword && row.name && row.vm);
         if (!dcm_dict_private(tag, text + 4, size - 4, &row))
             CHECK(tag >> 16 & 1 && row.vr && row.vr < DCM_VR_COUNT && !*row.keyword);
     }

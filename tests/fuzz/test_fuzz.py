@@ -15,8 +15,15 @@ import fuzz_python  # noqa: E402
 from seeds import SEEDS, seeds  # noqa: E402
 
 FLAGS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-TARGETS = {"part10": "files", "columns": "files", "value": "values", "rle": "rle",
-           "csa": "csa", "codestream": "codestreams", "frames": "frames"}
+TARGETS = {
+    "part10": "files",
+    "columns": "files",
+    "value": "values",
+    "rle": "rle",
+    "csa": "csa",
+    "codestream": "codestreams",
+    "frames": "frames",
+}
 
 
 def test_every_target_is_replayed():
@@ -25,7 +32,9 @@ def test_every_target_is_replayed():
 
 def test_seeds_are_those_of_the_script():
     """Their names and number; bytes that zlib made may differ elsewhere."""
-    found = {path.relative_to(SEEDS).as_posix(): path for path in SEEDS.rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(SEEDS).as_posix(): path for path in SEEDS.rglob("*") if path.is_file()
+    }
     made = seeds()
     assert found.keys() == made.keys()
     assert sum(path.stat().st_size for path in found.values()) < 300_000
@@ -45,5 +54,9 @@ def test_replay(c_program, target):
 
 def test_python_reads_what_is_damaged(tmp_path):
     streams = [path.read_bytes() for path in sorted((SEEDS / "files").iterdir())]
-    assert fuzz_python.run([s for s in streams if s], random.Random(7), lambda rounds: rounds == 1500,
-                           tmp_path) == 1500
+    assert (
+        fuzz_python.run(
+            [s for s in streams if s], random.Random(7), lambda rounds: rounds == 1500, tmp_path
+        )
+        == 1500
+    )

@@ -3,14 +3,13 @@
 import itertools
 import warnings
 
-from support import builder
 import numpy as np
 import pytest
-from support.images import image
 
 import fastdcm
-from fastdcm.pixels import color
-from fastdcm.pixels import grayscale
+from fastdcm.pixels import color, grayscale
+from support import builder
+from support.images import image
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.pixels import processing as theirs  # noqa: E402
@@ -23,8 +22,14 @@ def palette(columns, first=0, bits=16, *, count=None, order="<", vr="OW", kind=R
     """The elements of a palette. columns: entries of each colour; data: bytes of
     each in their place."""
     count = len(columns[0]) if count is None else count
-    told = [(DESCRIPTOR + i, "US", np.array([count & 0xFFFF, first & 0xFFFF, bits], order + "u2")
-             .tobytes()) for i in range(3)]
+    told = [
+        (
+            DESCRIPTOR + i,
+            "US",
+            np.array([count & 0xFFFF, first & 0xFFFF, bits], order + "u2").tobytes(),
+        )
+        for i in range(3)
+    ]
     data = data or [np.array(column, order + "u2").tobytes() for column in columns]
     return told + [(kind + i, vr, raw) for i, raw in enumerate(data)]
 
@@ -34,8 +39,11 @@ def opened(put, *arguments, **options):
     return fastdcm.dcmread(path), pydicom.dcmread(path)
 
 
-COLUMNS = [[i * 257 % 65536 for i in range(200)], [65535 - i * 300 for i in range(200)],
-           [i * i % 65536 for i in range(200)]]
+COLUMNS = [
+    [i * 257 % 65536 for i in range(200)],
+    [65535 - i * 300 for i in range(200)],
+    [i * i % 65536 for i in range(200)],
+]
 CELLS = np.array([[0, 1, 2, 3], [20, 150, 209, 210], [211, 250, 254, 255]], np.uint8)
 
 
@@ -45,8 +53,10 @@ CELLS = np.array([[0, 1, 2, 3], [20, 150, 209, 210], [211, 250, 254, 255]], np.u
 def compared(path):
     """Checks the palette of a file beside pydicom's; whether there was one."""
     ds = fastdcm.dcmread(path, force=True)
-    if (ds.get("PhotometricInterpretation") != "PALETTE COLOR"
-            and ds.get("SOPClassUID") != "1.2.840.10008.5.1.4.39.1"):
+    if (
+        ds.get("PhotometricInterpretation") != "PALETTE COLOR"
+        and ds.get("SOPClassUID") != "1.2.840.10008.5.1.4.39.1"
+    ):
         return False
     other = pydicom.dcmread(path, force=True)
     stored = np.arange(300, dtype=np.uint16)
@@ -97,8 +107,13 @@ def compared_rgb(paths):
 
 def test_real_rgb(pydicom_files):
     pytest.importorskip("imagecodecs")
-    assert {("RGB", False), ("YBR_FULL_422", False), ("RGB", True), ("YBR_FULL", True),
-            ("YBR_FULL_422", True)} <= compared_rgb(pydicom_files)
+    assert {
+        ("RGB", False),
+        ("YBR_FULL_422", False),
+        ("RGB", True),
+        ("YBR_FULL", True),
+        ("YBR_FULL_422", True),
+    } <= compared_rgb(pydicom_files)
 
 
 def test_real_rgb_of_the_corpus(corpus_files):
@@ -116,9 +131,22 @@ def test_palette(put, first, dtype):
     cells = cells.astype(dtype)
     ds, _ = opened(put, cells, *palette(COLUMNS, first), photometric="PALETTE COLOR")
     result = color.apply_color_lut(ds.pixel_array, ds)
-    expected = [[column[min(max(int(x) - (first if cells.dtype.kind == "i" or first >= 0
-                                          else first + 65536), 0), 199)]
-                 for column in COLUMNS] for x in cells.ravel()]
+    expected = [
+        [
+            column[
+                min(
+                    max(
+                        int(x)
+                        - (first if cells.dtype.kind == "i" or first >= 0 else first + 65536),
+                        0,
+                    ),
+                    199,
+                )
+            ]
+            for column in COLUMNS
+        ]
+        for x in cells.ravel()
+    ]
     assert result.dtype == np.uint16 and result.shape == (3, 4, 3)
     assert result.reshape(-1, 3).tolist() == expected
     rgb = ds.to_rgb()
@@ -133,15 +161,25 @@ def test_8_bit_palettes(put, syntax):
     packed = [np.array(column, np.uint8).tobytes() for column in columns]
     if order == ">":
         packed = [np.frombuffer(raw, np.uint16).byteswap().tobytes() for raw in packed]
-    ds, _ = opened(put, CELLS, *palette(columns, bits=8, order=order, data=packed),
-                   photometric="PALETTE COLOR", transfer_syntax=syntax)
+    ds, _ = opened(
+        put,
+        CELLS,
+        *palette(columns, bits=8, order=order, data=packed),
+        photometric="PALETTE COLOR",
+        transfer_syntax=syntax,
+    )
     expected = np.array(columns, np.uint8).T[CELLS]
     result = color.apply_color_lut(CELLS, ds)
     assert result.dtype == np.uint8 and (result == expected).all()
     assert (ds.to_rgb() == expected).all()
     # the same entries, a word each
-    wide, _ = opened(put, CELLS, *palette(columns, bits=8, order=order),
-                     photometric="PALETTE COLOR", transfer_syntax=syntax)
+    wide, _ = opened(
+        put,
+        CELLS,
+        *palette(columns, bits=8, order=order),
+        photometric="PALETTE COLOR",
+        transfer_syntax=syntax,
+    )
     assert (color.apply_color_lut(CELLS, wide) == expected).all()
     assert (wide.to_rgb() == expected).all()
 
@@ -156,10 +194,12 @@ def test_alpha(put):
 
 def test_65536_entries(put):
     columns = [np.roll(np.arange(65536, dtype=np.uint16), k) for k in range(3)]
-    ds, other = opened(put, CELLS.astype("u2") * 257, *palette(columns, count=0),
-                       photometric="PALETTE COLOR")
-    np.testing.assert_array_equal(color.apply_color_lut(ds.pixel_array, ds),
-                                  theirs.apply_color_lut(other.pixel_array, other))
+    ds, other = opened(
+        put, CELLS.astype("u2") * 257, *palette(columns, count=0), photometric="PALETTE COLOR"
+    )
+    np.testing.assert_array_equal(
+        color.apply_color_lut(ds.pixel_array, ds), theirs.apply_color_lut(other.pixel_array, other)
+    )
 
 
 def test_supplemental_palettes_are_refused(put):
@@ -179,9 +219,13 @@ def unfold(put, segments, count, bits=16, order="<"):
     raw = np.array(segments, dtype).tobytes()
     raw += b"\0" * (len(raw) % 2)
     syntax = builder.EXPLICIT_BE if order == ">" else builder.EXPLICIT_LE
-    ds, other = opened(put, CELLS, *palette([[]], 0, bits, count=count, order=order,
-                                            kind=SEGMENTED, data=[raw] * 3),
-                       photometric="PALETTE COLOR", transfer_syntax=syntax)
+    ds, other = opened(
+        put,
+        CELLS,
+        *palette([[]], 0, bits, count=count, order=order, kind=SEGMENTED, data=[raw] * 3),
+        photometric="PALETTE COLOR",
+        transfer_syntax=syntax,
+    )
     return color.palette(ds).values[:, 0].tolist(), other
 
 
@@ -207,25 +251,33 @@ def test_indirect_segments(put, order):
     # the linear segment alone, at byte 8 of words and byte 4 of bytes
     result, _ = unfold(put, [*head, INDIRECT, 1, 8, 0, DISCRETE, 1, 7], 7, 16, order)
     assert result == [10, 20, 25, 30, 30, 30, 7]
-    result, other = unfold(put, [*head, INDIRECT, 1, *((4, 0) if order == "<" else (0, 4)), 0, 0,
-                                 DISCRETE, 1, 7], 7, 8, order)
+    result, other = unfold(
+        put,
+        [*head, INDIRECT, 1, *((4, 0) if order == "<" else (0, 4)), 0, 0, DISCRETE, 1, 7],
+        7,
+        8,
+        order,
+    )
     assert result == [10, 20, 25, 30, 30, 30, 7]
     assert theirs.apply_color_lut(np.arange(7, dtype="u1"), other)[:, 0].tolist() == result
 
 
-@pytest.mark.parametrize("segments, count", [
-    ([], 4),
-    ([DISCRETE, 3, 1, 2], 4),                          # fewer values than told
-    ([DISCRETE, 3, 1, 2, 3], 4),                       # fewer entries than told
-    ([LINEAR, 4, 9], 4),                               # nothing to start from
-    ([INDIRECT, 1, 0, 0], 4),
-    ([DISCRETE, 1, 1, INDIRECT, 1, 0xFFFE, 0xFFFF], 4),  # past the end
-    ([DISCRETE, 1, 1, INDIRECT, 1, 6, 0], 40),         # itself
-    ([DISCRETE, 1, 1, INDIRECT, 0xFFFF, 0, 0], 40),    # runs into itself
-    ([DISCRETE, 1, 1, LINEAR, 5], 4),
-    ([DISCRETE, 1, 1, 9, 5, 5], 4),                    # no such segment
-    ([DISCRETE, 0, LINEAR, 0, 5] * 3, 4),
-])
+@pytest.mark.parametrize(
+    "segments, count",
+    [
+        ([], 4),
+        ([DISCRETE, 3, 1, 2], 4),  # fewer values than told
+        ([DISCRETE, 3, 1, 2, 3], 4),  # fewer entries than told
+        ([LINEAR, 4, 9], 4),  # nothing to start from
+        ([INDIRECT, 1, 0, 0], 4),
+        ([DISCRETE, 1, 1, INDIRECT, 1, 0xFFFE, 0xFFFF], 4),  # past the end
+        ([DISCRETE, 1, 1, INDIRECT, 1, 6, 0], 40),  # itself
+        ([DISCRETE, 1, 1, INDIRECT, 0xFFFF, 0, 0], 40),  # runs into itself
+        ([DISCRETE, 1, 1, LINEAR, 5], 4),
+        ([DISCRETE, 1, 1, 9, 5, 5], 4),  # no such segment
+        ([DISCRETE, 0, LINEAR, 0, 5] * 3, 4),
+    ],
+)
 def test_damaged_segments(put, segments, count):
     with pytest.raises(fastdcm.DicomError, match="segments") as caught:
         unfold(put, segments, count)
@@ -237,18 +289,21 @@ def test_segments_do_not_grow_past_the_descriptor(put):
     assert len(result) == 100
 
 
-@pytest.mark.parametrize("told", [
-    palette(COLUMNS, count=201),
-    palette(COLUMNS, count=0),
-    palette(COLUMNS, bits=12),
-    palette(COLUMNS, bits=0),
-    palette(COLUMNS)[1:],
-    palette(COLUMNS)[:-1],
-    palette(COLUMNS)[:3],
-    palette(COLUMNS, data=[b"", b"", b""]),
-    palette(COLUMNS, 0, 8, data=[bytes(400), bytes(400), bytes(200)]),
-    [(DESCRIPTOR, "US", [200, 0]), *palette(COLUMNS)[1:]],
-])
+@pytest.mark.parametrize(
+    "told",
+    [
+        palette(COLUMNS, count=201),
+        palette(COLUMNS, count=0),
+        palette(COLUMNS, bits=12),
+        palette(COLUMNS, bits=0),
+        palette(COLUMNS)[1:],
+        palette(COLUMNS)[:-1],
+        palette(COLUMNS)[:3],
+        palette(COLUMNS, data=[b"", b"", b""]),
+        palette(COLUMNS, 0, 8, data=[bytes(400), bytes(400), bytes(200)]),
+        [(DESCRIPTOR, "US", [200, 0]), *palette(COLUMNS)[1:]],
+    ],
+)
 def test_damaged_palettes(put, told):
     ds, _ = opened(put, CELLS, *told, photometric="PALETTE COLOR")
     for call in (lambda: color.apply_color_lut(CELLS, ds), ds.to_rgb):
@@ -260,8 +315,9 @@ def test_damaged_palettes(put, told):
 # --------------------------------------------------------------- colour spaces ---
 
 
-@pytest.mark.parametrize("current, desired", [*itertools.product(
-    ["RGB", "YBR_FULL", "YBR_FULL_422"], repeat=2)])
+@pytest.mark.parametrize(
+    "current, desired", [*itertools.product(["RGB", "YBR_FULL", "YBR_FULL_422"], repeat=2)]
+)
 def test_colour_spaces(current, desired):
     levels = np.arange(0, 256, 5, dtype=np.uint8)
     arr = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(2, 26, -1, 3)
@@ -293,8 +349,11 @@ PIXELS = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3) * 3
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL", "YBR_ICT", "YBR_RCT"])
 def test_to_rgb(put, photometric):
     ds, _ = opened(put, PIXELS, photometric=photometric, samples=3, frames=2)
-    expected = PIXELS if photometric != "YBR_FULL" else \
-        theirs.convert_color_space(PIXELS, "YBR_FULL", "RGB")
+    expected = (
+        PIXELS
+        if photometric != "YBR_FULL"
+        else theirs.convert_color_space(PIXELS, "YBR_FULL", "RGB")
+    )
     assert (ds.to_rgb() == expected).all()
     assert (ds.to_rgb(1) == expected[1]).all()
     assert (ds.to_rgb(slice(1, None)) == expected[1:]).all()
@@ -314,8 +373,9 @@ def test_grey_to_rgb(put):
     assert (ds.to_rgb() == grayscale.windowed(ds)[..., None]).all()
 
 
-@pytest.mark.parametrize("photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4),
-                                                  ("PALETTE COLOR", 5)])
+@pytest.mark.parametrize(
+    "photometric, samples", [("HSV", 3), ("MONOCHROME2", 3), ("CMYK", 4), ("PALETTE COLOR", 5)]
+)
 def test_no_way_to_rgb(put, photometric, samples):
     array = np.zeros((2, 2, samples), np.uint8)
     ds, _ = opened(put, array, photometric=photometric, samples=samples)

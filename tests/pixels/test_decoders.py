@@ -4,15 +4,15 @@ import subprocess
 import sys
 import zlib
 
-from support import builder
 import numpy as np
 import pytest
-from support.builder import fragments, image
 
 import fastdcm
 from fastdcm.pixels import decoders
 from fastdcm.pixels._codestream import read_codestream
 from fastdcm.uid import TRANSFER_SYNTAXES
+from support import builder
+from support.builder import fragments, image
 
 JPEG, EXTENDED, LOSSLESS = (f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 70))
 JPEGLS, J2K, J2K_LOSSY = (f"1.2.840.10008.1.2.4.{n}" for n in (80, 90, 91))
@@ -29,7 +29,11 @@ def picture(rows, columns, samples=1, bits=8, signed=False, seed=1):
     """A ramp with noise that uses every bit."""
     dtype = np.dtype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
     noise = np.random.default_rng(seed).integers(0, 1 << max(1, bits - 3), (rows, columns, samples))
-    ramp = np.add.outer(np.arange(rows), np.arange(columns))[..., None] * (1 << bits) // (rows + columns)
+    ramp = (
+        np.add.outer(np.arange(rows), np.arange(columns))[..., None]
+        * (1 << bits)
+        // (rows + columns)
+    )
     values = (ramp + noise * (1 + np.arange(samples))) % (1 << bits)
     if signed:
         values -= 1 << bits - 1
@@ -37,9 +41,15 @@ def picture(rows, columns, samples=1, bits=8, signed=False, seed=1):
 
 
 def attributes(array, bits, signed=False, **more):
-    return {"rows": array.shape[0], "columns": array.shape[1],
-            "samples": array.shape[2] if array.ndim == 3 else 1,
-            "bits_allocated": 8 * array.dtype.itemsize, "bits_stored": bits, "signed": signed, **more}
+    return {
+        "rows": array.shape[0],
+        "columns": array.shape[1],
+        "samples": array.shape[2] if array.ndim == 3 else 1,
+        "bits_allocated": 8 * array.dtype.itemsize,
+        "bits_stored": bits,
+        "signed": signed,
+        **more,
+    }
 
 
 def rle(array):
@@ -50,8 +60,10 @@ def rle(array):
     for plane in cells.reshape(planes.shape[1], -1, array.dtype.itemsize):
         for k in range(array.dtype.itemsize):
             raw = plane[:, k].tobytes()
-            packed = b"".join(bytes([len(raw[i:i + 128]) - 1]) + raw[i:i + 128]
-                              for i in range(0, len(raw), 128))
+            packed = b"".join(
+                bytes([len(raw[i : i + 128]) - 1]) + raw[i : i + 128]
+                for i in range(0, len(raw), 128)
+            )
             segments.append(packed + b"\0" * (len(packed) % 2))
     offsets = [64 + sum(map(len, segments[:i])) for i in range(len(segments))]
     header = np.array([len(segments), *offsets] + [0] * (15 - len(segments)), "<u4")
@@ -68,8 +80,15 @@ def deflate(raw):
 LOSSLESS_CASES = [
     (syntax, bits, samples, signed)
     for syntax, wanted in (
-        (LOSSLESS, (8, 12, 16)), (JPEGLS, (8, 16)), (J2K, (8, 12, 16)), (HTJ2K, (8, 12, 16)),
-        (JPEGXL, (8, 12, 16)), (RLE, (8, 16)), (DEFLATED, (8, 16)), (PLAIN, (8, 16)))
+        (LOSSLESS, (8, 12, 16)),
+        (JPEGLS, (8, 16)),
+        (J2K, (8, 12, 16)),
+        (HTJ2K, (8, 12, 16)),
+        (JPEGXL, (8, 12, 16)),
+        (RLE, (8, 16)),
+        (DEFLATED, (8, 16)),
+        (PLAIN, (8, 16)),
+    )
     for bits in wanted
     for samples in (1, 3)
     for signed in (False, True)
@@ -80,13 +99,19 @@ LOSSLESS_CASES = [
 def encode(imagecodecs, syntax, array, bits):
     unsigned = array.view(f"u{array.dtype.itemsize}") & ((1 << bits) - 1)
     if syntax == LOSSLESS:
-        return imagecodecs.jpeg8_encode(unsigned, lossless=True, bitspersample=bits, predictor=1,
-                                        colorspace="rgb" if array.ndim == 3 else None)
+        return imagecodecs.jpeg8_encode(
+            unsigned,
+            lossless=True,
+            bitspersample=bits,
+            predictor=1,
+            colorspace="rgb" if array.ndim == 3 else None,
+        )
     if syntax == JPEGLS:
         return imagecodecs.jpegls_encode(unsigned)
     if syntax == J2K:
-        return imagecodecs.jpeg2k_encode(array, codecformat="j2k", reversible=True, level=0,
-                                         bitspersample=bits)
+        return imagecodecs.jpeg2k_encode(
+            array, codecformat="j2k", reversible=True, level=0, bitspersample=bits
+        )
     if syntax == HTJ2K:
         return imagecodecs.htj2k_encode(array, reversible=True)
     if syntax == JPEGXL:
@@ -146,8 +171,9 @@ def test_the_sign_is_that_of_the_attributes(imagecodecs):
 def test_jpeg_converts_no_colour(imagecodecs, photometric):
     array = picture(32, 32, 3, 8)
     array[...] = array[::8, ::8].repeat(8, 0).repeat(8, 1)  # flat blocks
-    data = imagecodecs.jpeg8_encode(array, 100, colorspace="rgb", outcolorspace="rgb",
-                                    subsampling="444")
+    data = imagecodecs.jpeg8_encode(
+        array, 100, colorspace="rgb", outcolorspace="rgb", subsampling="444"
+    )
     given = decoders.decode(data, JPEG, **attributes(array, 8, photometric=photometric))
     assert np.abs(given.astype(int) - array).max() <= 1
 
@@ -187,7 +213,9 @@ def test_jpeg_xl_of_a_jpeg(imagecodecs):
 def test_one_bit(syntax):
     bits = np.random.default_rng(5).integers(0, 2, (7, 9), np.uint8)
     packed = np.packbits(bits, bitorder="little")
-    data = {RLE: rle(packed[None]), DEFLATED: deflate(packed.tobytes()), PLAIN: packed.tobytes()}[syntax]
+    data = {RLE: rle(packed[None]), DEFLATED: deflate(packed.tobytes()), PLAIN: packed.tobytes()}[
+        syntax
+    ]
     given = decoders.decode(data, syntax, rows=7, columns=9, bits_allocated=1)
     assert given.dtype == np.uint8 and np.array_equal(given, bits)
 
@@ -197,7 +225,9 @@ def test_planes(syntax):
     array = picture(6, 5, 3, 16)
     raw = array.transpose(2, 0, 1).tobytes()
     data = deflate(raw) if syntax == DEFLATED else raw
-    assert np.array_equal(decoders.decode(data, syntax, **attributes(array, 16, planar=True)), array)
+    assert np.array_equal(
+        decoders.decode(data, syntax, **attributes(array, 16, planar=True)), array
+    )
 
 
 @pytest.mark.parametrize("syntax", [LOSSLESS, RLE, PLAIN])
@@ -215,24 +245,36 @@ def test_bits_without_a_value(imagecodecs, syntax):
 
 
 def test_headers(imagecodecs):
-    for syntax, kind in ((LOSSLESS, "jpeg"), (JPEGLS, "jpegls"), (J2K, "jpeg2000"),
-                         (HTJ2K, "jpeg2000"), (JPEGXL, "jpegxl")):
+    for syntax, kind in (
+        (LOSSLESS, "jpeg"),
+        (JPEGLS, "jpegls"),
+        (J2K, "jpeg2000"),
+        (HTJ2K, "jpeg2000"),
+        (JPEGXL, "jpegxl"),
+    ):
         for bits in (8, 12, 16):
             for samples in (1, 3):
                 data = encode(imagecodecs, syntax, picture(37, 53, samples, bits), bits)
                 told = read_codestream(data)
-                assert (told.kind, told.rows, told.columns, told.components) == (kind, 37, 53, samples)
+                assert (told.kind, told.rows, told.columns, told.components) == (
+                    kind,
+                    37,
+                    53,
+                    samples,
+                )
                 # OpenJPH and CharLS are not told the bits here
                 assert told.precision in ((bits,) if syntax not in (HTJ2K, JPEGLS) else (bits, 16))
                 assert told.is_high_throughput == (syntax == HTJ2K)
 
 
-@pytest.mark.parametrize("rows, columns", [(1, 1), (8, 8), (256, 256), (100, 200), (10, 12), (513, 9000),
-                                           (1, 40000)])
+@pytest.mark.parametrize(
+    "rows, columns", [(1, 1), (8, 8), (256, 256), (100, 200), (10, 12), (513, 9000), (1, 40000)]
+)
 @pytest.mark.parametrize("boxes", [False, True])
 def test_jpeg_xl_sizes(imagecodecs, rows, columns, boxes):
-    data = imagecodecs.jpegxl_encode(np.zeros((rows, columns), np.uint8), effort=1, lossless=True,
-                                     usecontainer=boxes)
+    data = imagecodecs.jpegxl_encode(
+        np.zeros((rows, columns), np.uint8), effort=1, lossless=True, usecontainer=boxes
+    )
     told = read_codestream(data)
     assert (told.rows, told.columns, told.components, told.precision) == (rows, columns, 1, 8)
 
@@ -266,8 +308,9 @@ def refused(data, syntax, code="codestream", **changes):
 
 
 @pytest.mark.parametrize("syntax", [LOSSLESS, JPEGLS, J2K, HTJ2K, JPEGXL])
-@pytest.mark.parametrize("changes", [{"rows": 31}, {"columns": 49}, {"samples": 3},
-                                     {"rows": 65535, "columns": 65535}])
+@pytest.mark.parametrize(
+    "changes", [{"rows": 31}, {"columns": 49}, {"samples": 3}, {"rows": 65535, "columns": 65535}]
+)
 def test_a_header_that_contradicts_the_attributes(imagecodecs, syntax, changes):
     text = refused(encode(imagecodecs, syntax, ARRAY, 8), syntax, **changes)
     assert "32 x 48 x 1" in text or "honest ratio" in text
@@ -285,15 +328,20 @@ def test_damage(imagecodecs, syntax):
     for bad in (b"", b"\0", b"\xff\xd8", data[:40], b"\x55" * 200):
         with pytest.raises(fastdcm.DicomError) as caught:
             decoders.decode(bad, syntax, **attributes(ARRAY, 8))
-        assert caught.value.code in ("codestream", "frame-short", "rle-header", "rle-count",
-                                     "rle-segment")
+        assert caught.value.code in (
+            "codestream",
+            "frame-short",
+            "rle-header",
+            "rle-count",
+            "rle-segment",
+        )
 
 
 @pytest.mark.parametrize("syntax", [JPEGLS, J2K, HTJ2K, JPEGXL, RLE, DEFLATED, PLAIN])
 def test_half_a_frame(imagecodecs, syntax):
     data = encode(imagecodecs, syntax, ARRAY, 8)
     with pytest.raises(fastdcm.DicomError):
-        decoders.decode(data[:len(data) // 2], syntax, **attributes(ARRAY, 8))
+        decoders.decode(data[: len(data) // 2], syntax, **attributes(ARRAY, 8))
 
 
 @pytest.mark.parametrize("syntax", [JPEG, LOSSLESS])
@@ -301,14 +349,18 @@ def test_half_a_jpeg_is_announced(imagecodecs, put, syntax):
     """Its codec fills up what is missing."""
     array = picture(64, 64, 1, 8)
     data = imagecodecs.jpeg8_encode(array, 95, lossless=syntax == LOSSLESS)
-    half = data[:len(data) // 2]
+    half = data[: len(data) // 2]
     half += b"\0" * (len(half) % 2)
-    ds = fastdcm.dcmread(put(image(64, 64, allocated=8) + fragments([half]), transfer_syntax=syntax))
+    ds = fastdcm.dcmread(
+        put(image(64, 64, allocated=8) + fragments([half]), transfer_syntax=syntax)
+    )
     given = ds.pixel_array
     assert [issue.code for issue in ds.issues] == ["codestream-end"]
     assert np.abs(given[:16].astype(int) - array[:16]).max() < 16
     whole = data + b"\0" * (len(data) % 2)
-    ds = fastdcm.dcmread(put(image(64, 64, allocated=8) + fragments([whole]), transfer_syntax=syntax))
+    ds = fastdcm.dcmread(
+        put(image(64, 64, allocated=8) + fragments([whole]), transfer_syntax=syntax)
+    )
     ds.pixel_array
     assert ds.issues == []
 
@@ -333,23 +385,34 @@ def test_no_transfer_syntax(put):
         ds.frames
 
 
-@pytest.mark.parametrize("changes, said", [
-    ({"bits_allocated": 3}, "BitsAllocated is 3"), ({"bits_stored": 9}, "BitsStored is 9"),
-    ({"bits_stored": 0}, "BitsStored is 0"), ({"rows": 1 << 40, "columns": 1 << 40}, "beyond"),
-])
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"bits_allocated": 3}, "BitsAllocated is 3"),
+        ({"bits_stored": 9}, "BitsStored is 9"),
+        ({"bits_stored": 0}, "BitsStored is 0"),
+        ({"rows": 1 << 40, "columns": 1 << 40}, "beyond"),
+    ],
+)
 def test_attributes_no_frame_can_have(changes, said):
     assert said in refused(b"\0" * 64, RLE, "pixels", **changes)
 
 
-@pytest.mark.parametrize("syntax, extra", [(JPEG, "pixels"), (J2K, "pixels"),
-                                           ("1.2.840.10008.1.2.4.102", "video")])
+@pytest.mark.parametrize(
+    "syntax, extra", [(JPEG, "pixels"), (J2K, "pixels"), ("1.2.840.10008.1.2.4.102", "video")]
+)
 def test_missing_extra(monkeypatch, put, syntax, extra):
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
     monkeypatch.setitem(sys.modules, "av", None)
     photometric = "YBR_PARTIAL_420" if extra == "video" else None
     samples = 3 if extra == "video" else 1
-    ds = fastdcm.dcmread(put(image(8, 8, allocated=8, samples=samples, photometric=photometric)
-                             + fragments([b"\0" * 64]), transfer_syntax=syntax))
+    ds = fastdcm.dcmread(
+        put(
+            image(8, 8, allocated=8, samples=samples, photometric=photometric)
+            + fragments([b"\0" * 64]),
+            transfer_syntax=syntax,
+        )
+    )
     with pytest.raises(fastdcm.DicomError) as caught:
         ds.pixel_array
     assert caught.value.code == "codec-missing"
@@ -361,8 +424,12 @@ def test_missing_extra(monkeypatch, put, syntax, extra):
 def test_the_error_names_the_frame(imagecodecs, put):
     good = encode(imagecodecs, JPEGLS, ARRAY, 8)
     good += b"\0" * (len(good) % 2)
-    ds = fastdcm.dcmread(put(image(32, 48, allocated=8, frames=3)
-                             + fragments([good, good, b"\xff\xd8\0\0"]), transfer_syntax=JPEGLS))
+    ds = fastdcm.dcmread(
+        put(
+            image(32, 48, allocated=8, frames=3) + fragments([good, good, b"\xff\xd8\0\0"]),
+            transfer_syntax=JPEGLS,
+        )
+    )
     assert np.array_equal(ds.frames[1], ARRAY)
     for ask in (lambda: ds.frames[2], lambda: ds.pixel_array):
         with pytest.raises(fastdcm.DicomError, match=r"JPEG-LS Lossless.*frames\[2\]") as caught:
@@ -393,8 +460,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 def bomb(tmp_path, data, syntax, rows, columns):
     path = tmp_path / "bomb"
     path.write_bytes(data)
-    done = subprocess.run([sys.executable, "-c", BOMBS, path, syntax, str(rows), str(columns)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", BOMBS, path, syntax, str(rows), str(columns)],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     said, more = done.stdout.split()
     unit = 1 if sys.platform == "darwin" else 1024
@@ -405,7 +475,7 @@ def bomb(tmp_path, data, syntax, rows, columns):
 def patched(data, find, skip, value, size):
     """`data` with a number behind a marker replaced."""
     at = data.index(find) + skip
-    return data[:at] + value.to_bytes(size, "big") + data[at + size:]
+    return data[:at] + value.to_bytes(size, "big") + data[at + size :]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="counts memory with resource")
@@ -463,6 +533,8 @@ for _ in range(300):
         seen.add("error")
 print(*sorted(seen))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["error", "frame"]

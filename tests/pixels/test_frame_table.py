@@ -5,13 +5,13 @@ import os
 import struct
 import threading
 
-from support import builder as b
 import pytest
 
 from fastdcm import DicomError, dcmread
 from fastdcm.core._file import issue_of
 from fastdcm.pixels._frame_table import FrameTable, frame_table, join_fragments
 from fastdcm.scanning.scanner import scan_chunk
+from support import builder as b
 
 JPEG, J2K, RLE = b"\xff\xd8\xff\xe0", b"\xff\x4f\xff\x51", struct.pack("<2I", 1, 64)
 END = struct.pack("<2HI", 0xFFFE, 0xE0DD, 0)
@@ -67,8 +67,10 @@ def issues(file):
 
 
 def eot(offsets, lengths):
-    return {"eot_offsets": struct.pack(f"<{len(offsets)}Q", *offsets),
-            "eot_lengths": struct.pack(f"<{len(lengths)}Q", *lengths)}
+    return {
+        "eot_offsets": struct.pack(f"<{len(offsets)}Q", *offsets),
+        "eot_lengths": struct.pack(f"<{len(lengths)}Q", *lengths),
+    }
 
 
 # ---------------------------------------------------- what tells frames apart
@@ -103,14 +105,17 @@ def test_extended_offset_table():
     assert opened(raw, 4, **offsets_alone)[0].source == "extended"
 
 
-@pytest.mark.parametrize("offsets, lengths, where", [
-    ([0, 33, 64, 98], [4] * 4, "item"),      # not where an item is, at the end
-    ([0, 32, 64], [4] * 3, "begin"),         # too few
-    ([0, 64, 32, 98], [4] * 4, "begin"),     # not in order
-    ([0, 32, 66, 96], [4, 4, 40, 4], "begin"),  # a length beyond the next frame
-    ([0, 32, 66, 96], [4, 4], "begin"),      # lengths are missing
-    ([0, 1 << 40, 1 << 41, 1 << 42], [4] * 4, "walk"),
-])
+@pytest.mark.parametrize(
+    "offsets, lengths, where",
+    [
+        ([0, 33, 64, 98], [4] * 4, "item"),  # not where an item is, at the end
+        ([0, 32, 64], [4] * 3, "begin"),  # too few
+        ([0, 64, 32, 98], [4] * 4, "begin"),  # not in order
+        ([0, 32, 66, 96], [4, 4, 40, 4], "begin"),  # a length beyond the next frame
+        ([0, 32, 66, 96], [4, 4], "begin"),  # lengths are missing
+        ([0, 1 << 40, 1 << 41, 1 << 42], [4] * 4, "walk"),
+    ],
+)
 def test_extended_offset_table_that_lies(offsets, lengths, where):
     frames = frames_of(4)
     raw = value(b"", frames)
@@ -137,11 +142,12 @@ def test_all_in_one_frame(told):
     assert table.span(0) == (begin + 8, 3 * 8 + 8 + 4 + 6)
 
 
-@pytest.mark.parametrize("start", [
-    JPEG, J2K, RLE, b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x0cjP  \r\n\x87\n"])
+@pytest.mark.parametrize(
+    "start", [JPEG, J2K, RLE, b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n", b"\0\0\0\x0cjP  \r\n\x87\n"]
+)
 def test_more_fragments_than_frames(start):
     frames = frames_of(4, start)
-    parts = [f[k:k + 14] for f in frames for k in range(0, len(f), 14)]
+    parts = [f[k : k + 14] for f in frames for k in range(0, len(f), 14)]
     table, file, _ = opened(value(b"", parts), 4)
     assert (list(table), issues(file)) == (frames, [])
 
@@ -152,7 +158,11 @@ def test_more_frames_than_told():
     table, file, begin = opened(raw, 4)
     assert (list(table), issues(file)) == (frames[:4], [("frame-count", begin)])
     table, file, begin = opened(value(table_of([[f] for f in frames]), frames), 4)
-    assert (list(table), issues(file), table.source) == (frames[:4], [("frame-count", begin)], "basic")
+    assert (list(table), issues(file), table.source) == (
+        frames[:4],
+        [("frame-count", begin)],
+        "basic",
+    )
     table, file, begin = opened(value(table_of([[f] for f in frames]), frames), 1)
     assert (list(table), issues(file)) == (frames[:1], [("frame-count", begin)])
 
@@ -160,28 +170,34 @@ def test_more_frames_than_told():
 def test_fewer_frames_than_told():
     frames = frames_of(6)
     whole = value(table_of([[f] for f in frames]), frames)
-    for raw in (value(b"", frames[:4]), whole[:whole.index(b.item(frames[4]))]):
+    for raw in (value(b"", frames[:4]), whole[: whole.index(b.item(frames[4]))]):
         table, file, begin = opened(raw, 6)
         assert (len(table), list(table)) == (4, frames[:4])
         assert issues(file) == [("frame-count", begin)]
 
 
-@pytest.mark.parametrize("raw, frames, at", [
-    (b"", 1, 0),
-    (b"\xfe\xff\x00", 1, 0),
-    (JPEG * 10, 1, 0),                               # no items at all
-    (value(b"", []), 1, 0),
-    (value(b"", []), 2, 0),
-    (value(b"", [b"abcd"]), 3, 0),                   # fewer, and nothing tells why
-    (value(b"", [b"abcd"] * 5), 3, 0),               # more, and nothing tells where
-    (value(b"", [JPEG, b"abcd"]), 3, 0),
-])
+@pytest.mark.parametrize(
+    "raw, frames, at",
+    [
+        (b"", 1, 0),
+        (b"\xfe\xff\x00", 1, 0),
+        (JPEG * 10, 1, 0),  # no items at all
+        (value(b"", []), 1, 0),
+        (value(b"", []), 2, 0),
+        (value(b"", [b"abcd"]), 3, 0),  # fewer, and nothing tells why
+        (value(b"", [b"abcd"] * 5), 3, 0),  # more, and nothing tells where
+        (value(b"", [JPEG, b"abcd"]), 3, 0),
+    ],
+)
 def test_frames_that_cannot_be_told_apart(raw, frames, at):
     file, begin, end = file_of(raw)
     with pytest.raises(DicomError) as caught:
         frame_table(file, begin, end - begin, frames)
     assert (caught.value.code, caught.value.offset, caught.value.path) == (
-        "frames", begin + at, "(7FE0,0010)")
+        "frames",
+        begin + at,
+        "(7FE0,0010)",
+    )
 
 
 def test_a_value_beyond_the_file():
@@ -200,12 +216,18 @@ def basic_lies():
     yield "too few", struct.pack("<3I", *good[:3]), 0
     yield "not in order", struct.pack("<4I", good[0], good[2], good[1], good[3]), 0
     yield "all the same", bytes(16), 0
-    yield "without the headers", struct.pack("<4I", *(o - 8 * i for i, o in enumerate(good))), good[3]
+    yield (
+        "without the headers",
+        struct.pack("<4I", *(o - 8 * i for i, o in enumerate(good))),
+        good[3],
+    )
     yield "no multiple of four", bytes(14), 0
     yield "all ones", b"\xff" * 16, 0
 
 
-@pytest.mark.parametrize("name, table, at", list(basic_lies()), ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    "name, table, at", list(basic_lies()), ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_basic_offset_table_that_lies(name, table, at):
     frames = frames_of(4)
     found, file, begin = opened(value(table, frames), 4)
@@ -264,8 +286,10 @@ def test_a_table_longer_than_the_value(count):
 def test_offsets_run_over_at_4_gib(tmp_path):
     """Of 32 bits, in a table of 4 frames of 2 GiB and some. The file is sparse."""
     size = (1 << 31) + 120
-    head = b.part10(b.element(0x00280008, "IS", "4") + b.header(b.PIXEL_DATA, "OB", b.UNDEFINED),
-                    transfer_syntax=b.RLE)
+    head = b.part10(
+        b.element(0x00280008, "IS", "4") + b.header(b.PIXEL_DATA, "OB", b.UNDEFINED),
+        transfer_syntax=b.RLE,
+    )
     step = size + 8
     raw = head + b.item(struct.pack("<4I", *(i * step & 0xFFFFFFFF for i in range(4))))
     path = tmp_path / "huge.dcm"
@@ -296,22 +320,67 @@ def lies():
     first, second, third = map(b.item, frames)
     size = len(frames[0])
     empty = b.item(b"")
-    yield ("too long", empty + b.item(frames[0], length=size + 6) + second + third, frames, "fragments", 8)
-    yield ("far too long", empty + first + b.item(frames[1], length=0x7FFFFFFF) + third, frames,
-           "fragments", 8 + len(first))
-    yield ("too short", empty + first + b.item(frames[1], length=4) + third, frames, "fragments", 8 + len(first))
-    yield ("pad byte not counted", empty + b.item(frames[0] + b"\0", length=size + 1) + b"\0" + second + third,
-           [frames[0] + b"\0\0", *frames[1:]], "fragments", 8)
-    yield ("cut", (empty + first + second + third)[:-6], [*frames[:2], frames[2][:-6]], "item-length",
-           8 + len(first) + len(second))
-    yield ("last one too short", empty + first + second + b.item(frames[2], length=4), frames, "fragments",
-           8 + len(first) + len(second))
-    yield ("undefined", empty + first + b.item(frames[1], length=0xFFFFFFFF) + third, frames, "fragments",
-           8 + len(first))
-    yield ("something before the first", empty + b"junk" + first + second + third, frames, "fragments", 0)
+    yield (
+        "too long",
+        empty + b.item(frames[0], length=size + 6) + second + third,
+        frames,
+        "fragments",
+        8,
+    )
+    yield (
+        "far too long",
+        empty + first + b.item(frames[1], length=0x7FFFFFFF) + third,
+        frames,
+        "fragments",
+        8 + len(first),
+    )
+    yield (
+        "too short",
+        empty + first + b.item(frames[1], length=4) + third,
+        frames,
+        "fragments",
+        8 + len(first),
+    )
+    yield (
+        "pad byte not counted",
+        empty + b.item(frames[0] + b"\0", length=size + 1) + b"\0" + second + third,
+        [frames[0] + b"\0\0", *frames[1:]],
+        "fragments",
+        8,
+    )
+    yield (
+        "cut",
+        (empty + first + second + third)[:-6],
+        [*frames[:2], frames[2][:-6]],
+        "item-length",
+        8 + len(first) + len(second),
+    )
+    yield (
+        "last one too short",
+        empty + first + second + b.item(frames[2], length=4),
+        frames,
+        "fragments",
+        8 + len(first) + len(second),
+    )
+    yield (
+        "undefined",
+        empty + first + b.item(frames[1], length=0xFFFFFFFF) + third,
+        frames,
+        "fragments",
+        8 + len(first),
+    )
+    yield (
+        "something before the first",
+        empty + b"junk" + first + second + third,
+        frames,
+        "fragments",
+        0,
+    )
 
 
-@pytest.mark.parametrize("name, raw, expected, code, at", list(lies()), ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    "name, raw, expected, code, at", list(lies()), ids=lambda x: x if isinstance(x, str) else ""
+)
 @pytest.mark.parametrize("source", [memoryview, io.BytesIO])
 def test_fragments_that_lie(name, raw, expected, code, at, source):
     table, file, begin = opened(raw, 3, source)
@@ -329,7 +398,8 @@ def test_a_right_table_is_kept_where_fragments_lie():
     frames = frames_of(4)
     table = table_of([[f] for f in frames])
     raw = b.item(table) + b"".join(
-        b.item(f, length=4 if i == 2 else None) for i, f in enumerate(frames))
+        b.item(f, length=4 if i == 2 else None) for i, f in enumerate(frames)
+    )
     found, file, begin = opened(raw, 4)
     at = begin + raw.index(b.item(frames[2], length=4))
     assert (list(found), found.source) == (frames, "basic")
@@ -360,8 +430,10 @@ def on_disk(tmp_path):
     """(path, frames, begin, end) of 200 frames with an offset table."""
     frames = frames_of(200, size=3000)
     raw = value(table_of([[f] for f in frames]), frames)
-    head = b.part10(b.element(0x00280008, "IS", "200") + b.header(b.PIXEL_DATA, "OB", b.UNDEFINED),
-                    transfer_syntax=b.RLE)
+    head = b.part10(
+        b.element(0x00280008, "IS", "200") + b.header(b.PIXEL_DATA, "OB", b.UNDEFINED),
+        transfer_syntax=b.RLE,
+    )
     path = tmp_path / "a.dcm"
     path.write_bytes(head + raw + END)
     return path, frames, len(head), len(head) + len(raw)
@@ -516,13 +588,21 @@ def test_scan_of_frame_offsets(put):
     frames = frames_of(3)
     raw = b.element(0x00280008, "IS", "3")
     native = b.element(0x7FE00010, "OW", bytes(60))
-    good = put(raw + b.fragments(frames, table=table_of([[f] for f in frames])), transfer_syntax=b.RLE)
+    good = put(
+        raw + b.fragments(frames, table=table_of([[f] for f in frames])), transfer_syntax=b.RLE
+    )
     plain = put(raw + b.fragments(frames), transfer_syntax=b.RLE)
     at = [8 + len(f) for f in frames]
-    extended = put(raw + b.element(0x7FE00001, "OV", eot([0, at[0], at[0] + at[1]], [])["eot_offsets"]) +
-                   b.fragments(frames), transfer_syntax=b.RLE)
+    extended = put(
+        raw
+        + b.element(0x7FE00001, "OV", eot([0, at[0], at[0] + at[1]], [])["eot_offsets"])
+        + b.fragments(frames),
+        transfer_syntax=b.RLE,
+    )
     lost = put(raw + b.fragments([b"abcd"] * 5), transfer_syntax=b.RLE)
-    video = put(raw + b.fragments([b"\0\0\1\xb3" + bytes(100)]), transfer_syntax="1.2.840.10008.1.2.4.102")
+    video = put(
+        raw + b.fragments([b"\0\0\1\xb3" + bytes(100)]), transfer_syntax="1.2.840.10008.1.2.4.102"
+    )
     paths = [good, plain, extended, put(raw + native), lost, video, put(), put(raw=b"")]
     batch = scan_chunk(paths, ["Rows"], pixels="frames")
     assert batch.column_names[-4:] == ["pixel_offset", "pixel_length", "frames", "frame_offsets"]
@@ -535,15 +615,26 @@ def test_scan_of_frame_offsets(put):
     assert end - start == 112
     told = batch.column("issues")
     pixel_offset = batch.column("pixel_offset")
-    assert told == [None, None, None, None, [f"frames@{pixel_offset[4]} (7FE0,0010)"], None, None, None]
+    assert told == [
+        None,
+        None,
+        None,
+        None,
+        [f"frames@{pixel_offset[4]} (7FE0,0010)"],
+        None,
+        None,
+        None,
+    ]
     assert "frame_offsets" not in scan_chunk([good], [], pixels=True).column_names
     with pytest.raises(ValueError, match="frames"):
         scan_chunk([good], [], pixels="frame")
 
 
 def test_scan_without_memory_for_too_many_frames(put):
-    path = put(b.element(0x00280008, "IS", str(2**31 - 1)) + b.fragments([JPEG + bytes(60)] * 3),
-               transfer_syntax=b.RLE)
+    path = put(
+        b.element(0x00280008, "IS", str(2**31 - 1)) + b.fragments([JPEG + bytes(60)] * 3),
+        transfer_syntax=b.RLE,
+    )
     batch = scan_chunk([path], [], pixels="frames")
     assert batch.column("frame_offsets") == [None]
     assert batch.column("issues")[0][0].startswith("unfit@")
@@ -555,7 +646,7 @@ def test_scan_of_large_fragments(put):
     raw = b.element(0x00280008, "IS", "20") + b.fragments(frames)
     for syntax in (b.RLE, b.DEFLATED_LE):
         path = put(raw, transfer_syntax=syntax)
-        offsets, = scan_chunk([path], [], pixels="frames").column("frame_offsets")
+        (offsets,) = scan_chunk([path], [], pixels="frames").column("frame_offsets")
         ds = dcmread(path)
         data = ds["PixelData"]
         begin, length = data.file_tell, data.value_length
@@ -587,19 +678,26 @@ def agrees_with_pydicom(paths):
     count = 0
     for path, ds, elem in encapsulated(paths):
         told = getattr(ds, "NumberOfFrames", None) or 1
-        tables = {"eot_offsets": ds.get("ExtendedOffsetTable"), "eot_lengths": ds.get("ExtendedOffsetTableLengths")}
+        tables = {
+            "eot_offsets": ds.get("ExtendedOffsetTable"),
+            "eot_lengths": ds.get("ExtendedOffsetTableLengths"),
+        }
         table = frame_table(ds.file, elem.file_tell, elem.value_length, told, **tables)
         theirs = pydicom.dcmread(path, force=True)
         if path.name == CUT:
             assert "PixelData" not in theirs and len(list(table)) == 10
             continue
         extended = tables["eot_offsets"] and (tables["eot_offsets"], tables["eot_lengths"])
-        expected = list(generate_frames(theirs.PixelData, number_of_frames=told, extended_offsets=extended or None))
+        expected = list(
+            generate_frames(
+                theirs.PixelData, number_of_frames=told, extended_offsets=extended or None
+            )
+        )
         ours = list(table)
         if extended:  # pydicom takes the length without the pad byte
-            ours = [f[:len(e)] for f, e in zip(ours, expected, strict=True)]
+            ours = [f[: len(e)] for f, e in zip(ours, expected, strict=True)]
         assert ours == expected, path
-        offsets, = scan_chunk([path], [], pixels="frames").column("frame_offsets")
+        (offsets,) = scan_chunk([path], [], pixels="frames").column("frame_offsets")
         assert ds.file.deflated or offsets == table.offsets.tolist(), path
         count += 1
     return count

@@ -6,13 +6,22 @@ import pickle
 import struct
 import threading
 
-from support import builder
 import numpy as np
 import pytest
-from support.builder import EXPLICIT_BE, IMPLICIT_LE, element, fragments, image, item, part10, sequence
+from pixels.test_decoders import DEFLATED, JPEGLS, PLAIN, RLE, deflate, picture, rle
 
 import fastdcm
-from pixels.test_decoders import DEFLATED, JPEGLS, PLAIN, RLE, deflate, picture, rle
+from support import builder
+from support.builder import (
+    EXPLICIT_BE,
+    IMPLICIT_LE,
+    element,
+    fragments,
+    image,
+    item,
+    part10,
+    sequence,
+)
 
 GE = "1.2.840.113619.5.2"
 
@@ -21,8 +30,13 @@ def native(array, vr="OW", **attributes):
     """A data set of native frames (n, rows, columns[, samples])."""
     samples = array.shape[3] if array.ndim == 4 else 1
     raw = array.tobytes()
-    return image(*array.shape[1:3], samples=samples, allocated=8 * array.dtype.itemsize,
-                 frames=len(array), **attributes) + element(0x7FE00010, vr, raw + b"\0" * (len(raw) % 2))
+    return image(
+        *array.shape[1:3],
+        samples=samples,
+        allocated=8 * array.dtype.itemsize,
+        frames=len(array),
+        **attributes,
+    ) + element(0x7FE00010, vr, raw + b"\0" * (len(raw) % 2))
 
 
 @pytest.fixture
@@ -36,9 +50,12 @@ def open_stack(kind, stack, put):
     if kind == "memory":
         return fastdcm.dcmread(io.BytesIO(part10(native(stack))))
     frames = [rle(frame) for frame in stack]
-    table = struct.pack(f"<{len(frames)}I", *(sum(8 + len(f) for f in frames[:i])
-                                              for i in range(len(frames))))
-    data = image(11, 13, frames=len(stack)) + fragments(frames, table=table if kind == "table" else b"")
+    table = struct.pack(
+        f"<{len(frames)}I", *(sum(8 + len(f) for f in frames[:i]) for i in range(len(frames)))
+    )
+    data = image(11, 13, frames=len(stack)) + fragments(
+        frames, table=table if kind == "table" else b""
+    )
     if kind == "object":
         return fastdcm.dcmread(io.BytesIO(part10(data, transfer_syntax=RLE)))
     return fastdcm.dcmread(put(data, transfer_syntax=RLE))
@@ -51,8 +68,14 @@ def test_a_sequence_of_frames(kind, stack, put):
     assert np.array_equal(frames[3], stack[3])
     assert np.array_equal(frames[-1], stack[6])
     assert np.array_equal(frames[np.int64(2)], stack[2])
-    for part in (slice(None), slice(2, 5), slice(None, None, 3), slice(5, 1, -2), slice(4, 4),
-                 slice(-3, 100)):
+    for part in (
+        slice(None),
+        slice(2, 5),
+        slice(None, None, 3),
+        slice(5, 1, -2),
+        slice(4, 4),
+        slice(-3, 100),
+    ):
         given = frames[part]
         assert given.shape == stack[part].shape and np.array_equal(given, stack[part])
     assert all(np.array_equal(a, b) for a, b in zip(frames, stack, strict=True))
@@ -94,7 +117,9 @@ def test_an_array_that_is_there(kind, stack, put):
     ds = open_stack(kind, stack, put)
     out = np.zeros_like(stack)
     assert ds.get_pixels(True, out=out) is out and np.array_equal(out, stack)
-    assert ds.frames.read(range(6, -1, -2), out=out[:4]).base is out and np.array_equal(out[:4], stack[6::-2])
+    assert ds.frames.read(range(6, -1, -2), out=out[:4]).base is out and np.array_equal(
+        out[:4], stack[6::-2]
+    )
     locked = out.copy()
     locked.flags.writeable = False
     for other in (out[:6], out.astype("i4"), np.zeros(stack.shape[::-1], stack.dtype).T, locked):
@@ -124,7 +149,8 @@ def test_many_threads_share_frames(stack, put):
 def test_the_first_error_of_threads_is_raised(put):
     good = rle(picture(8, 8, 1, 8))
     data = image(8, 8, allocated=8, frames=40) + fragments(
-        [good if i % 9 else b"\1\0" * 40 for i in range(40)])
+        [good if i % 9 else b"\1\0" * 40 for i in range(40)]
+    )
     ds = fastdcm.dcmread(put(data, transfer_syntax=RLE))
     before = threading.active_count()
     with pytest.raises(fastdcm.DicomError, match=r"frames\[0\]"):
@@ -139,8 +165,12 @@ def test_the_first_error_of_threads_is_raised(put):
 def test_frames_of_one_bit_begin_within_a_byte(put, rows, columns):
     bits = np.random.default_rng(1).integers(0, 2, (9, rows, columns), np.uint8)
     raw = np.packbits(bits, bitorder="little").tobytes()
-    ds = fastdcm.dcmread(put(image(rows, columns, allocated=1, frames=9)
-                             + element(0x7FE00010, "OB", raw + b"\0" * (len(raw) % 2))))
+    ds = fastdcm.dcmread(
+        put(
+            image(rows, columns, allocated=1, frames=9)
+            + element(0x7FE00010, "OB", raw + b"\0" * (len(raw) % 2))
+        )
+    )
     assert np.array_equal(ds.pixel_array, bits)
     for i in range(9):
         assert np.array_equal(ds.frames[i], bits[i])
@@ -154,8 +184,12 @@ def test_frames_of_twelve_bits(put, rows, columns, signed):
     cells = np.random.default_rng(1).integers(0, 4096, (3, rows, columns), np.uint16)
     bits = (cells.reshape(-1, 1) >> np.arange(12) & 1).astype(np.uint8)
     raw = np.packbits(bits, bitorder="little").tobytes()
-    ds = fastdcm.dcmread(put(image(rows, columns, allocated=12, frames=3, signed=signed)
-                             + element(0x7FE00010, "OW", raw + b"\0" * (len(raw) % 2))))
+    ds = fastdcm.dcmread(
+        put(
+            image(rows, columns, allocated=12, frames=3, signed=signed)
+            + element(0x7FE00010, "OW", raw + b"\0" * (len(raw) % 2))
+        )
+    )
     wanted = ((cells.astype(np.int16) ^ 0x800) - 0x800) if signed else cells
     assert ds.pixel_array.dtype == wanted.dtype
     assert np.array_equal(ds.pixel_array, wanted)
@@ -169,7 +203,8 @@ def test_bytes_in_big_endian_words(put):
     raw = stack.tobytes() + b"\0"
     words = np.frombuffer(raw, np.uint16).byteswap().tobytes()
     data = image(3, 5, allocated=8, frames=3, encoding=builder.BIG) + element(
-        0x7FE00010, "OW", words, encoding=builder.BIG)
+        0x7FE00010, "OW", words, encoding=builder.BIG
+    )
     ds = fastdcm.dcmread(put(data, transfer_syntax=EXPLICIT_BE))
     assert np.array_equal(ds.pixel_array, stack)
     for i in range(3):
@@ -180,7 +215,8 @@ def test_bytes_in_big_endian_words(put):
 def test_big_endian_cells(put, stack, syntax):
     encoding = builder.BIG if syntax == EXPLICIT_BE else builder.IMPLICIT
     data = image(11, 13, frames=7, stored=12, signed=True, encoding=encoding) + element(
-        0x7FE00010, "OW", stack.astype(">u2").tobytes(), encoding=encoding)
+        0x7FE00010, "OW", stack.astype(">u2").tobytes(), encoding=encoding
+    )
     ds = fastdcm.dcmread(put(data, transfer_syntax=syntax))
     wanted = ((stack & 0xFFF).astype(np.int16) ^ 0x800) - 0x800
     assert ds.pixel_array.dtype == ds.frames.dtype == np.dtype(">i2")
@@ -196,8 +232,11 @@ def test_big_endian_cells(put, stack, syntax):
 def test_planes(put, mapped):
     stack = np.stack([picture(9, 8, 3, 8, seed=i) for i in range(4)])
     raw = stack.transpose(0, 3, 1, 2).tobytes()
-    ds = fastdcm.dcmread(put(image(9, 8, samples=3, allocated=8, frames=4, planar=1)
-                             + element(0x7FE00010, "OB", raw)))
+    ds = fastdcm.dcmread(
+        put(
+            image(9, 8, samples=3, allocated=8, frames=4, planar=1) + element(0x7FE00010, "OB", raw)
+        )
+    )
     given = ds.get_pixels(mmap=mapped)
     assert given.shape == (4, 9, 8, 3) and np.array_equal(given, stack)
     out = np.zeros_like(stack)
@@ -209,9 +248,12 @@ def test_planes(put, mapped):
 def test_subsampled_chroma_is_repeated(put):
     """PS3.3 C.7.6.3.1.2: Y1 Y2 Cb Cr for two pixels."""
     raw = np.random.default_rng(1).integers(0, 256, (2, 3, 2, 4), np.uint8)
-    ds = fastdcm.dcmread(put(image(3, 4, samples=3, allocated=8, frames=2, planar=0,
-                                   photometric="YBR_FULL_422")
-                             + element(0x7FE00010, "OB", raw.tobytes())))
+    ds = fastdcm.dcmread(
+        put(
+            image(3, 4, samples=3, allocated=8, frames=2, planar=0, photometric="YBR_FULL_422")
+            + element(0x7FE00010, "OB", raw.tobytes())
+        )
+    )
     wanted = raw[..., [0, 2, 3, 1, 2, 3]].reshape(2, 3, 4, 3)
     assert np.array_equal(ds.pixel_array, wanted)
     assert np.array_equal(ds.frames[1], wanted[1])
@@ -229,11 +271,17 @@ def test_bits_that_hold_no_value(put, stack, high, stored):
     assert ds.pixel_array.dtype == np.int16 and np.array_equal(ds.pixel_array, wanted)
 
 
-@pytest.mark.parametrize("tag, vr, dtype", [(0x7FE00008, "OF", np.float32), (0x7FE00009, "OD", np.float64)])
+@pytest.mark.parametrize(
+    "tag, vr, dtype", [(0x7FE00008, "OF", np.float32), (0x7FE00009, "OD", np.float64)]
+)
 def test_floating_point(put, tag, vr, dtype):
     stack = np.random.default_rng(1).normal(size=(3, 4, 5)).astype(dtype)
-    ds = fastdcm.dcmread(put(image(4, 5, allocated=8 * stack.dtype.itemsize, frames=3)
-                             + element(tag, vr, stack.tobytes())))
+    ds = fastdcm.dcmread(
+        put(
+            image(4, 5, allocated=8 * stack.dtype.itemsize, frames=3)
+            + element(tag, vr, stack.tobytes())
+        )
+    )
     assert ds.pixel_array.dtype == dtype and np.array_equal(ds.pixel_array, stack)
     assert np.array_equal(ds.frames[1], stack[1])
 
@@ -265,8 +313,9 @@ def test_one_compressed_frame_reads_one_frame():
     stack = np.stack([picture(64, 64, 1, 16, seed=i) for i in range(50)])
     frames = [rle(frame) for frame in stack]
     table = struct.pack("<50I", *(i * (8 + len(frames[0])) for i in range(50)))
-    source = Counting(part10(image(64, 64, frames=50) + fragments(frames, table=table),
-                             transfer_syntax=RLE))
+    source = Counting(
+        part10(image(64, 64, frames=50) + fragments(frames, table=table), transfer_syntax=RLE)
+    )
     ds = fastdcm.dcmread(source)
     before = source.total
     assert np.array_equal(ds.frames[30], stack[30])
@@ -326,8 +375,10 @@ def test_pixels_that_were_set(stack):
 def test_pixels_of_an_item(put):
     """An icon image is in the transfer syntax of the whole (PS3.3 F.7)."""
     icon = picture(16, 16, 1, 8)
-    for syntax, value in ((builder.EXPLICIT_LE, element(0x7FE00010, "OB", icon.tobytes())),
-                          (RLE, fragments([rle(icon)]))):
+    for syntax, value in (
+        (builder.EXPLICIT_LE, element(0x7FE00010, "OB", icon.tobytes())),
+        (RLE, fragments([rle(icon)])),
+    ):
         data = sequence(0x00880200, [image(16, 16, allocated=8) + value])
         ds = fastdcm.dcmread(put(data, transfer_syntax=syntax))
         assert np.array_equal(ds.IconImageSequence[0].pixel_array, icon)
@@ -359,9 +410,14 @@ def test_a_closed_data_set(put):
 def test_frames_that_are_there_are_given(stack, put):
     """Native pixel data cut off: the frames before the cut stay readable."""
     data = native(stack)
-    ds = fastdcm.dcmread(put(data[:len(data) - 11 * 13 * 2 - 40]))
+    ds = fastdcm.dcmread(put(data[: len(data) - 11 * 13 * 2 - 40]))
     assert np.array_equal(ds.frames[4], stack[4]) and np.array_equal(ds.frames[:5], stack[:5])
-    for ask in (lambda: ds.frames[5], lambda: ds.frames[4:], lambda: ds.pixel_array, lambda: list(ds.frames)):
+    for ask in (
+        lambda: ds.frames[5],
+        lambda: ds.frames[4:],
+        lambda: ds.pixel_array,
+        lambda: list(ds.frames),
+    ):
         with pytest.raises(fastdcm.DicomError, match=r"frames\[5\] is not there"):
             ask()
 

@@ -4,14 +4,13 @@ on real and built files, windows beside the formulas of PS3.3 C.11.2."""
 import math
 import warnings
 
-from support import builder
 import numpy as np
 import pytest
-from support.images import image, lut_item
 
 import fastdcm
-from fastdcm.pixels import lookup_table
-from fastdcm.pixels import grayscale
+from fastdcm.pixels import grayscale, lookup_table
+from support import builder
+from support.images import image, lut_item
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.pixels import processing as theirs  # noqa: E402
@@ -28,9 +27,11 @@ RAMP = np.arange(-128, 128, dtype=np.int16).reshape(16, 16)
 @pytest.fixture
 def both(put):
     """both(array, ...): one file in both libraries, from pictures.image's arguments."""
+
     def both(*arguments, **options):
         path = put(raw=image(*arguments, **options))
         return fastdcm.dcmread(path), pydicom.dcmread(path)
+
     return both
 
 
@@ -68,8 +69,10 @@ def formula(x, center, width, function, low, high):
 
 
 def as_bytes(values, center, width, function="LINEAR"):
-    flat = [math.floor(formula(float(x), center, width, function, 0, 255) + 0.5)
-            for x in np.asarray(values).ravel()]
+    flat = [
+        math.floor(formula(float(x), center, width, function, 0, 255) + 0.5)
+        for x in np.asarray(values).ravel()
+    ]
     return np.array(flat, np.uint8).reshape(np.shape(values))
 
 
@@ -93,8 +96,13 @@ def compare_all(paths):
             continue
         if stored.nbytes > 1 << 20:
             stored = stored[:1] if stored.ndim > 3 else stored[:64]
-        for name in ("apply_modality_lut", "apply_voi", "apply_windowing", "apply_voi_lut",
-                     "apply_presentation_lut"):
+        for name in (
+            "apply_modality_lut",
+            "apply_voi",
+            "apply_windowing",
+            "apply_voi_lut",
+            "apply_presentation_lut",
+        ):
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -127,8 +135,9 @@ def test_real_windows_are_the_formula(pydicom_files):
             slope, intercept = grayscale.rescale(ds)
             values = ds.pixel_array[::3, ::3] * slope + intercept
             center, width = 40.5, 300.25
-            assert (ds.windowed(center=center, width=width)[::3, ::3]
-                    == as_bytes(values, center, width)).all()
+            assert (
+                ds.windowed(center=center, width=width)[::3, ::3] == as_bytes(values, center, width)
+            ).all()
             done += 1
     assert done == 3
 
@@ -166,10 +175,12 @@ def test_nothing_told_is_nothing_done(both):
 @pytest.mark.parametrize("syntax", [builder.EXPLICIT_LE, builder.IMPLICIT_LE, builder.EXPLICIT_BE])
 @pytest.mark.parametrize("first, bits", [(-20, 16), (0, 16), (5, 8)])
 def test_modality_table(both, vr, syntax, first, bits):
-    entries = [(7 * i) % (2 ** bits) for i in range(60)]
+    entries = [(7 * i) % (2**bits) for i in range(60)]
     order = ">" if syntax == builder.EXPLICIT_BE else "<"
-    item = [(0x00283002, "SS", np.array([60, first, bits], order + "i2").tobytes()),
-            (0x00283006, vr, np.array(entries, order + "u2").tobytes())]
+    item = [
+        (0x00283002, "SS", np.array([60, first, bits], order + "i2").tobytes()),
+        (0x00283006, vr, np.array(entries, order + "u2").tobytes()),
+    ]
     ds, other = both(RAMP, (MODALITY, [item]), transfer_syntax=syntax)
     result = grayscale.apply_modality_lut(RAMP, ds)
     same(result, theirs.apply_modality_lut(RAMP, other))
@@ -272,7 +283,7 @@ def test_a_window_after_a_table_spans_its_bits(both):
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 @pytest.mark.parametrize("vr", ["US", "OW"])
 def test_voi_tables(both, bits, vr):
-    top = 2 ** bits - 1
+    top = 2**bits - 1
     one, two = [i * top // 99 for i in range(100)], [top - i * top // 99 for i in range(100)]
     items = [lut_item(one, -50, bits, vr=vr), lut_item(two, 0, bits, vr=vr)]
     ds, other = both(RAMP, (VOI, items), *window(0, 100))
@@ -280,8 +291,10 @@ def test_voi_tables(both, bits, vr):
     for index in (0, 1):
         same(grayscale.apply_voi(near, ds, index), theirs.apply_voi(near, other, index))
         same(grayscale.apply_voi_lut(near, ds, index), theirs.apply_voi_lut(near, other, index))
-    same(grayscale.apply_voi_lut(near, ds, prefer_lut=False),
-         theirs.apply_voi_lut(near, other, prefer_lut=False))
+    same(
+        grayscale.apply_voi_lut(near, ds, prefer_lut=False),
+        theirs.apply_voi_lut(near, other, prefer_lut=False),
+    )
     expected = np.floor(grayscale.apply_voi(RAMP, ds, 1) * 255.0 / top + 0.5)
     assert (ds.windowed(index=1) == expected).all()
     with pytest.raises(IndexError):
@@ -303,7 +316,7 @@ def test_colour_has_no_window(both):
 @pytest.mark.parametrize("bits", [8, 10, 16])
 @pytest.mark.parametrize("vr", ["US", "OW"])
 def test_presentation_table(both, bits, vr):
-    entries = [(i * i) % 2 ** bits for i in range(64)]
+    entries = [(i * i) % 2**bits for i in range(64)]
     data = None
     if vr == "OW" and bits == 8:
         data = bytes(entries)
@@ -320,9 +333,16 @@ def test_presentation_shape(both, shape):
     same(grayscale.apply_presentation_lut(RAMP, ds), theirs.apply_presentation_lut(RAMP, other))
 
 
-@pytest.mark.parametrize("photometric, shape, inverted", [
-    ("MONOCHROME2", None, False), ("MONOCHROME1", None, True), ("MONOCHROME2", "INVERSE", True),
-    ("MONOCHROME1", "INVERSE", True), ("MONOCHROME2", "IDENTITY", False)])
+@pytest.mark.parametrize(
+    "photometric, shape, inverted",
+    [
+        ("MONOCHROME2", None, False),
+        ("MONOCHROME1", None, True),
+        ("MONOCHROME2", "INVERSE", True),
+        ("MONOCHROME1", "INVERSE", True),
+        ("MONOCHROME2", "IDENTITY", False),
+    ],
+)
 def test_polarity(both, photometric, shape, inverted):
     told = [(0x20500020, "CS", shape)] if shape else []
     ds, _ = both(RAMP, *window(0, 100), *told, photometric=photometric)
@@ -335,13 +355,17 @@ def test_polarity(both, photometric, shape, inverted):
 # --------------------------------------------------------------------- padding ---
 
 
-@pytest.mark.parametrize("told, ends", [
-    ([(0x00280120, "SS", -100)], (-100, -100)),
-    ([(0x00280120, "US", 0x10000 - 100)], (-100, -100)),
-    ([(0x00280120, "SS", -100), (0x00280121, "SS", -90)], (-100, -90)),
-    ([(0x00280120, "SS", -90), (0x00280121, "SS", -100)], (-100, -90)),
-    ([(0x00280121, "SS", -100)], None),
-    ([], None)])
+@pytest.mark.parametrize(
+    "told, ends",
+    [
+        ([(0x00280120, "SS", -100)], (-100, -100)),
+        ([(0x00280120, "US", 0x10000 - 100)], (-100, -100)),
+        ([(0x00280120, "SS", -100), (0x00280121, "SS", -90)], (-100, -90)),
+        ([(0x00280120, "SS", -90), (0x00280121, "SS", -100)], (-100, -90)),
+        ([(0x00280121, "SS", -100)], None),
+        ([], None),
+    ],
+)
 def test_padding(both, told, ends):
     ds, _ = both(RAMP, *told)
     assert grayscale.pixel_padding(ds) == ends
@@ -369,8 +393,10 @@ FRAMES = np.stack([RAMP, RAMP + 5, RAMP * 2])
 
 def groups(*settings):
     """Per-frame items, each with a rescale and a window."""
-    return [[(VALUES, [rescaled(slope, intercept)]), (FRAME_VOI, [window(center, width)])]
-            for slope, intercept, center, width in settings]
+    return [
+        [(VALUES, [rescaled(slope, intercept)]), (FRAME_VOI, [window(center, width)])]
+        for slope, intercept, center, width in settings
+    ]
 
 
 def test_frames_that_differ(both):
@@ -416,8 +442,9 @@ def test_frames_that_agree(both, shared):
 def test_shared_window_over_frames_that_differ(both):
     """The range of a window's result follows the frame's own rescale."""
     per_frame = [[(VALUES, [rescaled(slope, 0)])] for slope in (1, 2, 3)]
-    ds, _ = both(FRAMES, (SHARED, [[(FRAME_VOI, [window(0, 100)])]]), (PER_FRAME, per_frame),
-                 frames=3)
+    ds, _ = both(
+        FRAMES, (SHARED, [[(FRAME_VOI, [window(0, 100)])]]), (PER_FRAME, per_frame), frames=3
+    )
     result = grayscale.apply_windowing(grayscale.apply_modality_lut(FRAMES, ds), ds)
     assert [one.max() for one in result] == [32767 * slope for slope in (1, 2, 3)]
 
@@ -435,8 +462,10 @@ def test_real_functional_groups(pydicom_files, corpus_files):
         stored = other.pixel_array.reshape(len(per_frame), ds.Rows, ds.Columns)[:4]
         whole = ds.modality_pixels(slice(0, 4))
         for i, array in enumerate(stored):
-            for group in (other.SharedFunctionalGroupsSequence[0],
-                          other.PerFrameFunctionalGroupsSequence[i]):
+            for group in (
+                other.SharedFunctionalGroupsSequence[0],
+                other.PerFrameFunctionalGroupsSequence[i],
+            ):
                 for keyword in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
                     for item in group.get(keyword) or ():
                         for elem in item:
@@ -465,8 +494,11 @@ def test_frames_and_out(both):
     for frames in (3, -4):
         with pytest.raises(IndexError):
             ds.windowed(frames)
-    for wrong in (np.empty((3, 16, 16)), np.empty((2, 16, 16), np.float32),
-                  np.empty((16, 16, 3), np.float32).transpose(2, 0, 1)):
+    for wrong in (
+        np.empty((3, 16, 16)),
+        np.empty((2, 16, 16), np.float32),
+        np.empty((16, 16, 3), np.float32).transpose(2, 0, 1),
+    ):
         with pytest.raises(ValueError, match="out"):
             ds.modality_pixels(out=wrong)
 
@@ -477,8 +509,10 @@ def test_a_given_window_wins(both):
     assert (ds.windowed() == as_bytes(values, 0, 100, "SIGMOID")).all()
     assert (ds.windowed(center=5, width=30) == as_bytes(values, 5, 30, "SIGMOID")).all()
     assert (ds.windowed(function="LINEAR") == as_bytes(values, 0, 100)).all()
-    assert (ds.windowed(center=5, width=30, function="LINEAR_EXACT")
-            == as_bytes(values, 5, 30, "LINEAR_EXACT")).all()
+    assert (
+        ds.windowed(center=5, width=30, function="LINEAR_EXACT")
+        == as_bytes(values, 5, 30, "LINEAR_EXACT")
+    ).all()
     with pytest.raises(ValueError, match="width"):
         ds.windowed(center=5)
 
@@ -497,40 +531,53 @@ def test_floats(put):
 GOOD = [1, 2, 3]
 
 
-@pytest.mark.parametrize("elements, text", [
-    ([(MODALITY, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
-    ([(MODALITY, [lut_item(GOOD, 0, 16, count=0, vr="OW")])], "3 entries"),
-    ([(MODALITY, [lut_item(GOOD, 0, 16, b"", 3)])], "0 entries"),
-    ([(MODALITY, [lut_item(GOOD, 0, 16, b"\1", 3)])], "entries"),
-    ([(MODALITY, [lut_item(GOOD, 0, 16)[1:]])], "LUTDescriptor is None"),
-    ([(MODALITY, [[(0x00283002, "US", [3, 0]), lut_item(GOOD, 0, 16)[1]]])], "LUTDescriptor"),
-    ([(MODALITY, [[(0x00283002, "LO", "3\\0\\16"), lut_item(GOOD, 0, 16)[1]]])], "LUTDescriptor"),
-    ([(MODALITY, [lut_item(GOOD, 0, 0)])], "0 bits"),
-    ([(MODALITY, [lut_item(GOOD, 0, 17)])], "17 bits"),
-    ([(SLOPE, "DS", "two"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
-    ([(SLOPE, "DS", "1\\2"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
-    ([(SLOPE, "DS", "1"), (INTERCEPT, "DS", "nan")], "RescaleIntercept"),
-])
+@pytest.mark.parametrize(
+    "elements, text",
+    [
+        ([(MODALITY, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16, count=0, vr="OW")])], "3 entries"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16, b"", 3)])], "0 entries"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16, b"\1", 3)])], "entries"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16)[1:]])], "LUTDescriptor is None"),
+        ([(MODALITY, [[(0x00283002, "US", [3, 0]), lut_item(GOOD, 0, 16)[1]]])], "LUTDescriptor"),
+        (
+            [(MODALITY, [[(0x00283002, "LO", "3\\0\\16"), lut_item(GOOD, 0, 16)[1]]])],
+            "LUTDescriptor",
+        ),
+        ([(MODALITY, [lut_item(GOOD, 0, 0)])], "0 bits"),
+        ([(MODALITY, [lut_item(GOOD, 0, 17)])], "17 bits"),
+        ([(SLOPE, "DS", "two"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
+        ([(SLOPE, "DS", "1\\2"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
+        ([(SLOPE, "DS", "1"), (INTERCEPT, "DS", "nan")], "RescaleIntercept"),
+    ],
+)
 def test_damaged_modality(both, elements, text):
     ds, _ = both(RAMP, *elements)
-    for call in (lambda: grayscale.apply_modality_lut(RAMP, ds), ds.modality_pixels, ds.windowed,
-                 lambda: grayscale.rescale(ds)):
+    for call in (
+        lambda: grayscale.apply_modality_lut(RAMP, ds),
+        ds.modality_pixels,
+        ds.windowed,
+        lambda: grayscale.rescale(ds),
+    ):
         with pytest.raises(fastdcm.DicomError, match=text) as caught:
             call()
         assert caught.value.code == "lut" and caught.value.filename == ds.filename
 
 
-@pytest.mark.parametrize("elements, text", [
-    (window(0, 0), "Window Width is 0"),
-    (window(0, 0.5), "at least 1"),
-    (window(0, -5, "LINEAR_EXACT"), "above 0"),
-    (window(0, 0, "SIGMOID"), "above 0"),
-    (window("x", 5), "Window Center is 'x'"),
-    (window(0, "inf"), "Window Width"),
-    (window(0, 10, "CUBIC"), "CUBIC"),
-    ([(VOI, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
-    ([(VOI, [lut_item(GOOD, 0, 7)])], "7 bits"),
-])
+@pytest.mark.parametrize(
+    "elements, text",
+    [
+        (window(0, 0), "Window Width is 0"),
+        (window(0, 0.5), "at least 1"),
+        (window(0, -5, "LINEAR_EXACT"), "above 0"),
+        (window(0, 0, "SIGMOID"), "above 0"),
+        (window("x", 5), "Window Center is 'x'"),
+        (window(0, "inf"), "Window Width"),
+        (window(0, 10, "CUBIC"), "CUBIC"),
+        ([(VOI, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
+        ([(VOI, [lut_item(GOOD, 0, 7)])], "7 bits"),
+    ],
+)
 def test_damaged_voi(both, elements, text):
     ds, _ = both(RAMP, *elements)
     for call in (lambda: grayscale.apply_voi_lut(RAMP, ds), ds.windowed):

@@ -2,13 +2,13 @@
 
 import warnings
 
-from support import builder
 import numpy as np
 import pytest
-from support.images import image
 
 import fastdcm
 from fastdcm.pixels.overlay import overlay_groups
+from support import builder
+from support.images import image
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -19,11 +19,23 @@ PLANE = np.random.default_rng(3).integers(0, 2, (6, 10), np.uint8)
 def overlay(plane, group=0x6000, *, data=None, vr="OW", frames=None, **replaced):
     """The elements of an overlay plane. replaced: rows, columns, allocated, position."""
     plane = np.asarray(plane)
-    told = {"rows": plane.shape[-2], "columns": plane.shape[-1], "allocated": 1, "position": 0,
-            **replaced}
-    elements = [((group << 16) + at, "US", told[name]) for at, name in
-                ((0x10, "rows"), (0x11, "columns"), (0x100, "allocated"), (0x102, "position"))
-                if told[name] is not None]
+    told = {
+        "rows": plane.shape[-2],
+        "columns": plane.shape[-1],
+        "allocated": 1,
+        "position": 0,
+        **replaced,
+    }
+    elements = [
+        ((group << 16) + at, "US", told[name])
+        for at, name in (
+            (0x10, "rows"),
+            (0x11, "columns"),
+            (0x100, "allocated"),
+            (0x102, "position"),
+        )
+        if told[name] is not None
+    ]
     if frames is not None:
         elements.append(((group << 16) + 0x15, "IS", frames))
     if data is None:
@@ -39,6 +51,7 @@ def opened(put):
     def opened(*elements, array=CELLS, **options):
         path = put(raw=image(array, *elements, **options))
         return fastdcm.dcmread(path), pydicom.dcmread(path)
+
     return opened
 
 
@@ -68,8 +81,10 @@ def test_files_of_the_corpus(corpus_files):
 
 
 @pytest.mark.parametrize("vr", ["OW", "OB"])
-@pytest.mark.parametrize("shape, frames", [((6, 10), None), ((6, 10), 1), ((3, 7), None),
-                                           ((3, 5, 7), 3), ((2, 6, 10), 2)])
+@pytest.mark.parametrize(
+    "shape, frames",
+    [((6, 10), None), ((6, 10), 1), ((3, 7), None), ((3, 5, 7), 3), ((2, 6, 10), 2)],
+)
 def test_planes(opened, vr, shape, frames):
     plane = np.random.default_rng(1).integers(0, 2, shape, np.uint8)
     ds, other = opened(*overlay(plane, frames=frames, vr=vr))
@@ -89,8 +104,13 @@ def test_words_of_big_endian(opened):
 
 
 def test_groups(opened):
-    ds, _ = opened(*overlay(PLANE), *overlay(1 - PLANE, 0x6004), *overlay(PLANE, 0x6008, vr=None),
-                   *overlay(PLANE, 0x600A, data=b""), *overlay(PLANE, 0x600C, rows=None))
+    ds, _ = opened(
+        *overlay(PLANE),
+        *overlay(1 - PLANE, 0x6004),
+        *overlay(PLANE, 0x6008, vr=None),
+        *overlay(PLANE, 0x600A, data=b""),
+        *overlay(PLANE, 0x600C, rows=None),
+    )
     assert overlay_groups(ds) == [0x6000, 0x6004]
     assert (ds.overlay_array(0x6004) == 1 - PLANE).all()
     for group in (0x6008, 0x600A, 0x6002):
@@ -102,15 +122,27 @@ def test_groups(opened):
 
 
 @pytest.mark.parametrize("syntax", [builder.EXPLICIT_LE, builder.EXPLICIT_BE])
-@pytest.mark.parametrize("dtype, stored, position", [
-    (np.uint16, 12, 12), (np.uint16, 12, 15), (np.int16, 12, 13), (np.uint32, 20, 31),
-    (np.uint8, 7, 7), (np.uint16, 7, 7)])
+@pytest.mark.parametrize(
+    "dtype, stored, position",
+    [
+        (np.uint16, 12, 12),
+        (np.uint16, 12, 15),
+        (np.int16, 12, 13),
+        (np.uint32, 20, 31),
+        (np.uint8, 7, 7),
+        (np.uint16, 7, 7),
+    ],
+)
 def test_bits_of_pixel_cells(opened, syntax, dtype, stored, position):
     """Retired since PS3.3-2004, and still in archives."""
     cells = (CELLS | PLANE.astype(np.uint64) << np.uint64(position)).astype(dtype)
     size = cells.dtype.itemsize * 8
-    ds, _ = opened(*overlay(PLANE, vr=None, allocated=size, position=position), array=cells,
-                   bits=stored, transfer_syntax=syntax)
+    ds, _ = opened(
+        *overlay(PLANE, vr=None, allocated=size, position=position),
+        array=cells,
+        bits=stored,
+        transfer_syntax=syntax,
+    )
     assert overlay_groups(ds) == [0x6000]
     result = ds.overlay_array(0x6000)
     assert result.dtype == np.uint8 and (result == PLANE).all()
@@ -119,8 +151,9 @@ def test_bits_of_pixel_cells(opened, syntax, dtype, stored, position):
 def test_bits_of_the_cells_of_many_frames(opened):
     planes = np.stack([PLANE, 1 - PLANE])
     cells = CELLS | planes.astype(np.uint16) << 13
-    ds, _ = opened(*overlay(PLANE, vr=None, allocated=16, position=13), array=cells, bits=12,
-                   frames=2)
+    ds, _ = opened(
+        *overlay(PLANE, vr=None, allocated=16, position=13), array=cells, bits=12, frames=2
+    )
     assert (ds.overlay_array(0x6000) == planes).all()
 
 
@@ -138,19 +171,22 @@ def test_nothing_told_of_bits_is_no_overlay(opened):
     assert overlay_groups(ds) == []
 
 
-@pytest.mark.parametrize("elements, text", [
-    (overlay(PLANE, data=b"\1" * 6), "6 bytes"),
-    (overlay(PLANE, rows=0xFFFF, columns=0xFFFF), "bytes"),
-    (overlay(PLANE, rows=0xFFFF, columns=0xFFFF, frames=2 ** 31 - 1), "bytes"),
-    (overlay(PLANE, rows=0), "Overlay Rows is 0"),
-    (overlay(PLANE, columns=[3, 4]), r"Overlay Columns is \[3, 4\]"),
-    (overlay(PLANE, frames=0), "Number of Frames in Overlay is 0"),
-    (overlay(PLANE, frames="x"), "Number of Frames"),
-    (overlay(PLANE, vr=None, allocated=16, position=15, rows=5), "cannot lie"),
-    ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", 9)], "bytes"),
-    ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x7FE00010, "OW", b"")], "bytes"),
-    ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", "x")], "Frames"),
-])
+@pytest.mark.parametrize(
+    "elements, text",
+    [
+        (overlay(PLANE, data=b"\1" * 6), "6 bytes"),
+        (overlay(PLANE, rows=0xFFFF, columns=0xFFFF), "bytes"),
+        (overlay(PLANE, rows=0xFFFF, columns=0xFFFF, frames=2**31 - 1), "bytes"),
+        (overlay(PLANE, rows=0), "Overlay Rows is 0"),
+        (overlay(PLANE, columns=[3, 4]), r"Overlay Columns is \[3, 4\]"),
+        (overlay(PLANE, frames=0), "Number of Frames in Overlay is 0"),
+        (overlay(PLANE, frames="x"), "Number of Frames"),
+        (overlay(PLANE, vr=None, allocated=16, position=15, rows=5), "cannot lie"),
+        ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", 9)], "bytes"),
+        ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x7FE00010, "OW", b"")], "bytes"),
+        ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", "x")], "Frames"),
+    ],
+)
 def test_damaged(opened, elements, text):
     ds, _ = opened(*elements, bits=12)
     with pytest.raises(fastdcm.DicomError, match=text) as caught:

@@ -3,18 +3,19 @@
 import subprocess
 import sys
 
-from support import builder
 import numpy as np
 import pytest
-from support.builder import element, fragments, image
+from pixels.test_decoders import RLE, picture, rle
 
 import fastdcm
-from pixels.test_decoders import RLE, picture, rle
+from support import builder
+from support.builder import element, fragments, image
 
 
 def one(array, put, **attributes):
-    return fastdcm.dcmread(put(image(*array.shape, **attributes)
-                               + element(0x7FE00010, "OW", array.tobytes())))
+    return fastdcm.dcmread(
+        put(image(*array.shape, **attributes) + element(0x7FE00010, "OW", array.tobytes()))
+    )
 
 
 def test_small_is_read_and_large_is_mapped(put):
@@ -68,8 +69,9 @@ def test_clean_cells_leave_a_mapping_shared(put):
 
 def test_threads_normalise_a_mapping(put):
     stack = np.stack([picture(300, 300, 1, 16, seed=i) for i in range(9)])
-    ds = fastdcm.dcmread(put(image(300, 300, stored=12, frames=9)
-                             + element(0x7FE00010, "OW", stack.tobytes())))
+    ds = fastdcm.dcmread(
+        put(image(300, 300, stored=12, frames=9) + element(0x7FE00010, "OW", stack.tobytes()))
+    )
     for threads in (None, 1, 3):
         for mmap in (True, False):
             assert np.array_equal(ds.get_pixels(mmap=mmap, threads=threads), stack & 0xFFF)
@@ -94,29 +96,52 @@ def test_one_sample_and_one_frame_have_no_axis(put):
 RAW = picture(8, 8, 1, 16).tobytes()
 
 
-@pytest.mark.parametrize("attributes, said", [
-    ({"rows": 0}, "Rows is 0"), ({"columns": 0}, "Columns is 0"),
-    ({"allocated": 3, "stored": 3}, "BitsAllocated is 3"),
-    ({"allocated": 48, "stored": 48}, "BitsAllocated is 48"),
-    ({"allocated": 0, "stored": 0, "high": 0}, "BitsAllocated is 0"),
-    ({"allocated": 16, "stored": 17}, "BitsStored is 17"),
-    ({"allocated": 16, "stored": 0, "high": 0}, "BitsStored is 0"),
-    ({"rows": 65535, "columns": 65535, "samples": 65535, "frames": 2147483647}, "beyond all memory"),
-    ({"rows": 65535, "columns": 65535}, "128 bytes"),
-    ({"frames": 0}, "NumberOfFrames is 0"), ({"frames": -1}, "NumberOfFrames is -1"),
-    ({"frames": "1A"}, "NumberOfFrames is '1A'"), ({"frames": 1000000}, "frames[1] is not there"),
-    ({"samples": 0}, "SamplesPerPixel is 0"), ({"rows": 9}, "frames[0] is not there"),
-    ({"photometric": "YBR_FULL_422", "samples": 3, "planar": 0}, "YBR_FULL_422"),
-    ({"photometric": "YBR_FULL_422", "samples": 3, "planar": 0, "allocated": 8, "columns": 5, "rows": 3},
-     "YBR_FULL_422"),
-])
+@pytest.mark.parametrize(
+    "attributes, said",
+    [
+        ({"rows": 0}, "Rows is 0"),
+        ({"columns": 0}, "Columns is 0"),
+        ({"allocated": 3, "stored": 3}, "BitsAllocated is 3"),
+        ({"allocated": 48, "stored": 48}, "BitsAllocated is 48"),
+        ({"allocated": 0, "stored": 0, "high": 0}, "BitsAllocated is 0"),
+        ({"allocated": 16, "stored": 17}, "BitsStored is 17"),
+        ({"allocated": 16, "stored": 0, "high": 0}, "BitsStored is 0"),
+        (
+            {"rows": 65535, "columns": 65535, "samples": 65535, "frames": 2147483647},
+            "beyond all memory",
+        ),
+        ({"rows": 65535, "columns": 65535}, "128 bytes"),
+        ({"frames": 0}, "NumberOfFrames is 0"),
+        ({"frames": -1}, "NumberOfFrames is -1"),
+        ({"frames": "1A"}, "NumberOfFrames is '1A'"),
+        ({"frames": 1000000}, "frames[1] is not there"),
+        ({"samples": 0}, "SamplesPerPixel is 0"),
+        ({"rows": 9}, "frames[0] is not there"),
+        ({"photometric": "YBR_FULL_422", "samples": 3, "planar": 0}, "YBR_FULL_422"),
+        (
+            {
+                "photometric": "YBR_FULL_422",
+                "samples": 3,
+                "planar": 0,
+                "allocated": 8,
+                "columns": 5,
+                "rows": 3,
+            },
+            "YBR_FULL_422",
+        ),
+    ],
+)
 @pytest.mark.parametrize("encapsulated", [False, True])
 def test_attributes_that_lie(put, attributes, said, encapsulated):
     attributes = {"rows": 8, "columns": 8, **attributes}
     rows, columns = attributes.pop("rows"), attributes.pop("columns")
     value = fragments([RAW]) if encapsulated else element(0x7FE00010, "OW", RAW)
-    ds = fastdcm.dcmread(put(image(rows, columns, **attributes) + value,
-                             transfer_syntax=RLE if encapsulated else builder.EXPLICIT_LE))
+    ds = fastdcm.dcmread(
+        put(
+            image(rows, columns, **attributes) + value,
+            transfer_syntax=RLE if encapsulated else builder.EXPLICIT_LE,
+        )
+    )
     with pytest.raises(fastdcm.DicomError) as caught:
         ds.pixel_array
     assert caught.value.filename == ds.filename
@@ -134,30 +159,51 @@ def test_attributes_that_are_missing(put, keyword):
 
 def test_too_long_is_an_issue(put):
     array = picture(8, 8, 1, 8)
-    for more, wanted in ((b"", []), (b"\0\0", ["pixel-length"]), (array.tobytes(), ["pixel-length"])):
-        ds = fastdcm.dcmread(put(image(8, 8, allocated=8)
-                                 + element(0x7FE00010, "OB", array.tobytes() + more)))
+    for more, wanted in (
+        (b"", []),
+        (b"\0\0", ["pixel-length"]),
+        (array.tobytes(), ["pixel-length"]),
+    ):
+        ds = fastdcm.dcmread(
+            put(image(8, 8, allocated=8) + element(0x7FE00010, "OB", array.tobytes() + more))
+        )
         assert np.array_equal(ds.pixel_array, array)
         assert [issue.code for issue in ds.issues] == wanted
     odd = picture(3, 3, 1, 8)
-    ds = fastdcm.dcmread(put(image(3, 3, allocated=8) + element(0x7FE00010, "OB", odd.tobytes() + b"\0")))
+    ds = fastdcm.dcmread(
+        put(image(3, 3, allocated=8) + element(0x7FE00010, "OB", odd.tobytes() + b"\0"))
+    )
     assert np.array_equal(ds.pixel_array, odd) and ds.issues == []
 
 
 def test_three_samples_of_subsampled_chroma_are_refused(put):
     """As many bytes as without subsampling: PhotometricInterpretation lies."""
     array = picture(8, 8, 3, 8)
-    ds = fastdcm.dcmread(put(image(8, 8, samples=3, allocated=8, photometric="YBR_FULL_422", planar=0)
-                             + element(0x7FE00010, "OB", array.tobytes())))
+    ds = fastdcm.dcmread(
+        put(
+            image(8, 8, samples=3, allocated=8, photometric="YBR_FULL_422", planar=0)
+            + element(0x7FE00010, "OB", array.tobytes())
+        )
+    )
     with pytest.raises(fastdcm.DicomError, match="not YBR_FULL_422"):
         ds.pixel_array
 
 
-@pytest.mark.parametrize("value", [
-    b"", b"\0", fragments([])[12:], fragments([b""])[12:], fragments([b"\1\0" * 4])[12:-8],
-    fragments([RAW], closed=False)[12:], b"\xfe\xff\x00\xe0\xff\xff\xff\xff", b"\x55" * 64,
-    fragments([RAW], table=b"\xff" * 4)[12:], fragments([RAW], table=b"\1\2\3\4" * 5)[12:],
-])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\0",
+        fragments([])[12:],
+        fragments([b""])[12:],
+        fragments([b"\1\0" * 4])[12:-8],
+        fragments([RAW], closed=False)[12:],
+        b"\xfe\xff\x00\xe0\xff\xff\xff\xff",
+        b"\x55" * 64,
+        fragments([RAW], table=b"\xff" * 4)[12:],
+        fragments([RAW], table=b"\1\2\3\4" * 5)[12:],
+    ],
+)
 def test_fragments_that_lie(put, value):
     data = image(8, 8, frames=2) + builder.header(0x7FE00010, "OB", builder.UNDEFINED) + value
     ds = fastdcm.dcmread(put(data, transfer_syntax=RLE))
@@ -190,9 +236,15 @@ def test_a_small_file_takes_little_memory(put):
             for samples, allocated in ((1, 16), (3, 8), (3, 64), (1, 1)):
                 head = image(rows, columns, samples=samples, allocated=allocated, frames=frames)
                 paths.append(put(head + element(0x7FE00010, "OW", RAW)))
-                paths.append(put(head + fragments([rle(picture(8, 8, 1, 8))] * 4), transfer_syntax=RLE))
-                paths.append(put(head + fragments([b"\xff\xd8\xff\xd9"]),
-                                 transfer_syntax="1.2.840.10008.1.2.4.50"))
+                paths.append(
+                    put(head + fragments([rle(picture(8, 8, 1, 8))] * 4), transfer_syntax=RLE)
+                )
+                paths.append(
+                    put(
+                        head + fragments([b"\xff\xd8\xff\xd9"]),
+                        transfer_syntax="1.2.840.10008.1.2.4.50",
+                    )
+                )
     done = subprocess.run([sys.executable, "-c", MEMORY, *paths], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     unit = 1 if sys.platform == "darwin" else 1024

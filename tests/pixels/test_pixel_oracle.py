@@ -21,25 +21,37 @@ import fastdcm
 pytestmark = pytest.mark.usefixtures("quiet")
 
 LOSSY = 1
-LOSSY_SYNTAXES = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81",
-                  "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"}
+LOSSY_SYNTAXES = {
+    "1.2.840.10008.1.2.4.50",
+    "1.2.840.10008.1.2.4.51",
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.203",
+}
 
 # Reason: names of the files that GDCM is asked for, and of those that fastdcm
 # decodes and nobody else here does.
 BY_GDCM = {
     "JPEG Extended of 12 bits, which its plugin refuses": {
-        "JPEG-lossy.dcm", "JPGExtended.dcm", "RG2_JPLY.dcm", "RG2_JPLY_fixed.dcm",
+        "JPEG-lossy.dcm",
+        "JPGExtended.dcm",
+        "RG2_JPLY.dcm",
+        "RG2_JPLY_fixed.dcm",
     },
 }
 ONLY_OURS = {
     "one bit in RLE Lossless: pydicom and its plugins refuse it": {
-        "liver_rle.dcm", "liver_nonbyte_aligned_rle.dcm",
+        "liver_rle.dcm",
+        "liver_nonbyte_aligned_rle.dcm",
     },
     "JPEG-LS of 7 bits: GDCM refuses it": {"JLSL_08_07_0_1F.dcm"},
     "Deflated Image Frame Compression: pydicom has no decoder": {"liver_deflate.dcm"},
-    "without a Basic Offset Table item: pydicom expects one": {"jpeg_baseline_synthetic.dc667cd.dcm"},
+    "without a Basic Offset Table item: pydicom expects one": {
+        "jpeg_baseline_synthetic.dc667cd.dcm"
+    },
     "PlanarConfiguration is missing: taken as 0, to pydicom an error": {
-        "secondary_capture_rgb.dcm", "TC0327_mono2_spp3.dcm",
+        "secondary_capture_rgb.dcm",
+        "TC0327_mono2_spp3.dcm",
     },
     "PhotometricInterpretation is empty, to pydicom an error; it says nothing of stored values": {
         "TC0333_pi_empty.dcm",
@@ -48,9 +60,15 @@ ONLY_OURS = {
         "TC0401_invalid_ts.dcm",
     },
     "pydicom reads the data set in another way and finds no pixels (see test_oracle.py)": {
-        "no_meta.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm", "TC0395_meta_glen_max.dcm",
-        "TC0475_meta_0001_vr_5a5a.dcm", "TC0499_meta_0001_vr_2055.dcm", "TC0523_meta_0002_vr_7569.dcm",
-        "TC0547_meta_0003_vr_7371.dcm", "TC0571_meta_0010_vr_ffff.dcm", "TC0643_meta_ALL_vr_5a5a.dcm",
+        "no_meta.dcm",
+        "emri_small_jpeg_2k_lossless_too_short.dcm",
+        "TC0395_meta_glen_max.dcm",
+        "TC0475_meta_0001_vr_5a5a.dcm",
+        "TC0499_meta_0001_vr_2055.dcm",
+        "TC0523_meta_0002_vr_7569.dcm",
+        "TC0547_meta_0003_vr_7371.dcm",
+        "TC0571_meta_0010_vr_ffff.dcm",
+        "TC0643_meta_ALL_vr_5a5a.dcm",
         "TC0667_meta_ALL_vr_2055.dcm",
     },
 }
@@ -83,18 +101,26 @@ def by_gdcm(path, like):
 def theirs(path):
     """(array, transfer syntax) by the first plugin that decodes, or (None, ...)."""
     ds = pydicom.dcmread(path, force=True)
-    if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+    if not any(
+        keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+    ):
         return None, ""
     meta = getattr(ds, "file_meta", {})
     if "TransferSyntaxUID" not in meta:
-        ds.file_meta.TransferSyntaxUID = (pydicom.uid.ImplicitVRLittleEndian if ds.original_encoding[0]
-                                          else pydicom.uid.ExplicitVRLittleEndian)
+        ds.file_meta.TransferSyntaxUID = (
+            pydicom.uid.ImplicitVRLittleEndian
+            if ds.original_encoding[0]
+            else pydicom.uid.ExplicitVRLittleEndian
+        )
     syntax = ds.file_meta.TransferSyntaxUID
     decoder = get_decoder(syntax)
     plugins = [""]
     if syntax.is_encapsulated:
-        plugins = [name for name in ("gdcm", "pylibjpeg", "pydicom", "pillow")
-                   if name in decoder.available_plugins]
+        plugins = [
+            name
+            for name in ("gdcm", "pylibjpeg", "pydicom", "pillow")
+            if name in decoder.available_plugins
+        ]
     for plugin in plugins:
         try:
             return decoder.as_array(ds, raw=True, decoding_plugin=plugin)[0], syntax
@@ -133,7 +159,9 @@ def compare(path):
         return None, False
     if not isinstance(mine, np.ndarray):
         return f"is not decoded: {mine}", True
-    if mine.shape != expected.shape or mine.dtype.newbyteorder("=") != expected.dtype.newbyteorder("="):
+    if mine.shape != expected.shape or mine.dtype.newbyteorder("=") != expected.dtype.newbyteorder(
+        "="
+    ):
         return f"{mine.dtype}{mine.shape}, not {expected.dtype}{expected.shape}", True
     if not mine.flags.writeable:
         return "is read-only", True
@@ -175,6 +203,8 @@ def test_one_frame_is_what_the_array_holds(plugins, pydicom_files):
             frames = fastdcm.dcmread(str(path), force=True).frames
             stack = array if len(frames) > 1 else array[None]
             for i in {0, len(frames) // 2, len(frames) - 1}:
-                assert np.array_equal(frames[i], stack[i], equal_nan=array.dtype.kind == "f"), path.name
+                assert np.array_equal(frames[i], stack[i], equal_nan=array.dtype.kind == "f"), (
+                    path.name
+                )
             seen += len(frames) > 1
     assert seen > 5

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pixels.test_kernels import value_bits, windowed
 
-from fastdcm.pixels import _kernels
 from fastdcm import DicomError
 from fastdcm.errors import FileChangedError, MissingFileError
+from fastdcm.pixels import _kernels
 
 FRAME = np.dtype(_kernels.FRAME)
 
@@ -37,7 +37,9 @@ def values_of(fmt, *shape, seed=0):
     if np.dtype(fmt).kind == "f":
         return (rng.normal(size=shape) * 1000).astype(fmt)
     info = np.iinfo(fmt)
-    return rng.integers(info.min, info.max, shape, endpoint=True, dtype=np.dtype(fmt).newbyteorder("=")).astype(fmt)
+    return rng.integers(
+        info.min, info.max, shape, endpoint=True, dtype=np.dtype(fmt).newbyteorder("=")
+    ).astype(fmt)
 
 
 def put(folder, name, *parts):
@@ -74,8 +76,10 @@ def test_stored_values(tmp_path, fmt, samples, planar):
     size = frames[0].nbytes
     raw = [f.transpose(2, 0, 1).tobytes() if planar else f.tobytes() for f in frames]
     a, b = put(tmp_path, "a", b"x" * 7, *raw[:3]), put(tmp_path, "b", raw[3])
-    records = frames_of(*[record(fmt, 13, 17, samples, planar=planar, offset=7 + i * size) for i in range(3)],
-                        record(fmt, 13, 17, samples, planar=planar))
+    records = frames_of(
+        *[record(fmt, 13, 17, samples, planar=planar, offset=7 + i * size) for i in range(3)],
+        record(fmt, 13, 17, samples, planar=planar),
+    )
     out = np.zeros((4, 13, 17, samples), np.dtype(fmt).newbyteorder("="))
     assert _kernels.read_frames([a, str(a), os.fsencode(a), b], records, out) == []
     assert (out == np.stack(frames)).all()
@@ -96,22 +100,39 @@ def test_unused_bits(tmp_path, fmt, shift):
         assert _kernels.read_frames([path], records, signed) == [] and (signed == out).all()
 
 
-@pytest.mark.parametrize(("height", "width"), [(20, 30), (19, 31), (7, 9), (8, 8), (1, 1), (50, 9), (9, 50), (64, 64)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(20, 30), (19, 31), (7, 9), (8, 8), (1, 1), (50, 9), (9, 50), (64, 64)]
+)
 @pytest.mark.parametrize("samples", [1, 3])
 @pytest.mark.parametrize("planar", [0, 1])
 @pytest.mark.parametrize("convert", ["stored", "rescale", "window"])
 def test_fit(tmp_path, height, width, samples, planar, convert):
     values = values_of(">i2", 20, 30, samples)
     path = put(tmp_path, "a", b"abc", values.transpose(2, 0, 1) if planar else values)
-    records = frames_of(record(">i2", 20, 30, samples, offset=3, planar=planar, slope=0.7, intercept=-5.5,
-                               center=100, width=9000))
+    records = frames_of(
+        record(
+            ">i2",
+            20,
+            30,
+            samples,
+            offset=3,
+            planar=planar,
+            slope=0.7,
+            intercept=-5.5,
+            center=100,
+            width=9000,
+        )
+    )
     dtype = {"stored": np.int16, "rescale": np.float32, "window": np.uint8}[convert]
     whole = np.full((3, height, width, samples), 77, dtype)
     out = whole[1:2] if samples > 1 else whole[1:2, ..., 0].reshape(1, height, width)
     assert _kernels.read_frames([path], records, out, convert, fit=True, pad=9) == []
     hounsfield = values.astype(np.float64) * 0.7 - 5.5
-    expected = {"stored": values.astype(np.int16), "rescale": hounsfield.astype(np.float32),
-                "window": windowed(hounsfield, 100, 9000, "LINEAR")}[convert]
+    expected = {
+        "stored": values.astype(np.int16),
+        "rescale": hounsfield.astype(np.float32),
+        "window": windowed(hounsfield, 100, 9000, "LINEAR"),
+    }[convert]
     assert (out.reshape(height, width, samples) == centred(expected, height, width, 9)).all()
     assert (whole[0] == 77).all() and (whole[2] == 77).all()
 
@@ -122,11 +143,20 @@ def test_fit(tmp_path, height, width, samples, planar, convert):
 def test_bits(tmp_path, columns, start, fit):
     """Frames of one bit a cell begin anywhere in a byte (PS3.5 8.1.1)."""
     image = values_of("u1", 11, columns) & 1
-    packed = np.packbits(np.concatenate([np.ones(start, np.uint8), image.ravel()]), bitorder="little")
+    packed = np.packbits(
+        np.concatenate([np.ones(start, np.uint8), image.ravel()]), bitorder="little"
+    )
     path = put(tmp_path, "a", b"yz", packed)
-    records = frames_of(record("u1", 11, columns, offset=2, bits_allocated=1, bits_stored=1, start_bit=start, slope=3))
+    records = frames_of(
+        record(
+            "u1", 11, columns, offset=2, bits_allocated=1, bits_stored=1, start_bit=start, slope=3
+        )
+    )
     height, width = (6, 15) if fit else (11, columns)
-    for convert, dtype, expected in (("stored", np.uint8, image), ("rescale", np.float32, image * np.float32(3))):
+    for convert, dtype, expected in (
+        ("stored", np.uint8, image),
+        ("rescale", np.float32, image * np.float32(3)),
+    ):
         out = np.zeros((1, height, width), dtype)
         assert _kernels.read_frames([path], records, out, convert, fit=fit, pad=7) == []
         assert (out[0] == centred(expected, height, width, 7)).all()
@@ -138,22 +168,47 @@ def test_large_frames(tmp_path):
         values = values_of("<i2", rows, columns)
         path = put(tmp_path, "a", values)
         out = np.zeros((1, rows, columns), np.float32)
-        assert _kernels.read_frames([path], frames_of(record("<i2", rows, columns, intercept=-1024)), out,
-                                   "rescale") == []
+        assert (
+            _kernels.read_frames(
+                [path], frames_of(record("<i2", rows, columns, intercept=-1024)), out, "rescale"
+            )
+            == []
+        )
         assert (out[0] == values.astype(np.float32) - 1024).all()
         bits = np.zeros((1, rows, columns), np.uint8)
-        assert _kernels.read_frames([path], frames_of(record("u1", rows, columns, bits_allocated=1)), bits) == []
-        assert (bits[0].ravel() == np.unpackbits(values.view(np.uint8).ravel()[:rows * columns // 8 + 1],
-                                                 count=rows * columns, bitorder="little")).all()
+        assert (
+            _kernels.read_frames(
+                [path], frames_of(record("u1", rows, columns, bits_allocated=1)), bits
+            )
+            == []
+        )
+        assert (
+            bits[0].ravel()
+            == np.unpackbits(
+                values.view(np.uint8).ravel()[: rows * columns // 8 + 1],
+                count=rows * columns,
+                bitorder="little",
+            )
+        ).all()
 
 
 def test_each_frame_has_its_own_window(tmp_path):
     values = values_of("<u2", 6, 40, 40)
     path = put(tmp_path, "a", values)
-    settings = [(40, 400, 1, 0, 0), (40, 400, 1, 0, 0), (40, 400, 1, 0, 1), (40, 400, 1, 2, 0), (900, 30, -1, 1, 0),
-                (40, 400, 0.5, 0, 0)]
-    records = frames_of(*[record("<u2", 40, 40, offset=i * 3200, center=c, width=w, slope=s, function=f, invert=n)
-                          for i, (c, w, s, f, n) in enumerate(settings)])
+    settings = [
+        (40, 400, 1, 0, 0),
+        (40, 400, 1, 0, 0),
+        (40, 400, 1, 0, 1),
+        (40, 400, 1, 2, 0),
+        (900, 30, -1, 1, 0),
+        (40, 400, 0.5, 0, 0),
+    ]
+    records = frames_of(
+        *[
+            record("<u2", 40, 40, offset=i * 3200, center=c, width=w, slope=s, function=f, invert=n)
+            for i, (c, w, s, f, n) in enumerate(settings)
+        ]
+    )
     out = np.zeros((6, 40, 40), np.uint8)
     assert _kernels.read_frames([path] * 6, records, out, "window") == []
     for i, (c, w, s, f, n) in enumerate(settings):
@@ -189,21 +244,28 @@ def test_errors_are_of_their_frame(tmp_path):
         (good, fine, None),
     ]
     out = np.zeros((len(cases), 8, 8), np.int16)
-    errors = dict(_kernels.read_frames([c[0] for c in cases], frames_of(*[c[1] for c in cases]), out, pad=-3))
-    assert {i: e.code for i, e in errors.items()} == {i: c for i, (_, _, c) in enumerate(cases) if c}
+    errors = dict(
+        _kernels.read_frames([c[0] for c in cases], frames_of(*[c[1] for c in cases]), out, pad=-3)
+    )
+    assert {i: e.code for i, e in errors.items()} == {
+        i: c for i, (_, _, c) in enumerate(cases) if c
+    }
     for i, (path, _, code) in enumerate(cases):
         assert (out[i] == (-3 if code else values)).all()
         assert not code or (isinstance(errors[i], DicomError) and errors[i].filename == path)
     assert isinstance(errors[1], MissingFileError) and isinstance(errors[6], FileChangedError)
 
 
-@pytest.mark.parametrize("fields", [
-    {"rows": 2**32 - 1, "columns": 2**32 - 1},
-    {"rows": 2**32 - 1, "columns": 2**32 - 1, "bits_allocated": 64},
-    {"rows": 2**32 - 1, "columns": 2**32 - 1, "bits_allocated": 1, "representation": 0},
-    {"rows": 1, "columns": 2**32 - 1},
-    {"rows": 2**31, "columns": 2, "offset": 2**63},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"rows": 2**32 - 1, "columns": 2**32 - 1},
+        {"rows": 2**32 - 1, "columns": 2**32 - 1, "bits_allocated": 64},
+        {"rows": 2**32 - 1, "columns": 2**32 - 1, "bits_allocated": 1, "representation": 0},
+        {"rows": 1, "columns": 2**32 - 1},
+        {"rows": 2**31, "columns": 2, "offset": 2**63},
+    ],
+)
 def test_frames_beyond_every_file(tmp_path, fields):
     path = put(tmp_path, "a", bytes(100))
     for samples in (1, 2**16 - 1):
@@ -217,8 +279,20 @@ def test_frames_beyond_every_file(tmp_path, fields):
 
 def test_windows_that_are_none(tmp_path):
     path = put(tmp_path, "a", bytes(8))
-    records = frames_of(*[record("<i2", 2, 2, center=c, width=w, slope=s, function=f) for c, w, s, f in (
-        (0, 0, 1, 0), (0, 5, 1, 0), (np.nan, 5, 1, 0), (0, 5, np.inf, 0), (0, 0.5, 1, 1), (0, 5, 1, 3), (0, 5, 1, 256))])
+    records = frames_of(
+        *[
+            record("<i2", 2, 2, center=c, width=w, slope=s, function=f)
+            for c, w, s, f in (
+                (0, 0, 1, 0),
+                (0, 5, 1, 0),
+                (np.nan, 5, 1, 0),
+                (0, 5, np.inf, 0),
+                (0, 0.5, 1, 1),
+                (0, 5, 1, 3),
+                (0, 5, 1, 256),
+            )
+        ]
+    )
     out = np.zeros((7, 2, 2), np.uint8)
     errors = _kernels.read_frames([path] * 7, records, out, "window", pad=200)
     assert [(i, e.code) for i, e in errors] == [(i, "window") for i in (0, 2, 3, 5, 6)]
@@ -252,9 +326,16 @@ def test_wrong_arguments(tmp_path):
 
 def test_empty_slots(tmp_path):
     path = put(tmp_path, "a", bytes(8))
-    [(_, error)] = _kernels.read_frames([path], frames_of(record("<i2", 2, 2)), np.zeros((1, 0, 2), np.int16))
+    [(_, error)] = _kernels.read_frames(
+        [path], frames_of(record("<i2", 2, 2)), np.zeros((1, 0, 2), np.int16)
+    )
     assert error.code == "frame-fit"
-    assert _kernels.read_frames([path], frames_of(record("<i2", 2, 2)), np.zeros((1, 0, 2), np.int16), fit=True) == []
+    assert (
+        _kernels.read_frames(
+            [path], frames_of(record("<i2", 2, 2)), np.zeros((1, 0, 2), np.int16), fit=True
+        )
+        == []
+    )
 
 
 def test_threads_share_a_batch(tmp_path):
@@ -283,7 +364,9 @@ def test_no_descriptor_is_left_open(tmp_path):
     before = len(os.listdir("/proc/self/fd"))
     out = np.zeros((2, 2, 2), np.int16)
     for _ in range(5):
-        _kernels.read_frames([path, tmp_path / "b"], frames_of(record("<i2", 2, 2), record("<i2", 2, 2)), out)
+        _kernels.read_frames(
+            [path, tmp_path / "b"], frames_of(record("<i2", 2, 2), record("<i2", 2, 2)), out
+        )
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -295,7 +378,10 @@ def test_against_pydicom(pydicom_files):
     for path in pydicom_files:
         try:
             ds = pydicom.dcmread(path)
-            if ds.file_meta.TransferSyntaxUID.is_encapsulated or ds.file_meta.TransferSyntaxUID.is_deflated:
+            if (
+                ds.file_meta.TransferSyntaxUID.is_encapsulated
+                or ds.file_meta.TransferSyntaxUID.is_deflated
+            ):
                 continue
             expected = ds.pixel_array if ds.BitsAllocated in (16, 32) else None
         except Exception:
@@ -306,9 +392,21 @@ def test_against_pydicom(pydicom_files):
         raw = path.read_bytes()
         at = raw.rindex(ds.PixelData)
         size = expected.nbytes // frames
-        records = frames_of(*[record(expected.dtype, ds.Rows, ds.Columns, ds.SamplesPerPixel, offset=at + i * size,
-                                     bits_stored=ds.BitsStored, high_bit=ds.HighBit,
-                                     planar=ds.get("PlanarConfiguration", 0)) for i in range(frames)])
+        records = frames_of(
+            *[
+                record(
+                    expected.dtype,
+                    ds.Rows,
+                    ds.Columns,
+                    ds.SamplesPerPixel,
+                    offset=at + i * size,
+                    bits_stored=ds.BitsStored,
+                    high_bit=ds.HighBit,
+                    planar=ds.get("PlanarConfiguration", 0),
+                )
+                for i in range(frames)
+            ]
+        )
         out = np.zeros((frames, ds.Rows, ds.Columns, ds.SamplesPerPixel), expected.dtype)
         assert _kernels.read_frames([path] * frames, records, out) == [], path
         assert (out.reshape(expected.shape) == expected).all(), path

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from support.builder import fragments, image
-from support.optional_packages import guest
 
 import fastdcm
+from support.builder import fragments, image
+from support.optional_packages import guest
 
 MPEG2, MPEG4, HEVC, HEVC10 = (f"1.2.840.10008.1.2.4.{n}" for n in (100, 102, 107, 108))
 ROWS, COLUMNS, FRAMES = 48, 64, 12
@@ -40,8 +40,9 @@ def encode(av, codec, container, pixels="yuv420p"):
         video.options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
         video.bit_rate = 4_000_000
         for frame in film():
-            planes = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.transpose(2, 0, 1)),
-                                                format="yuv444p")
+            planes = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(frame.transpose(2, 0, 1)), format="yuv444p"
+            )
             for packet in video.encode(planes.reformat(format=pixels)):
                 output.mux(packet)
         for packet in video.encode():
@@ -52,15 +53,35 @@ def encode(av, codec, container, pixels="yuv420p"):
 def write(put, data, syntax, allocated=8, stored=8, frames=FRAMES, pieces=1, rows=ROWS):
     data += b"\0" * (len(data) % 2)
     size = (len(data) // pieces + 1) // 2 * 2
-    parts = [data[i:i + size] for i in range(0, len(data), size)]
-    return put(image(rows, COLUMNS, samples=3, allocated=allocated, stored=stored, frames=frames,
-                     photometric="YBR_PARTIAL_420", planar=0) + fragments(parts), transfer_syntax=syntax)
+    parts = [data[i : i + size] for i in range(0, len(data), size)]
+    return put(
+        image(
+            rows,
+            COLUMNS,
+            samples=3,
+            allocated=allocated,
+            stored=stored,
+            frames=frames,
+            photometric="YBR_PARTIAL_420",
+            planar=0,
+        )
+        + fragments(parts),
+        transfer_syntax=syntax,
+    )
 
 
-@pytest.mark.parametrize("syntax, codec, container, pieces", [
-    (MPEG2, "mpeg2video", "mpegts", 1), (MPEG2, "mpeg2video", "mpeg2video", 1),
-    (MPEG4, "libx264", "mp4", 1), (MPEG4, "libx264", "mpegts", 1), (MPEG4 + ".1", "libx264", "mpegts", 3),
-    (HEVC, "libx265", "mpegts", 1), (HEVC, "libx265", "hevc", 1)])
+@pytest.mark.parametrize(
+    "syntax, codec, container, pieces",
+    [
+        (MPEG2, "mpeg2video", "mpegts", 1),
+        (MPEG2, "mpeg2video", "mpeg2video", 1),
+        (MPEG4, "libx264", "mp4", 1),
+        (MPEG4, "libx264", "mpegts", 1),
+        (MPEG4 + ".1", "libx264", "mpegts", 3),
+        (HEVC, "libx265", "mpegts", 1),
+        (HEVC, "libx265", "hevc", 1),
+    ],
+)
 def test_frames(av, put, syntax, codec, container, pieces):
     ds = fastdcm.dcmread(write(put, encode(av, codec, container), syntax, pieces=pieces))
     wanted = film().astype(int)
@@ -84,10 +105,14 @@ def test_ten_bits(av, put):
 
 def test_what_is_refused(av, put):
     data = encode(av, "mpeg2video", "mpegts")
-    bad = [write(put, data, MPEG2, frames=FRAMES + 1), write(put, data, MPEG2, rows=ROWS + 2),
-           write(put, b"\0" * 500, MPEG2), write(put, data[:100], MPEG2),
-           write(put, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", MPEG2),
-           write(put, b"ffconcat version 1.0\nfile /etc/hostname\n", MPEG2)]
+    bad = [
+        write(put, data, MPEG2, frames=FRAMES + 1),
+        write(put, data, MPEG2, rows=ROWS + 2),
+        write(put, b"\0" * 500, MPEG2),
+        write(put, data[:100], MPEG2),
+        write(put, b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", MPEG2),
+        write(put, b"ffconcat version 1.0\nfile /etc/hostname\n", MPEG2),
+    ]
     for path in bad:
         with pytest.raises(fastdcm.DicomError) as caught:
             fastdcm.dcmread(path).pixel_array
@@ -100,7 +125,7 @@ def test_what_is_refused(av, put):
 
 def test_a_cut_stream(av, put):
     data = encode(av, "mpeg2video", "mpegts")
-    ds = fastdcm.dcmread(write(put, data[:len(data) * 3 // 4], MPEG2))
+    ds = fastdcm.dcmread(write(put, data[: len(data) * 3 // 4], MPEG2))
     assert ds.frames[0].shape == (ROWS, COLUMNS, 3)
     with pytest.raises(fastdcm.DicomError, match="the video ends after"):
         ds.pixel_array

@@ -3,11 +3,11 @@
 import os
 
 import pytest
-from support.builder import element, part10
-from support.optional_packages import guest
 
 import fastdcm
 from fastdcm.cli import main
+from support.builder import element, part10
+from support.optional_packages import guest
 
 deltalake = guest("deltalake")
 
@@ -18,7 +18,12 @@ def folder(tmp_path):
     files.mkdir()
     for i in range(30):
         (files / f"{i:02}.dcm").write_bytes(
-            part10(element(0x00080008, "CS", ["A", "B"][:i % 3]) + element(0x00200013, "IS", str(i))) if i % 9 else b"no")
+            part10(
+                element(0x00080008, "CS", ["A", "B"][: i % 3]) + element(0x00200013, "IS", str(i))
+            )
+            if i % 9
+            else b"no"
+        )
     return str(files)
 
 
@@ -35,9 +40,14 @@ def test_a_version_a_scan(folder, tmp_path):
     assert scan.write(f"delta://{place}")["files"] == 30
     assert rows(deltalake.DeltaTable(place).to_pyarrow_table()) == rows(scan.read_all())
     os.unlink(f"{folder}/05.dcm")
-    main(["scan", folder, "-o", f"delta://{place}/", "--tags", "InstanceNumber"], standalone_mode=False)
+    main(
+        ["scan", folder, "-o", f"delta://{place}/", "--tags", "InstanceNumber"],
+        standalone_mode=False,
+    )
     table = deltalake.DeltaTable(place)
-    assert table.version() == 1 and rows(table.to_pyarrow_table()) == rows(fastdcm.scan(folder, TAGS[1:]).read_all())
+    assert table.version() == 1 and rows(table.to_pyarrow_table()) == rows(
+        fastdcm.scan(folder, TAGS[1:]).read_all()
+    )
     assert deltalake.DeltaTable(place, version=0).to_pyarrow_table().num_rows == 30
 
 

@@ -3,13 +3,22 @@
 import os
 
 import pytest
+from sources.test_streams import Stream
 
 import fastdcm
-from support.builder import DEFLATED_LE, JPEG_BASELINE, deflate, element, file_meta, fragments, part10, preamble
-from fastdcm.sources._paths import Streams, parts_of
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import make_plan
-from sources.test_streams import Stream
+from fastdcm.sources._paths import Streams, parts_of
+from support.builder import (
+    DEFLATED_LE,
+    JPEG_BASELINE,
+    deflate,
+    element,
+    file_meta,
+    fragments,
+    part10,
+    preamble,
+)
 
 xxhash = pytest.importorskip("xxhash")
 NAME = element(0x00100010, "PN", "Doe^Jane")
@@ -20,7 +29,9 @@ FILES = {
     "b-same": part10(element(0x7FE00010, "OW", CELLS)),
     "c-fragments": part10(NAME + ITEMS, transfer_syntax=JPEG_BASELINE),
     "d-none": part10(NAME),
-    "e-deflated": preamble() + file_meta(DEFLATED_LE) + deflate(NAME + element(0x7FE00010, "OW", CELLS)),
+    "e-deflated": preamble()
+    + file_meta(DEFLATED_LE)
+    + deflate(NAME + element(0x7FE00010, "OW", CELLS)),
     "f-text": b"no DICOM at all",
     "g-empty": b"",
 }
@@ -44,8 +55,16 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_of_files_and_pixels(folder, threads):
-    table = fastdcm.scan(folder, ["PatientName"], hash=("pixels", "file"), threads=threads, batch_size=2).read_all()
-    assert table.column_names[-5:] == ["pixel_offset", "pixel_length", "frames", "file_hash", "pixel_hash"]
+    table = fastdcm.scan(
+        folder, ["PatientName"], hash=("pixels", "file"), threads=threads, batch_size=2
+    ).read_all()
+    assert table.column_names[-5:] == [
+        "pixel_offset",
+        "pixel_length",
+        "frames",
+        "file_hash",
+        "pixel_hash",
+    ]
     assert table["file_hash"].to_pylist() == FILE_HASHES
     assert table["pixel_hash"].to_pylist() == PIXEL_HASHES
 
@@ -72,8 +91,10 @@ def test_what_cannot_be_read_has_none(folder):
 @pytest.mark.parametrize("kind", ["streams", "members"])
 def test_of_streams_and_members(tmp_path, kind):
     if kind == "streams":
-        chunk = Streams([Stream(name.encode(), data) for name, data in FILES.items()]
-                        + [Stream(b"bad", FILES["a-native"], "open")])
+        chunk = Streams(
+            [Stream(name.encode(), data) for name, data in FILES.items()]
+            + [Stream(b"bad", FILES["a-native"], "open")]
+        )
     else:
         blob, members = b"", []
         for name, data in FILES.items():
@@ -81,7 +102,7 @@ def test_of_streams_and_members(tmp_path, kind):
             blob += data
         (tmp_path / "blob").write_bytes(blob)
         chunk = parts_of(os.fsencode(tmp_path / "blob"), [*members, (b"late", 7, 1 << 40)])
-    batch, = Worker(make_plan([], hash=("file", "pixels"))).run(chunk)
+    (batch,) = Worker(make_plan([], hash=("file", "pixels"))).run(chunk)
     assert batch.column("file_hash") == [*FILE_HASHES, None]
     assert batch.column("pixel_hash") == [*PIXEL_HASHES, None]
 

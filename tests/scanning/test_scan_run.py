@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 
-from support import builder as b
 import pyarrow
 import pyarrow.parquet
 import pytest
 from scanning.test_scan import FIXED, frames
 
 import fastdcm
-from fastdcm.sources._paths import chunk_of
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import make_plan, scan, scan_chunk
+from fastdcm.sources._paths import chunk_of
+from support import builder as b
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,13 @@ def archive(tmp_path_factory):
         if i % 500 == 499:
             path.write_bytes(b"no DICOM at all, but more than 132 bytes of it. " * 4)
         else:
-            path.write_bytes(b.part10(b.element(0x00080018, "UI", f"1.2.{i}")
-                                      + b.element(0x00080008, "CS", ["A", "B"][:i % 3])
-                                      + b.element(0x00200013, "IS", str(i))))
+            path.write_bytes(
+                b.part10(
+                    b.element(0x00080018, "UI", f"1.2.{i}")
+                    + b.element(0x00080008, "CS", ["A", "B"][: i % 3])
+                    + b.element(0x00200013, "IS", str(i))
+                )
+            )
     return folder
 
 
@@ -55,7 +59,8 @@ def test_order_and_batches(archive, threads, batch_size):
     s = scan(archive, TAGS, threads=threads, batch_size=batch_size)
     batches = list(s)
     assert [len(x) for x in batches] == [batch_size] * (3000 // batch_size) + (
-        [3000 % batch_size] if 3000 % batch_size else [])
+        [3000 % batch_size] if 3000 % batch_size else []
+    )
     paths = [p for x in batches for p in x.column("path")]
     assert paths == sorted_paths(archive)
     numbers = [n for x in batches for n in x.column("InstanceNumber")]
@@ -65,8 +70,9 @@ def test_order_and_batches(archive, threads, batch_size):
     assert (stats["files"], stats["errors"]) == (3000, 6)
     assert stats["seconds"] > 0 and stats["files_per_second"] > 0 and stats["bytes_read"] > 0
     # the same rows in each way of running
-    reference = pyarrow.Table.from_batches([pyarrow.record_batch(
-        scan_chunk(sorted_paths(archive), TAGS))])
+    reference = pyarrow.Table.from_batches(
+        [pyarrow.record_batch(scan_chunk(sorted_paths(archive), TAGS))]
+    )
     table = pyarrow.Table.from_batches([pyarrow.record_batch(x) for x in batches])
     table.validate(full=True)
     assert table.combine_chunks().equals(reference.combine_chunks())
@@ -89,7 +95,7 @@ def test_on_error(archive, threads):
             seen += batch.column("path")
     first = next(p for p in sorted_paths(archive) if int(p[-8:-4]) % 500 == 499)
     assert caught.value.filename == first
-    assert seen == sorted_paths(archive)[:len(seen)] and first not in seen
+    assert seen == sorted_paths(archive)[: len(seen)] and first not in seen
     assert threads_alive() == before
 
 
@@ -177,8 +183,8 @@ def test_join_keeps_rows_errors_and_issues(put):
     bad = put(raw=b"")
     worker = Worker(make_plan(TAGS))
     paths = [good, bad, bad, good, good]
-    whole, = worker.run(chunk_of(paths))
-    first, = worker.run(chunk_of(paths[:2]))
+    (whole,) = worker.run(chunk_of(paths))
+    (first,) = worker.run(chunk_of(paths[:2]))
     for part in (paths[2:3], [], paths[3:]):
         for other in worker.run(chunk_of(part)):
             assert first.join(other)
@@ -234,15 +240,20 @@ def test_csv(archive, tmp_path):
     expected = reference(archive)
     assert [r["path"] for r in rows] == expected["path"]
     assert [r["InstanceNumber"] for r in rows] == [
-        "" if n is None else str(n) for n in expected["InstanceNumber"]]
-    assert [json.loads(r["ImageType"]) if r["ImageType"] else None for r in rows] == expected["ImageType"]
+        "" if n is None else str(n) for n in expected["InstanceNumber"]
+    ]
+    assert [json.loads(r["ImageType"]) if r["ImageType"] else None for r in rows] == expected[
+        "ImageType"
+    ]
     assert {r["FileMetaInformationVersion"] for r in rows} == {"AAE=", ""}
     assert [r["error"] for r in rows] == [e or "" for e in expected["error"]]
 
 
 def test_csv_quotes_what_it_must(put, tmp_path):
     text = 'a,"b"\nc\u00e9'
-    path = put(b.element(0x00080005, "CS", "ISO_IR 192") + b.element(0x00104000, "LT", text.encode()))
+    path = put(
+        b.element(0x00080005, "CS", "ISO_IR 192") + b.element(0x00104000, "LT", text.encode())
+    )
     scan([path], ["PatientComments"]).write(tmp_path / "out.csv")
     with open(tmp_path / "out.csv", newline="", encoding="utf-8") as file:
         assert list(csv.DictReader(file))[0]["PatientComments"] == text
@@ -332,9 +343,11 @@ def test_tables_without_paths(tmp_path):
 def test_globs(archive):
     expected = sorted_paths(archive)
     assert scan(f"{archive}/[0-2]", TAGS).read_all()["path"].to_pylist() == [
-        p for p in expected if p[len(str(archive)) + 1] in "012"]
+        p for p in expected if p[len(str(archive)) + 1] in "012"
+    ]
     assert scan(f"{archive}/*/00*.dcm", TAGS).read_all()["path"].to_pylist() == [
-        p for p in expected if os.path.basename(p).startswith("00")]
+        p for p in expected if os.path.basename(p).startswith("00")
+    ]
     assert scan(f"{archive}/**", TAGS).read_all()["path"].to_pylist() == expected
     with pytest.raises(FileNotFoundError):
         scan(f"{archive}/*.nothing")
@@ -378,11 +391,13 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     program = (
         "import sys; from fastdcm.scanning.scanner import scan;"
         "s = scan(sys.argv[1]); n = sum(len(x) for x in s);"
-        "print(n, *[line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line])")
+        "print(n, *[line.split()[1] for line in open('/proc/self/status') if 'VmHWM' in line])"
+    )
 
     def peak(path):
-        done = subprocess.run([sys.executable, "-c", program, path], check=True, capture_output=True,
-                              text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", program, path], check=True, capture_output=True, text=True
+        )
         count, kilobytes = map(int, done.stdout.split())
         return count, kilobytes / 1024
 

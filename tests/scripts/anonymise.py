@@ -1,4 +1,5 @@
 """Takes names, other persons' names, dates and private elements out."""
+
 import sys
 
 import pydicom

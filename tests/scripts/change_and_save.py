@@ -1,11 +1,11 @@
 """Changes a few elements and saves the result under another name."""
+
 import os
 import sys
 import tempfile
 
 import pydicom
-from pydicom import DataElement
-from pydicom import Sequence
+from pydicom import DataElement, Sequence
 
 ds = pydicom.dcmread(sys.argv[1])
 ds.PatientID = "12345"
@@ -27,7 +27,12 @@ with tempfile.TemporaryDirectory() as folder:
     ds.save_as(target)
     again = pydicom.dcmread(target)
     print(again)
-    print("equal:", again == ds, "size differs:", os.path.getsize(target) != os.path.getsize(sys.argv[1]))
+    print(
+        "equal:",
+        again == ds,
+        "size differs:",
+        os.path.getsize(target) != os.path.getsize(sys.argv[1]),
+    )
     again.save_as(target)  # onto itself
     print("still equal:", pydicom.dcmread(target) == ds)
     try:

@@ -1,4 +1,5 @@
 """Compares two files line by line and element by element."""
+
 import difflib
 import sys
 

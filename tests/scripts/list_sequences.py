@@ -1,4 +1,5 @@
 """Shows every sequence as a tree, and reaches into one by number."""
+
 import sys
 
 import pydicom
@@ -9,14 +10,19 @@ def show(dataset, indent=0):
         if elem.VR == "SQ":
             print(" " * indent + f"{elem.tag} {elem.name}: {len(elem.value)}")
             for number, item in enumerate(elem.value):
-                print(" " * indent + f"  item {number}: {len(item)} elements, {', '.join(item.dir()[:3])}")
+                print(
+                    " " * indent
+                    + f"  item {number}: {len(item)} elements, {', '.join(item.dir()[:3])}"
+                )
                 show(item, indent + 4)
 
 
 ds = pydicom.dcmread(sys.argv[1])
 show(ds)
 total = [elem for elem in ds.iterall() if elem.VR == "SQ"]
-print(len(total), "sequences,", max((len(elem.value) for elem in total), default=0), "items at most")
+print(
+    len(total), "sequences,", max((len(elem.value) for elem in total), default=0), "items at most"
+)
 first = total[0].value
 print("first:", first[0] == first[-1], [len(item) for item in first[:2]])
 item = pydicom.Dataset()

@@ -1,14 +1,17 @@
 """Makes a CT image from nothing, saves it in three encodings and reads it."""
+
 import io
 
 import pydicom
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import CTImageStorage
-from pydicom.uid import ExplicitVRBigEndian
-from pydicom.uid import ExplicitVRLittleEndian
-from pydicom.uid import ImplicitVRLittleEndian
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian):
     meta = FileMetaDataset()
@@ -44,4 +47,9 @@ for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndi
     out.seek(0)
     again = pydicom.dcmread(out)
     print(again)
-    print(again == ds, again.file_meta.TransferSyntaxUID.name, again.PatientName.given_name, again.PixelSpacing)
+    print(
+        again == ds,
+        again.file_meta.TransferSyntaxUID.name,
+        again.PatientName.given_name,
+        again.PixelSpacing,
+    )

@@ -1,4 +1,5 @@
 """Prints what the pixels of some files look like."""
+
 import os
 import sys
 
@@ -9,7 +10,15 @@ for path in sys.argv[1:]:
     ds = pydicom.dcmread(path)
     array = ds.pixel_array
     print(os.path.basename(path), array.shape, array.dtype.kind, array.dtype.itemsize)
-    print("  least", array.min(), "most", array.max(), "sum", array.sum(dtype="i8"), f"mean {array.mean():.4f}")
+    print(
+        "  least",
+        array.min(),
+        "most",
+        array.max(),
+        "sum",
+        array.sum(dtype="i8"),
+        f"mean {array.mean():.4f}",
+    )
     if "RescaleSlope" in ds:
         units = array * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
         print(f"  rescaled {units.min():.3f} to {units.max():.3f}")

@@ -1,4 +1,5 @@
 """Reads private elements, and reserves a private block of its own."""
+
 import io
 import sys
 
@@ -27,7 +28,10 @@ out = io.BytesIO()
 ds.save_as(out)
 out.seek(0)
 again = pydicom.dcmread(out)
-print(again[0x000B0010].value, list(map(float, again.private_block(0x000B, "An Institution 1.0")[0x02].value)))
+print(
+    again[0x000B0010].value,
+    list(map(float, again.private_block(0x000B, "An Institution 1.0")[0x02].value)),
+)
 del block[0x01]
 print([str(tag) for tag in ds.keys() if tag.group == 0x000B])
 ds.remove_private_tags()

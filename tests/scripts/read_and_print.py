@@ -1,4 +1,5 @@
 """Reads a file and prints what is in it."""
+
 import sys
 
 import pydicom

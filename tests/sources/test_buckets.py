@@ -6,15 +6,24 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
+
+from fastdcm import DicomError, dcmread, open_index, scan
+from fastdcm.sources.objects import stores
+from fastdcm.sources.objects.source import Objects
 from support.builder import element, part10
 from support.http_server import MODIFIED, Served
 
-from fastdcm.sources.objects import stores
-from fastdcm import DicomError, dcmread, open_index, scan
-from fastdcm.sources.objects.source import Objects
-
 FILE = part10(element(0x00100010, "PN", "Doe^Jane") + element(0x7FE00010, "OW", bytes(300_000)))
-KEYS = ["p/a.dcm", "p/b b.dcm", "p/c/d.dcm", "p/c/e/f.dcm", "p/%41+é#?.dcm", "p/[1].dcm", "p.dcm", "q/g.dcm"]
+KEYS = [
+    "p/a.dcm",
+    "p/b b.dcm",
+    "p/c/d.dcm",
+    "p/c/e/f.dcm",
+    "p/%41+é#?.dcm",
+    "p/[1].dcm",
+    "p.dcm",
+    "q/g.dcm",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +54,12 @@ class Bucket:
     a day later."""
 
     def __init__(self, keys, failing=None, later=()):
-        self.keys, self.failing, self.later, self.pages = sorted(keys, key=str.encode), failing, later, []
+        self.keys, self.failing, self.later, self.pages = (
+            sorted(keys, key=str.encode),
+            failing,
+            later,
+            [],
+        )
 
     def __call__(self, target):
         query = parse_qs(urlsplit(target).query)
@@ -56,17 +70,24 @@ class Bucket:
         if self.failing is not None and at // 1000 >= self.failing:
             return 503, b"<Error><Code>SlowDown</Code></Error>"
         keys = [key for key in self.keys if key.startswith(prefix)]
-        when, later = (datetime.fromtimestamp(MODIFIED + days * 86400, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.750Z")
-                       for days in (0, 1))
+        when, later = (
+            datetime.fromtimestamp(MODIFIED + days * 86400, timezone.utc).strftime(
+                "%Y-%m-%dT%H:%M:%S.750Z"
+            )
+            for days in (0, 1)
+        )
         entries = "".join(
             f"<Contents><Key>{escape(key)}</Key><LastModified>{later if key in self.later else when}</LastModified>"
             "<ETag>&quot;x&quot;</ETag>"
             f"<Size>{0 if key.endswith(('/', '.none')) else len(FILE)}</Size></Contents>"
-            for key in keys[at:at + 1000])
+            for key in keys[at : at + 1000]
+        )
         more = at + 1000 < len(keys)
         token = f"<NextContinuationToken>{at + 1000}</NextContinuationToken>" if more else ""
-        return 200, (f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}"
-                     "</ListBucketResult>").encode()
+        return 200, (
+            f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}"
+            "</ListBucketResult>"
+        ).encode()
 
 
 class Everything(dict):
@@ -86,9 +107,14 @@ def bucket(monkeypatch):
         servers.append(server)
         server.files = Everything()
         server.bucket = server.special = Bucket(keys, **options)
-        for name, value in {"AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "id", "AWS_REGION": "us-east-1",
-                            "AWS_SECRET_ACCESS_KEY": "secret", "GOOGLE_BASE_URL": server.url,
-                            "GOOGLE_SKIP_SIGNATURE": "true"}.items():
+        for name, value in {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "id",
+            "AWS_REGION": "us-east-1",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "GOOGLE_BASE_URL": server.url,
+            "GOOGLE_SKIP_SIGNATURE": "true",
+        }.items():
             monkeypatch.setenv(name, value)
         return server
 
@@ -106,18 +132,27 @@ def test_what_is_below_a_prefix_is_listed_and_read(bucket, scheme):
     assert list(table(root + "p/")) == below
     assert list(table(root)) == list(table(root[:-1])) == [root + key for key in server.bucket.keys]
     server.clear()
-    row, = scan(root + "p/c/e/", [])
+    (row,) = scan(root + "p/c/e/", [])
     assert row.column("size") == [len(FILE)] and row.column("mtime_ns") == [MODIFIED * 10**9]
     assert len(server.requests) == 2
     assert dcmread(root + "p/%41+é#?.dcm").PatientName == "Doe^Jane"
     assert unquote(server.requests[-1][1]) == "/bucket/p/%41+é#?.dcm"
 
 
-@pytest.mark.parametrize(("pattern", "found"), [
-    ("p/*.dcm", ["p/a.dcm", "p/b b.dcm", "p/%41+é#?.dcm", "p/[1].dcm"]),
-    ("p/?.dcm", ["p/a.dcm"]), ("p/*/*.dcm", ["p/c/d.dcm"]), ("[qr]/*", ["q/g.dcm"]), ("*.dcm", ["p.dcm"]),
-    ("p/c*", ["p/c/d.dcm", "p/c/e/f.dcm"]), ("**/f.dcm", ["p/c/e/f.dcm"]), ("p/**/*.dcm", [*KEYS[:6]]),
-    ("**/g.dcm", ["q/g.dcm"])])
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("p/*.dcm", ["p/a.dcm", "p/b b.dcm", "p/%41+é#?.dcm", "p/[1].dcm"]),
+        ("p/?.dcm", ["p/a.dcm"]),
+        ("p/*/*.dcm", ["p/c/d.dcm"]),
+        ("[qr]/*", ["q/g.dcm"]),
+        ("*.dcm", ["p.dcm"]),
+        ("p/c*", ["p/c/d.dcm", "p/c/e/f.dcm"]),
+        ("**/f.dcm", ["p/c/e/f.dcm"]),
+        ("p/**/*.dcm", [*KEYS[:6]]),
+        ("**/g.dcm", ["q/g.dcm"]),
+    ],
+)
 def test_globs(bucket, pattern, found):
     bucket(KEYS)
     assert sorted(table("s3://bucket/" + pattern)) == sorted("s3://bucket/" + key for key in found)
@@ -126,7 +161,9 @@ def test_globs(bucket, pattern, found):
 def test_without_recursion(bucket):
     bucket(KEYS)
     found = [stream.path.decode() for stream in Objects("s3://bucket/p/", False).streams()]
-    assert sorted(found) == sorted("s3://bucket/" + key for key in KEYS if key.count("/") == 1 and key[0] == "p")
+    assert sorted(found) == sorted(
+        "s3://bucket/" + key for key in KEYS if key.count("/") == 1 and key[0] == "p"
+    )
     found = [stream.path.decode() for stream in Objects("s3://bucket/p*", False).streams()]
     assert "s3://bucket/p/a.dcm" in found and "s3://bucket/p/c/d.dcm" not in found
 
@@ -157,8 +194,11 @@ def test_markers_of_folders_are_no_rows(bucket, monkeypatch):
         return server.bucket(target)
 
     server.special = gone
-    assert table("s3://bucket/p/") == {"s3://bucket/p/a.dcm": None, "s3://bucket/p/c/d.dcm": None,
-                                       "s3://bucket/p/e.none": "empty"}
+    assert table("s3://bucket/p/") == {
+        "s3://bucket/p/a.dcm": None,
+        "s3://bucket/p/c/d.dcm": None,
+        "s3://bucket/p/e.none": "empty",
+    }
     assert heads == ["/bucket/p/b", "/bucket/p/z"]
 
 
@@ -181,7 +221,9 @@ def test_a_listing_that_fails_ends_with_an_error_row(bucket, failing):
         paths += batch.column("path")
         errors += batch.column("error")
         details += batch.column("error_detail")
-    assert paths == [f"s3://bucket/{key}" for key in server.bucket.keys[:failing * 1000]] + ["s3://bucket/p/"]
+    assert paths == [f"s3://bucket/{key}" for key in server.bucket.keys[: failing * 1000]] + [
+        "s3://bucket/p/"
+    ]
     assert set(errors[:-1]) <= {None} and errors[-1] == "walk"
     assert details[-1] == "the listing ended: 503 Service Unavailable (SlowDown), after 2 retries"
     with pytest.raises(DicomError) as caught:
@@ -191,7 +233,7 @@ def test_a_listing_that_fails_ends_with_an_error_row(bucket, failing):
 
 def test_a_key_that_obstore_does_not_read_ends_the_listing(bucket):
     bucket(["p//x.dcm"])
-    row, = table("s3://bucket/p/").items()
+    (row,) = table("s3://bucket/p/").items()
     assert row == ("s3://bucket/p/", "walk")
 
 
@@ -221,8 +263,14 @@ def test_azure(bucket, monkeypatch):
         blobs = "".join(
             f"<Blob><Name>{escape(key)}</Name><Properties><Last-Modified>Sun, 15 Jun 2025 15:06:40 GMT</Last-Modified>"
             f"<Content-Length>{len(FILE)}</Content-Length><Content-Type>x</Content-Type><Etag>0x8D</Etag></Properties>"
-            "</Blob>" for key in server.bucket.keys if key.startswith(prefix))
-        return 200, f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>".encode()
+            "</Blob>"
+            for key in server.bucket.keys
+            if key.startswith(prefix)
+        )
+        return (
+            200,
+            f"<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker/></EnumerationResults>".encode(),
+        )
 
     server.special = pages
     with pytest.raises(DicomError, match="Account must be specified"):
@@ -230,8 +278,9 @@ def test_azure(bucket, monkeypatch):
     for name, value in {"ACCOUNT_NAME": "us", "ENDPOINT": server.url}.items():
         monkeypatch.setenv("AZURE_STORAGE_" + name, value)
     monkeypatch.setenv("AZURE_SKIP_SIGNATURE", "true")
-    assert table("az://bucket/p/") == {f"az://bucket/{key}": None for key in server.bucket.keys
-                                       if key.startswith("p/")}
+    assert table("az://bucket/p/") == {
+        f"az://bucket/{key}": None for key in server.bucket.keys if key.startswith("p/")
+    }
     assert dcmread("az://bucket/p/b b.dcm").PatientName == "Doe^Jane"
 
 
@@ -251,8 +300,13 @@ def moto():
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="id",
-                          aws_secret_access_key="secret")
+    client = boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="id",
+        aws_secret_access_key="secret",
+    )
     client.create_bucket(Bucket="peer")
     for key in (*KEYS, "p/", "p/c/", "p/nothing/"):
         client.put_object(Bucket="peer", Key=key, Body=b"" if key.endswith("/") else FILE)
@@ -263,24 +317,33 @@ def moto():
 
 @pytest.fixture
 def peer_bucket(moto, monkeypatch):
-    for name, value in {"ENDPOINT_URL": moto[0], "ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "secret",
-                        "REGION": "us-east-1"}.items():
+    for name, value in {
+        "ENDPOINT_URL": moto[0],
+        "ACCESS_KEY_ID": "id",
+        "SECRET_ACCESS_KEY": "secret",
+        "REGION": "us-east-1",
+    }.items():
         monkeypatch.setenv("AWS_" + name, value)
     return moto[1]
 
 
 def test_an_s3_server(peer_bucket, tmp_path):
-    expected = {f"s3://peer/{key}": None for key in KEYS if key.startswith("p/")} | {"s3://peer/p/empty": "empty"}
+    expected = {f"s3://peer/{key}": None for key in KEYS if key.startswith("p/")} | {
+        "s3://peer/p/empty": "empty"
+    }
     assert table("s3://peer/p/") == dict(sorted(expected.items(), key=lambda row: row[0].encode()))
     path = tmp_path / "a.dcm"
     path.write_bytes(FILE)
-    local, = scan([path], pixels=True)
-    ours, = scan("s3://peer/p/a.dcm", pixels=True)
+    (local,) = scan([path], pixels=True)
+    (ours,) = scan("s3://peer/p/a.dcm", pixels=True)
     told, known = ours.to_pydict(), local.to_pydict()
     assert told.pop("path") == ["s3://peer/p/a.dcm"] and known.pop("path") and known.pop("mtime_ns")
     assert abs(told.pop("mtime_ns")[0] / 1e9 - datetime.now().timestamp()) < 3600
     assert told == known
-    assert table(["s3://peer/p/empty", "s3://peer/none"]) == {"s3://peer/p/empty": "empty", "s3://peer/none": "open"}
+    assert table(["s3://peer/p/empty", "s3://peer/none"]) == {
+        "s3://peer/p/empty": "empty",
+        "s3://peer/none": "open",
+    }
 
 
 def test_an_s3_server_gives_values(peer_bucket):
@@ -295,7 +358,7 @@ def test_an_s3_server_gives_values(peer_bucket):
 
 
 def test_a_bucket_that_is_not_there(peer_bucket):
-    batch, = scan("s3://peerless/p/", [])
+    (batch,) = scan("s3://peerless/p/", [])
     assert batch.column("error") == ["walk"]
     assert batch.column("error_detail") == ["the listing ended: 404 Not Found (NoSuchBucket)"]
 
@@ -317,15 +380,22 @@ def memory():
 
 
 def test_other_schemes(memory):
-    assert table("memory://m/") == {"memory://m/a.dcm": None, "memory://m/text": "not-dicom",
-                                    "memory://m/c/d.dcm": None, "memory://m/c/e/f.dcm": None}
+    assert table("memory://m/") == {
+        "memory://m/a.dcm": None,
+        "memory://m/text": "not-dicom",
+        "memory://m/c/d.dcm": None,
+        "memory://m/c/e/f.dcm": None,
+    }
     assert list(table("memory://m/*.dcm")) == ["memory://m/a.dcm"]
     assert table("memory://m/a.dcm") == {"memory://m/a.dcm": None}
-    assert table(["memory://m/a.dcm", "memory://m/none"]) == {"memory://m/a.dcm": None, "memory://m/none": "open"}
+    assert table(["memory://m/a.dcm", "memory://m/none"]) == {
+        "memory://m/a.dcm": None,
+        "memory://m/none": "open",
+    }
     assert table("memory://none/") == {"memory://none/": "open"}
     ds = dcmread("memory://m/c/d.dcm")
     assert (ds.PatientName, ds.PixelData) == ("Doe^Jane", bytes(300_000))
-    batch, = scan(["memory://m/a.dcm"], [])
+    (batch,) = scan(["memory://m/a.dcm"], [])
     assert batch.column("size") == [len(FILE)] and batch.column("mtime_ns")[0] > 10**18
 
 
@@ -365,7 +435,9 @@ def test_an_index_of_a_bucket_is_brought_up_to_date(bucket, tmp_path, url):
     server.bucket = server.special = Bucket(now, later={keys[0], keys[500]})
     server.clear()
     assert bring(url, index) == (1196, 2, 2, 2)
-    assert read_by(server) == sorted(f"/bucket/{key}" for key in ("p/0/0000-a.dcm", "p/~.dcm", keys[0], keys[500]))
+    assert read_by(server) == sorted(
+        f"/bucket/{key}" for key in ("p/0/0000-a.dcm", "p/~.dcm", keys[0], keys[500])
+    )
     assert open_index(index).read_all().equals(scan(url, ["PatientName"]).read_all())
     assert bring(url, index) == (1200, 0, 0, 0)
 
@@ -375,7 +447,10 @@ def test_a_listing_that_fails_changes_no_index(bucket, tmp_path):
     server, index = bucket(keys), tmp_path / "index"
     bring("s3://bucket/p/", index)
     rows = open_index(index).read_all()
-    for keys, options, told in ((keys, {"failing": 1}, "the listing ended"), ([], {}, "nothing is listed there")):
+    for keys, options, told in (
+        (keys, {"failing": 1}, "the listing ended"),
+        ([], {}, "nothing is listed there"),
+    ):
         server.bucket = server.special = Bucket(keys, **options)
         with pytest.raises(DicomError, match=told):
             bring("s3://bucket/p/", index)
@@ -415,4 +490,9 @@ def test_the_command_tells_what_is_wrong(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["scan", "nope://x/"])
     told = capsys.readouterr().err
-    assert ended.value.code == 2 and told.startswith("error: ") and "hint:" in told and len(told.splitlines()) == 2
+    assert (
+        ended.value.code == 2
+        and told.startswith("error: ")
+        and "hint:" in told
+        and len(told.splitlines()) == 2
+    )

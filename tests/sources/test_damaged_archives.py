@@ -9,18 +9,23 @@ import zipfile
 import zlib
 
 import pytest
-from support.builder import element, part10
 from sources.test_archives import FEW, LONG, MEMBERS, NAME, PACKINGS, inner, linux, make, table
 
-from fastdcm.sources.archives import limits
-from fastdcm.sources.archives import tar
 from fastdcm import DicomError, dcmread
+from fastdcm.sources.archives import limits, tar
+from support.builder import element, part10
 
 CODES = {None, "archive", "archive-limit", "not-dicom", "empty", "changed", "deflate", "open"}
 
 
 def small(path):
-    return make(path, {f"{i}": part10(NAME + element(0x00200013, "IS", str(i))) + bytes(i * 90) for i in range(5)})
+    return make(
+        path,
+        {
+            f"{i}": part10(NAME + element(0x00200013, "IS", str(i))) + bytes(i * 90)
+            for i in range(5)
+        },
+    )
 
 
 def survives(path):
@@ -48,7 +53,11 @@ def test_cut_at_every_place(tmp_path, name):
         path.write_bytes(data[:length])
         rows = survives(path)
         # What is behind the last member of a tar may be missing in part.
-        assert any(row["error"] for row in rows) or "zip" not in name.lower() and inner(rows) == inner(whole), length
+        assert (
+            any(row["error"] for row in rows)
+            or "zip" not in name.lower()
+            and inner(rows) == inner(whole)
+        ), length
         for row, one in zip(rows, whole):
             assert row["error"] or row["InstanceNumber"] == one["InstanceNumber"]
 
@@ -61,7 +70,11 @@ def test_the_member_in_which_a_tar_is_cut(tmp_path, name):
     path.write_bytes(data[:300_000])
     rows = table(path)
     # Of a packed one the header is there, and the pixels are not asked for.
-    assert [row["error"] for row in rows] == [None, "archive" if name == "gnu.tar" else None, "archive"]
+    assert [row["error"] for row in rows] == [
+        None,
+        "archive" if name == "gnu.tar" else None,
+        "archive",
+    ]
     with pytest.raises(DicomError) as caught:
         dcmread(rows[1]["path"]).PixelData
     assert caught.value.code == "archive"
@@ -76,7 +89,7 @@ def test_a_wrong_byte_at_every_place(tmp_path, name):
     path = small(tmp_path / name)
     data = path.read_bytes()
     for at in range(0, len(data), max(1, len(data) // 150)):
-        path.write_bytes(data[:at] + bytes([data[at] ^ 0xA5]) + data[at + 1:])
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0xA5]) + data[at + 1 :])
         survives(path)
 
 
@@ -91,11 +104,13 @@ def test_random_damage(tmp_path, name):
             at = chance.randrange(len(broken))
             how = chance.randrange(4)
             if how == 0:
-                broken[at:at + 4] = chance.choice([b"\0\0\0\0", b"\xff" * 4, b"PK\1\2", b"PK\5\6", b"7777"])
+                broken[at : at + 4] = chance.choice(
+                    [b"\0\0\0\0", b"\xff" * 4, b"PK\1\2", b"PK\5\6", b"7777"]
+                )
             elif how == 1:
-                del broken[at:at + chance.randint(1, 90)]
+                del broken[at : at + chance.randint(1, 90)]
             elif how == 2:
-                broken[at:at] = broken[chance.randrange(len(broken)):][:chance.randint(1, 600)]
+                broken[at:at] = broken[chance.randrange(len(broken)) :][: chance.randint(1, 600)]
             else:
                 broken[at] = chance.randrange(256)
         path.write_bytes(broken)
@@ -107,12 +122,21 @@ def test_directories_that_lie(tmp_path):
     data = path.read_bytes()
     at = data.rindex(b"PK\5\6")
     entry = data.index(b"PK\1\2")
-    for place, size in ((at + 10, 2), (at + 12, 4), (at + 16, 4), (entry + 20, 4), (entry + 24, 4), (entry + 42, 4),
-                        (entry + 28, 2), (entry + 30, 2), (entry + 32, 2)):
+    for place, size in (
+        (at + 10, 2),
+        (at + 12, 4),
+        (at + 16, 4),
+        (entry + 20, 4),
+        (entry + 24, 4),
+        (entry + 42, 4),
+        (entry + 28, 2),
+        (entry + 30, 2),
+        (entry + 32, 2),
+    ):
         for value in (0, 1, (1 << 8 * size) - 1, (1 << 8 * size - 1)):
-            path.write_bytes(data[:place] + value.to_bytes(size, "little") + data[place + size:])
+            path.write_bytes(data[:place] + value.to_bytes(size, "little") + data[place + size :])
             survives(path)
-    path.write_bytes(data[:at + 8] + b"\7\0\7\0" + data[at + 12:])
+    path.write_bytes(data[: at + 8] + b"\7\0\7\0" + data[at + 12 :])
     *rows, last = survives(path)
     assert len(rows) == 5 and "has 5 members, not 7" in last["error_detail"]
 
@@ -149,7 +173,11 @@ def test_members_that_overlap(tmp_path):
     data = path.read_bytes()
     at, end = data.index(b"PK\1\2"), data.rindex(b"PK\5\6")
     entries = data[at:end] * 500
-    path.write_bytes(data[:at] + entries + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 500, 500, len(entries), at, 0))
+    path.write_bytes(
+        data[:at]
+        + entries
+        + struct.pack("<4sHHHHLLH", b"PK\5\6", 0, 0, 500, 500, len(entries), at, 0)
+    )
     *rows, last = table(path)
     assert len(rows) < 3 and (last["error"], last["path"]) == ("archive-limit", str(path))
 
@@ -176,7 +204,9 @@ def test_names_and_headers_without_measure(tmp_path, name):
 def test_a_tar_that_unpacks_without_end(tmp_path, monkeypatch):
     monkeypatch.setattr(tar, "UNPACKED", 1 << 20)
     monkeypatch.setattr(tar, "UNPACKED_RATIO", 100)
-    path = make(tmp_path / "packed.tar.gz", {"a": part10(NAME), "b": bytes(8 << 20), "c": part10(NAME)})
+    path = make(
+        tmp_path / "packed.tar.gz", {"a": part10(NAME), "b": bytes(8 << 20), "c": part10(NAME)}
+    )
     rows = table(path)
     assert inner(rows) == ["a", "b", ""] and rows[-1]["error"] == "archive-limit"
 
@@ -209,7 +239,9 @@ with open("/proc/self/status") as status:
 def peak(path):
     """MiB."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", PEAK, path], check=True, capture_output=True, text=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, path], check=True, capture_output=True, text=True, env=env
+    )
     return int(done.stdout) / 1024
 
 
@@ -217,7 +249,9 @@ def peak(path):
 def test_small_archives_take_little_memory(tmp_path):
     (tmp_path / "x").write_bytes(part10(NAME))
     base = peak(tmp_path / "x")
-    elements = part10(NAME) + element(0x00091001, "UT", "") * (20 << 20)  # 240 MiB, a row of the index each
+    elements = part10(NAME) + element(0x00091001, "UT", "") * (
+        20 << 20
+    )  # 240 MiB, a row of the index each
     for name in ("deflated.ZIP", "packed.tar.gz"):
         assert peak(make(tmp_path / name, {"x": elements})) - base < 120
         assert peak(make(tmp_path / name, {"x": bytes(300 << 20)})) - base < 16
@@ -230,6 +264,8 @@ def test_small_archives_take_little_memory(tmp_path):
 def test_memory_does_not_grow_with_members(tmp_path):
     data = part10(NAME)
     for name in ("stored.zip", "packed.tar.gz", "gnu.tar"):
-        peaks = [peak(make(tmp_path / name, ((f"folder/{i:07d}", data) for i in range(count))))
-                 for count in (10_000, 100_000)]
+        peaks = [
+            peak(make(tmp_path / name, ((f"folder/{i:07d}", data) for i in range(count))))
+            for count in (10_000, 100_000)
+        ]
         assert peaks[1] - peaks[0] < 30, (name, peaks)

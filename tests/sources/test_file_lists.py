@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastdcm.sources._paths import (ALONE, CHANGED, SAME, Walk, chunk_of, chunk_of_columns, compare,
-                             owners, path_text)
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import make_plan
+from fastdcm.sources._paths import (
+    ALONE,
+    CHANGED,
+    SAME,
+    Walk,
+    chunk_of,
+    chunk_of_columns,
+    compare,
+    owners,
+    path_text,
+)
 
 POSIX = os.name != "nt"
 
@@ -41,8 +50,10 @@ def rows(chunk):
     """[(path, size, mtime_ns, errno)] by way of the columns."""
     data, offsets, sizes, times, errnos = columns(chunk)
     assert len(offsets) == len(chunk) + 1 and len(sizes) == len(times) == len(errnos) == len(chunk)
-    return [(bytes(data[offsets[i]:offsets[i + 1]]), sizes[i], times[i], errnos[i])
-            for i in range(len(chunk))]
+    return [
+        (bytes(data[offsets[i] : offsets[i + 1]]), sizes[i], times[i], errnos[i])
+        for i in range(len(chunk))
+    ]
 
 
 def make(entries):
@@ -53,8 +64,13 @@ def make(entries):
     offsets = [0]
     for path in paths:
         offsets.append(offsets[-1] + len(path))
-    return chunk_of_columns(b"".join(paths), array("q", offsets), array("q", sizes),
-                            array("q", times), array("i", errnos))
+    return chunk_of_columns(
+        b"".join(paths),
+        array("q", offsets),
+        array("q", sizes),
+        array("q", times),
+        array("i", errnos),
+    )
 
 
 # ------------------------------------------------------------ size and time ---
@@ -65,10 +81,12 @@ def test_sizes_and_times_are_those_of_the_files(tmp_path):
     plant(tmp_path, "b/c")
     os.utime(tmp_path / "a", ns=(0, 1_600_000_000_123_456_700))
     os.utime(tmp_path / "b" / "c", ns=(0, -1_000_000_000))
-    chunk, = listed(tmp_path)
-    assert [row[1:] for row in rows(chunk)] == [(5, 1_600_000_000_123_456_700, 0),
-                                                (0, -1_000_000_000, 0)]
-    batch, = Worker(make_plan([])).run(chunk)
+    (chunk,) = listed(tmp_path)
+    assert [row[1:] for row in rows(chunk)] == [
+        (5, 1_600_000_000_123_456_700, 0),
+        (0, -1_000_000_000, 0),
+    ]
+    (batch,) = Worker(make_plan([])).run(chunk)
     assert batch.column("mtime_ns") == [row[2] for row in rows(chunk)]
 
 
@@ -94,7 +112,7 @@ def test_links_are_followed_as_opening_does(tmp_path):
     plant(tmp_path, "real", data=b"123")
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "broken").symlink_to("nowhere")
-    chunk, = listed(tmp_path)
+    (chunk,) = listed(tmp_path)
     assert [row[1] for row in rows(chunk)] == [-1, 3, 3]
 
 
@@ -102,10 +120,12 @@ def test_links_are_followed_as_opening_does(tmp_path):
 def test_errors_of_folders_survive(tmp_path):
     plant(tmp_path, "a-b", "a/x", "c")
     (tmp_path / "a" / "up").symlink_to("..")
-    chunk, = listed(tmp_path)
+    (chunk,) = listed(tmp_path)
     found = rows(chunk)
     assert [os.path.basename(row[0]) for row in found] == [b"a-b", b"up", b"x", b"c"]
-    assert found[1][1:3] == (-1, -1) and found[1][3] != 0 and not any(found[i][3] for i in (0, 2, 3))
+    assert (
+        found[1][1:3] == (-1, -1) and found[1][3] != 0 and not any(found[i][3] for i in (0, 2, 3))
+    )
     again = make(found)
     assert rows(again) == found
     plan = make_plan([])
@@ -122,7 +142,7 @@ def test_errors_of_folders_survive(tmp_path):
 
 def test_a_part_of_the_columns(tmp_path):
     plant(tmp_path, *(f"{i:03}" for i in range(10)), data=b"1")
-    chunk, = listed(tmp_path)
+    (chunk,) = listed(tmp_path)
     data, offsets, sizes, times, errnos = columns(chunk)
     part = chunk_of_columns(data, offsets[3:8], sizes[3:7], times[3:7], errnos[3:7])
     assert rows(part) == rows(chunk)[3:7]
@@ -141,7 +161,7 @@ def test_columns_that_do_not_fit(offsets):
 
 def test_paths_that_are_not_utf8_keep_their_names():
     assert rows(make([(b"caf\xe9", 1, 2, 0)])) == [(b"caf\xe9", 1, 2, 0)]
-    batch, = Worker(make_plan([])).run(make([(b"caf\xe9", 1, 2, 0)]))
+    (batch,) = Worker(make_plan([])).run(make([(b"caf\xe9", 1, 2, 0)]))
     assert batch.column("path") == ["file:caf%E9"]
 
 
@@ -157,13 +177,13 @@ def merge(old, new):
         found = compare(chunks[0], places[0], chunks[1], places[1])
         for side, marks in enumerate(found):
             stop = places[side] + len(marks)
-            ways[side].extend(zip(chunks[side].paths()[places[side]:stop], marks))
+            ways[side].extend(zip(chunks[side].paths()[places[side] : stop], marks))
             places[side] = stop
             if stop == len(chunks[side]):
                 chunks[side], places[side] = next(blocks[side], None), 0
     for side, chunk in enumerate(chunks):
         while chunk is not None:
-            ways[side].extend((path, ALONE) for path in chunk.paths()[places[side]:])
+            ways[side].extend((path, ALONE) for path in chunk.paths()[places[side] :])
             chunk, places[side] = next(blocks[side], None), 0
     return ways
 
@@ -191,18 +211,25 @@ def test_folders_that_could_not_be_listed_stand_where_the_walk_has_them():
     assert marks(around, [failed]) == [[ALONE, SAME, ALONE], [SAME]]
     # it can be listed again; or half of it can; or it is a file now
     assert marks(around, [around[0], inside, around[2]]) == [[SAME, ALONE, SAME]] * 2
-    assert marks(around, [around[0], failed, inside, around[2]]) == [[SAME] * 3,
-                                                                     [SAME, SAME, ALONE, SAME]]
-    assert marks(around, [(b"a", 1, 1, 0), around[0], around[2]]) == [[SAME, ALONE, SAME],
-                                                                      [ALONE, SAME, SAME]]
+    assert marks(around, [around[0], failed, inside, around[2]]) == [
+        [SAME] * 3,
+        [SAME, SAME, ALONE, SAME],
+    ]
+    assert marks(around, [(b"a", 1, 1, 0), around[0], around[2]]) == [
+        [SAME, ALONE, SAME],
+        [ALONE, SAME, SAME],
+    ]
     # a root that ends in a separator
     root = [(sep, -1, -1, 5), (sep + b"-", 1, 1, 0)]
     assert marks(root, root) == [[SAME] * 2] * 2
 
 
 names = st.text("aA-./0_\u00e9\u65e5", min_size=1, max_size=3).filter(lambda s: s.strip("./") == s)
-trees = st.dictionaries(st.lists(names, min_size=1, max_size=4).map("/".join),
-                        st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=25)
+trees = st.dictionaries(
+    st.lists(names, min_size=1, max_size=4).map("/".join),
+    st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    max_size=25,
+)
 
 
 def lay(folder, tree, loops):
@@ -230,8 +257,9 @@ def test_any_two_trees(tmp_path_factory, before, after, loops, few, many):
         lay(inner, tree, loops if number else ())
         chunks.append(list(listed(inner, (few, many)[number])))
         os.rename(inner, folder / f"{number}")
-    old, new = ({(row[0], row[3] != 0): row for chunk in side for row in rows(chunk)}
-                for side in chunks)
+    old, new = (
+        {(row[0], row[3] != 0): row for chunk in side for row in rows(chunk)} for side in chunks
+    )
     for way, mine, other in zip(merge(*chunks), (old, new), (new, old)):
         assert [path for path, _ in way] == [path for path, _ in mine]
         for (_, mark), (key, row) in zip(way, mine.items()):
@@ -270,8 +298,17 @@ def test_rows_of_archives():
 @pytest.mark.skipif(not POSIX, reason="names are UTF-8 on Windows")
 def test_rows_of_names_that_are_not_utf8():
     files = [b"/a.zip", b"/caf\xe9", b"/caf\xe9.zip", b"file:x"]
-    rows = [path_text(name) for name in (b"/a.zip!/1", b"/a.zip!/\xff", b"/caf\xe9",
-                                         b"/caf\xe9.zip!/1", b"/caf\xe9.zip!/\xe9", b"file:x")]
+    rows = [
+        path_text(name)
+        for name in (
+            b"/a.zip!/1",
+            b"/a.zip!/\xff",
+            b"/caf\xe9",
+            b"/caf\xe9.zip!/1",
+            b"/caf\xe9.zip!/\xe9",
+            b"file:x",
+        )
+    ]
     assert whose(files, rows) == [0, 0, 1, 2, 2, 3]
 
 

@@ -4,16 +4,16 @@ import os
 
 import pytest
 
-from support import builder
-from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 from fastdcm import DicomError, dcmread
-from fastdcm.sources._paths import Seekable, Streams, chunk_of, parts_of
-from fastdcm.scanning._worker import Worker
 from fastdcm.core._file import File
 from fastdcm.core._flat import read_level
-from fastdcm.scanning.scanner import make_plan
 from fastdcm.dataset import Dataset
 from fastdcm.errors import error_for
+from fastdcm.scanning._worker import Worker
+from fastdcm.scanning.scanner import make_plan
+from fastdcm.sources._paths import Seekable, Streams, chunk_of, parts_of
+from support import builder
+from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 
 NAME = element(0x00100010, "PN", "Doe^Jane")
 LONG = element(0x00204000, "LT", "x" * 9000) + element(0x00281101, "OW", bytes(300_000))
@@ -21,9 +21,13 @@ PIXELS = fragments([b"\xff\xd8" + bytes(70_000)] * 9)
 FILES = {
     "plain": part10(NAME),
     "long": part10(NAME + LONG + element(0x00400280, "ST", "behind")),
-    "fragments": part10(NAME + element(0x00280008, "IS", 9) + PIXELS, transfer_syntax=builder.JPEG_BASELINE),
-    "japanese": part10(element(0x00080005, "CS", "\\ISO 2022 IR 87")
-                       + element(0x00100010, "PN", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B")),
+    "fragments": part10(
+        NAME + element(0x00280008, "IS", 9) + PIXELS, transfer_syntax=builder.JPEG_BASELINE
+    ),
+    "japanese": part10(
+        element(0x00080005, "CS", "\\ISO 2022 IR 87")
+        + element(0x00100010, "PN", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B")
+    ),
     "deflated": preamble() + file_meta(DEFLATED_LE) + deflate(NAME + LONG),
     "empty": b"",
     "text": b"no DICOM at all",
@@ -46,10 +50,10 @@ class Stream:
         assert 0 < length <= self.size - offset
         self.reads.append((offset, length))
         if self.wrong == "short":
-            return self.data[offset:offset + length - 1]
+            return self.data[offset : offset + length - 1]
         if self.wrong and len(self.reads) > 1:
             raise error_for("stream", "503 Slow Down", offset)
-        return self.data[offset:offset + length]
+        return self.data[offset : offset + length]
 
 
 def rows(chunk, pixels=False, tags=TAGS):
@@ -83,10 +87,14 @@ def test_what_is_behind_a_large_value_is_one_read_more():
     assert len(stream.reads) <= 4 and sum(n for _, n in stream.reads) < 120_000
 
 
-@pytest.mark.parametrize(("wrong", "error", "detail"), [
-    ("open", "read", "the file cannot be read: Permission denied"),
-    ("short", "changed", "it ended before its size was reached"),
-    ("later", "stream", "503 Slow Down")])
+@pytest.mark.parametrize(
+    ("wrong", "error", "detail"),
+    [
+        ("open", "read", "the file cannot be read: Permission denied"),
+        ("short", "changed", "it ended before its size was reached"),
+        ("later", "stream", "503 Slow Down"),
+    ],
+)
 def test_a_stream_that_fails_is_a_row(wrong, error, detail):
     bad, good = Stream(b"bad", FILES["long"], wrong), Stream(b"good", FILES["plain"])
     first, second = rows(Streams([bad, good]))
@@ -129,8 +137,8 @@ def test_many_streams(paths, count):
 
 def test_details_stay_with_their_rows():
     plan = make_plan(TAGS)
-    a, = Worker(plan).run(Streams([Stream(b"a", FILES["plain"])]))
-    b, = Worker(plan).run(Streams([Stream(b"b", FILES["long"], "later")]))
+    (a,) = Worker(plan).run(Streams([Stream(b"a", FILES["plain"])]))
+    (b,) = Worker(plan).run(Streams([Stream(b"b", FILES["long"], "later")]))
     assert a.join(b) and a.column("error_detail") == [None, "503 Slow Down"]
     assert a.error().text == "503 Slow Down"
 
@@ -141,11 +149,13 @@ def test_a_header_without_end_is_given_up():
             self.size, self.mtime_ns = 1 << 40, 0
 
         def read(self, offset, length):
-            data = self.data[offset:offset + length]
-            return data + (element(0x00091001, "UN", b"") * (length // 12 + 1))[:length - len(data)]
+            data = self.data[offset : offset + length]
+            return (
+                data + (element(0x00091001, "UN", b"") * (length // 12 + 1))[: length - len(data)]
+            )
 
     head = part10(NAME)
-    row, = rows(Streams([Endless(b"x", head + bytes(-len(head) % 12))]), tags=["PixelData"])
+    (row,) = rows(Streams([Endless(b"x", head + bytes(-len(head) % 12))]), tags=["PixelData"])
     assert row["error"] is not None
 
 
@@ -165,16 +175,20 @@ def blob(tmp_path):
 @pytest.mark.parametrize("pixels", [False, "frames"])
 def test_members(blob, paths, pixels):
     path, members = blob
-    for row, one in zip(rows(parts_of(os.fsencode(path), members), pixels), rows(chunk_of(paths), pixels)):
+    for row, one in zip(
+        rows(parts_of(os.fsencode(path), members), pixels), rows(chunk_of(paths), pixels)
+    ):
         name = os.path.basename(one.pop("path"))
-        assert row.pop("path") == f"{path}!/{name}" and row.pop("mtime_ns") == path.stat().st_mtime_ns
+        assert (
+            row.pop("path") == f"{path}!/{name}" and row.pop("mtime_ns") == path.stat().st_mtime_ns
+        )
         one.pop("mtime_ns")
         assert row == one
 
 
 def test_a_member_beyond_the_end_of_its_archive(blob):
     path, members = blob
-    row, = rows(parts_of(os.fsencode(path), [(b"late", 10, 1 << 40)]))
+    (row,) = rows(parts_of(os.fsencode(path), [(b"late", 10, 1 << 40)]))
     assert row["error"] == "changed"
 
 

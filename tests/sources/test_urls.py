@@ -9,36 +9,48 @@ import socket
 import struct
 import threading
 
-from support import builder
 import pytest
+
+import fastdcm
+from fastdcm import DicomError, dcmread, scan, scan_chunk
+from fastdcm.core._file import File
+from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
+from fastdcm.pixels._frame_table import FrameTable
+from fastdcm.sources._paths import is_url
+from fastdcm.sources.objects import _object, stores
+from fastdcm.sources.objects._object import Object, ask
+from fastdcm.sources.objects.source import ObjectTaker, open_url
+from support import builder
 from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 from support.http_server import Served
 
-import fastdcm
-from fastdcm.sources.objects import _object
-from fastdcm.sources.objects import stores
-from fastdcm import DicomError, dcmread, scan, scan_chunk
-from fastdcm.sources._paths import is_url
-from fastdcm.core._file import File
-from fastdcm.pixels._frame_table import FrameTable
-from fastdcm.sources.objects._object import Object, ask
-from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
-from fastdcm.sources.objects.source import ObjectTaker, open_url
-
 NAME = element(0x00100010, "PN", "Doe^Jane")
 LONG = element(0x00204000, "LT", "x" * 9000) + element(0x00281101, "OW", bytes(300_000))
-IMAGE = b"".join(element(tag, "US", value) for tag, value in (
-    (0x00280002, 1), (0x00280010, 512), (0x00280011, 512), (0x00280100, 16), (0x00280101, 16),
-    (0x00280102, 15), (0x00280103, 0)))
+IMAGE = b"".join(
+    element(tag, "US", value)
+    for tag, value in (
+        (0x00280002, 1),
+        (0x00280010, 512),
+        (0x00280011, 512),
+        (0x00280100, 16),
+        (0x00280101, 16),
+        (0x00280102, 15),
+        (0x00280103, 0),
+    )
+)
 PIXELS = os.urandom(512 * 512 * 2)
-CT = part10(NAME + element(0x00104000, "LT", "c" * 3000) + IMAGE + element(0x7FE00010, "OW", PIXELS))
+CT = part10(
+    NAME + element(0x00104000, "LT", "c" * 3000) + IMAGE + element(0x7FE00010, "OW", PIXELS)
+)
 CODED = [b"\xff\xd8" + bytes([i]) * 40_000 for i in range(9)]
 TABLE = struct.pack("<9I", *(i * (8 + len(CODED[0])) for i in range(9)))
 FILES = {
     "/ct.dcm": CT,
     "/long.dcm": part10(NAME + LONG + element(0x00400280, "ST", "behind")),
-    "/fragments.dcm": part10(NAME + element(0x00280008, "IS", 9) + fragments(CODED, table=TABLE),
-                             transfer_syntax=builder.JPEG_BASELINE),
+    "/fragments.dcm": part10(
+        NAME + element(0x00280008, "IS", 9) + fragments(CODED, table=TABLE),
+        transfer_syntax=builder.JPEG_BASELINE,
+    ),
     "/deflated.dcm": preamble() + file_meta(DEFLATED_LE) + deflate(NAME + LONG),
     "/empty": b"",
     "/text": b"no DICOM at all",
@@ -50,7 +62,12 @@ TAGS = ["PatientName", "PatientComments", "CommentsOnThePerformedProcedureStep"]
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """Little patience: what is tried again is tried again at once."""
-    for name, value in {"_RETRIES": 2, "_BACKOFF": 0.001, "_BACKOFF_MOST": 0.01, "_SILENCE": 0.3}.items():
+    for name, value in {
+        "_RETRIES": 2,
+        "_BACKOFF": 0.001,
+        "_BACKOFF_MOST": 0.01,
+        "_SILENCE": 0.3,
+    }.items():
         monkeypatch.setattr(stores, name, value)
     stores._stores.clear()
     yield
@@ -72,7 +89,7 @@ def rows_of(source, tags=TAGS, **options):
 
 
 def row_of(server, name="/ct.dcm", **options):
-    row, = rows_of([server.url + name], **options)
+    (row,) = rows_of([server.url + name], **options)
     return row
 
 
@@ -109,7 +126,7 @@ def test_a_server_that_makes_wait_gets_more_threads(server):
     server.files = {f"/{i:04d}": CT for i in range(600)}
     urls = [server.url + name for name in server.files]
     for threads, most in ((None, 64), (5, 5)):
-        made = scan(urls[:600 if threads is None else 20], TAGS, threads=threads)
+        made = scan(urls[: 600 if threads is None else 20], TAGS, threads=threads)
         assert sum(len(batch) for batch in made) == made.stats["files"]
         assert made.stats["threads"] == most
 
@@ -133,8 +150,12 @@ def test_pieces_are_as_large_as_a_server_is_fast(server, wait, threads, monkeypa
 
 
 def test_the_first_request_is_sized_to_the_headers_seen(server):
-    server.files = {f"/{i:03d}": part10(NAME + element(0x00204000, "LT", "x" * 9000) + IMAGE
-                                        + element(0x7FE00010, "OW", PIXELS)) for i in range(100)}
+    server.files = {
+        f"/{i:03d}": part10(
+            NAME + element(0x00204000, "LT", "x" * 9000) + IMAGE + element(0x7FE00010, "OW", PIXELS)
+        )
+        for i in range(100)
+    }
     urls = [server.url + name for name in server.files]
     assert all(row["PatientName"] == "Doe^Jane" for row in rows_of(urls, threads=2))
     assert len(server.requests) <= 130 and server.sent <= 100 * 20_000
@@ -148,22 +169,36 @@ def test_what_is_behind_a_large_value_is_asked_for_alone(server):
 def test_urls_stand_among_paths_and_rows_keep_their_order(server, tmp_path):
     local = tmp_path / "a.dcm"
     local.write_bytes(CT)
-    paths = [local, server.url + "/ct.dcm", server.url + "/none", str(local), os.fsencode(local),
-             (server.url + "/text").encode(), *[server.url + "/ct.dcm"] * 9, tmp_path / "none", local]
+    paths = [
+        local,
+        server.url + "/ct.dcm",
+        server.url + "/none",
+        str(local),
+        os.fsencode(local),
+        (server.url + "/text").encode(),
+        *[server.url + "/ct.dcm"] * 9,
+        tmp_path / "none",
+        local,
+    ]
     expected = [None, None, "open", None, None, "not-dicom", *[None] * 9, "open", None]
     rows = rows_of(iter(paths))
     assert [row["error"] for row in rows] == expected
     assert [row["path"] for row in rows] == [os.fsdecode(path) for path in paths]
     batch = scan_chunk(paths, TAGS)
-    assert batch.column("error") == expected and batch.column("path") == [row["path"] for row in rows]
+    assert batch.column("error") == expected and batch.column("path") == [
+        row["path"] for row in rows
+    ]
     assert len(scan_chunk([], TAGS)) == 0
 
 
 @pytest.mark.parametrize("threads", [1, None])
 def test_long_runs_of_urls_and_paths_keep_their_order(server, tmp_path, threads):
     (tmp_path / "a.dcm").write_bytes(CT)
-    paths = [where for length in (1, 300, 2, 700, 40, 40, 3)
-             for where in [server.url + "/ct.dcm"] * length + [str(tmp_path / "a.dcm")] * length]
+    paths = [
+        where
+        for length in (1, 300, 2, 700, 40, 40, 3)
+        for where in [server.url + "/ct.dcm"] * length + [str(tmp_path / "a.dcm")] * length
+    ]
     batches = list(scan(iter(paths), TAGS, threads=threads, batch_size=100))
     assert [path for batch in batches for path in batch.column("path")] == paths
     assert [len(batch) for batch in batches] == [100] * 21 + [72]
@@ -176,9 +211,22 @@ def test_the_table_of_a_scan_is_a_source(server, tmp_path):
     assert [row["PatientName"] for row in rows_of(server.url + "/ct.dcm")] == ["Doe^Jane"]
 
 
-@pytest.mark.parametrize("target", [
-    "/a%20b.dcm", "/%C3%A9.dcm", "/%E9.dcm", "/a%2Fb.dcm", "/a//b.dcm", "/p%25q.dcm", "/a/", "/x+y~(1).dcm",
-    "/.hidden/x", "/ct.dcm?X-Amz-Signature=a%2Fb&x=1", "/%3F.dcm"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/a%20b.dcm",
+        "/%C3%A9.dcm",
+        "/%E9.dcm",
+        "/a%2Fb.dcm",
+        "/a//b.dcm",
+        "/p%25q.dcm",
+        "/a/",
+        "/x+y~(1).dcm",
+        "/.hidden/x",
+        "/ct.dcm?X-Amz-Signature=a%2Fb&x=1",
+        "/%3F.dcm",
+    ],
+)
 def test_urls_are_asked_for_as_they_are_written(server, target):
     server.files[target.partition("?")[0]] = CT
     assert row_of(server, target)["PatientName"] == "Doe^Jane"
@@ -191,9 +239,19 @@ def test_urls_that_need_writing(server):
     assert row_of(server, "/a bé.dcm")["PatientName"] == "Doe^Jane"
 
 
-@pytest.mark.parametrize(("path", "told"), [
-    ("s3://bucket/key", True), (b"https://host/x", True), ("ftp://host/x", True), ("/data/a://b", False),
-    ("file:///data/caf%E9", False), ("C://data", False), ("a:b", False), (io.BytesIO(), False)])
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("s3://bucket/key", True),
+        (b"https://host/x", True),
+        ("ftp://host/x", True),
+        ("/data/a://b", False),
+        ("file:///data/caf%E9", False),
+        ("C://data", False),
+        ("a:b", False),
+        (io.BytesIO(), False),
+    ],
+)
 def test_what_a_url_is(path, told):
     assert is_url(path) is told
 
@@ -206,8 +264,9 @@ def test_an_empty_file_is_an_error_row(server):
 # ----------------------------------------------------------------- faults ---
 
 
-@pytest.mark.parametrize("faults", [[503, 503], [429], [500, 503], ["reset", 503], ["drop"], ["drop", "drop"],
-                                    ["stall"]])
+@pytest.mark.parametrize(
+    "faults", [[503, 503], [429], [500, 503], ["reset", 503], ["drop"], ["drop", "drop"], ["stall"]]
+)
 @pytest.mark.parametrize("etags", [True, False])
 def test_what_passes_is_tried_again(server, faults, etags):
     server.etags = etags
@@ -217,23 +276,26 @@ def test_what_passes_is_tried_again(server, faults, etags):
     assert len(server.requests) == len(faults) + 1
 
 
-@pytest.mark.parametrize(("fault", "error", "detail"), [
-    (503, "stream", "503 Service Unavailable (ToldBy), after 2 retries"),
-    (429, "stream", "429 Too Many Requests (ToldBy), after 2 retries"),
-    (400, "stream", "400 Bad Request (ToldBy)"),
-    (404, "open", "404 Not Found (ToldBy)"),
-    (401, "open", "401 Unauthorized (ToldBy)"),
-    (403, "open", "403 Forbidden (ToldBy)"),
-    ("reset", "stream", "HTTP error: error sending request; "),
-    ("drop", "stream", "HTTP error: request or response body error; "),
-    ("stall", "stream", "HTTP error: request or response body error; TimedOut"),
-    ("short", "stream", "8191 bytes came where 8192 were asked for"),
-])
+@pytest.mark.parametrize(
+    ("fault", "error", "detail"),
+    [
+        (503, "stream", "503 Service Unavailable (ToldBy), after 2 retries"),
+        (429, "stream", "429 Too Many Requests (ToldBy), after 2 retries"),
+        (400, "stream", "400 Bad Request (ToldBy)"),
+        (404, "open", "404 Not Found (ToldBy)"),
+        (401, "open", "401 Unauthorized (ToldBy)"),
+        (403, "open", "403 Forbidden (ToldBy)"),
+        ("reset", "stream", "HTTP error: error sending request; "),
+        ("drop", "stream", "HTTP error: request or response body error; "),
+        ("stall", "stream", "HTTP error: request or response body error; TimedOut"),
+        ("short", "stream", "8191 bytes came where 8192 were asked for"),
+    ],
+)
 @pytest.mark.parametrize("etags", [True, False])
 def test_what_does_not_pass_is_an_error_row(server, fault, error, detail, etags):
     server.always, server.etags = fault, etags
     url = server.url + "/ct.dcm?signature=secret"
-    row, = rows_of([url])
+    (row,) = rows_of([url])
     assert row["error"] == error and row["error_detail"].startswith(detail)
     assert "\n" not in row["error_detail"] and len(row["error_detail"]) < 100
     assert row["path"] == url and len(server.requests) <= 9
@@ -253,19 +315,21 @@ def test_what_is_missing_is_a_missing_file(server):
 def test_a_server_that_is_not_there():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    row, = rows_of([f"http://127.0.0.1:{port}/x"])
+    (row,) = rows_of([f"http://127.0.0.1:{port}/x"])
     assert (row["error"], row["error_detail"]) == (
-        "stream", 'HTTP error: error sending request; "Connection refused", after 2 retries')
+        "stream",
+        'HTTP error: error sending request; "Connection refused", after 2 retries',
+    )
 
 
 def test_a_url_that_is_none():
-    row, = rows_of(["http://[/x"])
+    (row,) = rows_of(["http://[/x"])
     assert row["error"] == "stream" and row["error_detail"]
 
 
 @pytest.mark.parametrize("fault", ["whole", "long"])
 def test_a_server_that_sends_too_much_is_cut_short(server, fault):
-    server.files["/ct.dcm"] = CT[:-len(PIXELS)] + bytes(64 << 20)
+    server.files["/ct.dcm"] = CT[: -len(PIXELS)] + bytes(64 << 20)
     server.always = fault
     assert row_of(server)["PatientName"] == "Doe^Jane"
     assert server.sent < 8 << 20  # what lies in buffers on the way
@@ -295,8 +359,10 @@ def test_an_object_that_is_replaced_while_it_is_read(server, new):
 
 
 def test_on_error_skip(server):
-    assert [row["path"] for row in rows_of([server.url + "/none", server.url + "/ct.dcm"], on_error="skip")] == [
-        server.url + "/ct.dcm"]
+    assert [
+        row["path"]
+        for row in rows_of([server.url + "/none", server.url + "/ct.dcm"], on_error="skip")
+    ] == [server.url + "/ct.dcm"]
 
 
 # -------------------------------------------------------------- data sets ---
@@ -312,7 +378,10 @@ def test_a_data_set_asks_for_what_is_asked_of_it(server):
     assert [request[2] for request in server.requests] == [(len(CT) - len(PIXELS), len(CT))]
     server.clear()
     assert ds.PixelData == PIXELS and len(server.requests) == 1
-    assert dcmread(url, stop_before_pixels=True, specific_tags=["PatientName"]).PatientName == "Doe^Jane"
+    assert (
+        dcmread(url, stop_before_pixels=True, specific_tags=["PatientName"]).PatientName
+        == "Doe^Jane"
+    )
 
 
 def test_every_value_is_that_of_the_file(server):
@@ -333,7 +402,9 @@ def test_a_large_value_comes_in_pieces(server, monkeypatch):
 def test_a_frame_is_one_request(server):
     ds = dcmread(server.url + "/fragments.dcm", force=True)
     server.clear()
-    frames = FrameTable(ds._source, row_of(server, "/fragments.dcm", pixels="frames")["frame_offsets"])
+    frames = FrameTable(
+        ds._source, row_of(server, "/fragments.dcm", pixels="frames")["frame_offsets"]
+    )
     server.clear()
     assert frames.read(7) == CODED[7] and len(server.requests) == 1
 
@@ -351,9 +422,13 @@ def test_a_frame_by_its_row_is_one_request_in_all(server):
 
 def test_a_frame_through_an_offset_table_is_one_request_and_the_table(server):
     server.files["/f.dcm"] = part10(
-        element(0x00204000, "LT", "x" * 20_000) + element(0x00280004, "CS", "MONOCHROME2")
-        + element(0x00280008, "IS", 9) + IMAGE + fragments(CODED, table=TABLE),
-        transfer_syntax=builder.JPEG_BASELINE)
+        element(0x00204000, "LT", "x" * 20_000)
+        + element(0x00280004, "CS", "MONOCHROME2")
+        + element(0x00280008, "IS", 9)
+        + IMAGE
+        + fragments(CODED, table=TABLE),
+        transfer_syntax=builder.JPEG_BASELINE,
+    )
     ds = dcmread(server.url + "/f.dcm")
     server.clear()
     assert ds.frames.raw(7) == CODED[7] and len(server.requests) <= 2
@@ -364,7 +439,9 @@ def test_a_frame_through_an_offset_table_is_one_request_and_the_table(server):
 def test_threads_share_a_data_set(server):
     server.wait = 0.05
     ds = dcmread(server.url + "/fragments.dcm")
-    table = FrameTable(ds._source, row_of(server, "/fragments.dcm", pixels="frames")["frame_offsets"])
+    table = FrameTable(
+        ds._source, row_of(server, "/fragments.dcm", pixels="frames")["frame_offsets"]
+    )
     assert ds._source.shareable
     found, begun = {}, threading.Barrier(9)
 
@@ -420,11 +497,17 @@ def test_a_stream_of_its_own(server):
     with pytest.raises(FileChangedError):
         Object(server.url + "/ct.dcm", size=7).read(0, 7)
     odd = Object(b"http://x/a\0b" + b"\xe9" * (os.name != "nt"))
-    assert odd.url == os.fsdecode(odd.path) and "\0b" in odd.url and Object(odd.url).path == odd.path
+    assert (
+        odd.url == os.fsdecode(odd.path) and "\0b" in odd.url and Object(odd.url).path == odd.path
+    )
 
 
 def test_what_was_asked_for_is_told_when_it_is_opened(server):
-    there, missing, empty = Object(server.url + "/ct.dcm"), Object(server.url + "/missing"), Object("http://x/", 0)
+    there, missing, empty = (
+        Object(server.url + "/ct.dcm"),
+        Object(server.url + "/missing"),
+        Object("http://x/", 0),
+    )
     ask([there, missing, empty], 100)
     assert len(server.requests) == 2
     with pytest.raises(DicomError) as caught:
@@ -449,7 +532,9 @@ def test_a_fork_is_told_and_does_not_wait_for_ever(server):
     dcmread(url)
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
-    child = context.Process(target=lambda: theirs.send(rows_of([url], threads=1)[0]["error_detail"]))
+    child = context.Process(
+        target=lambda: theirs.send(rows_of([url], threads=1)[0]["error_detail"])
+    )
     child.start()
     assert ours.poll(60) and "forked" in ours.recv()
     child.join(60)
@@ -458,8 +543,10 @@ def test_a_fork_is_told_and_does_not_wait_for_ever(server):
 # ---------------------------------------------------------------- missing ---
 
 
-@pytest.mark.parametrize(("url", "package"), [("https://host/x", "obstore"), ("s3://bucket/x", "obstore"),
-                                              ("memory://x", "fsspec")])
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("https://host/x", "obstore"), ("s3://bucket/x", "obstore"), ("memory://x", "fsspec")],
+)
 def test_what_is_to_be_installed_is_told(monkeypatch, capsys, url, package):
     from fastdcm.cli import main
 
@@ -478,8 +565,11 @@ def test_what_is_to_be_installed_is_told(monkeypatch, capsys, url, package):
 def test_the_commands_take_urls(server, capsys):
     from fastdcm.cli import main
 
-    for words in (["scan", server.url + "/ct.dcm"], ["dump", server.url + "/ct.dcm"],
-                  ["summary", server.url + "/ct.dcm", server.url + "/none"]):
+    for words in (
+        ["scan", server.url + "/ct.dcm"],
+        ["dump", server.url + "/ct.dcm"],
+        ["summary", server.url + "/ct.dcm", server.url + "/none"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert not ended.value.code

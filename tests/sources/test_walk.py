@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from fastdcm.sources._paths import Walk, chunk_of, path_bytes, path_text
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import make_plan, scan, scan_chunk
+from fastdcm.sources._paths import Walk, chunk_of, path_bytes, path_text
 
 POSIX = os.name != "nt"
 
@@ -26,8 +26,11 @@ def walk(folder, count=1000, recursive=True):
 
 
 def expected(folder):
-    return sorted(os.path.join(os.fsencode(root), name)
-                  for root, _, names in os.walk(os.fsencode(folder)) for name in names)
+    return sorted(
+        os.path.join(os.fsencode(root), name)
+        for root, _, names in os.walk(os.fsencode(folder))
+        for name in names
+    )
 
 
 def plant(folder, *names):
@@ -39,15 +42,29 @@ def plant(folder, *names):
 
 
 def rows(folder):
-    batch, = Worker(make_plan([])).run(Walk(os.fsencode(folder)).take(1000))
-    return {os.path.relpath(p, folder): e for p, e in
-            zip(batch.column("path"), batch.column("error"))}
+    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(folder)).take(1000))
+    return {
+        os.path.relpath(p, folder): e for p, e in zip(batch.column("path"), batch.column("error"))
+    }
 
 
 def test_order_is_that_of_the_paths_bytes(tmp_path):
     # "-" and "." sort before the separator, "0" and "a" behind it
-    plant(tmp_path, "a/1", "a-b", "a.b", "a0", "a/0/x", "a/0.x", "B", "\u00e9", ".hidden",
-          ".folder/x", "a b", "z/y/x/w")
+    plant(
+        tmp_path,
+        "a/1",
+        "a-b",
+        "a.b",
+        "a0",
+        "a/0/x",
+        "a/0.x",
+        "B",
+        "\u00e9",
+        ".hidden",
+        ".folder/x",
+        "a b",
+        "z/y/x/w",
+    )
     found = walk(tmp_path)
     assert found == expected(tmp_path)
     assert len(found) == 12
@@ -61,8 +78,10 @@ def test_random_trees(tmp_path, seed):
     chance = random.Random(seed)
     for _ in range(60):
         depth = chance.randint(1, 5)
-        parts = ["".join(chance.choices("aA-. 0_\u00e9\u65e5", k=chance.randint(1, 3))).strip() or "x"
-                 for _ in range(depth)]
+        parts = [
+            "".join(chance.choices("aA-. 0_\u00e9\u65e5", k=chance.randint(1, 3))).strip() or "x"
+            for _ in range(depth)
+        ]
         parts = [p.strip(".") or "y" for p in parts]
         try:
             plant(tmp_path, "/".join(parts))
@@ -95,7 +114,7 @@ def test_empty_folders(tmp_path):
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}//"])
 def test_a_separator_at_the_end_is_not_doubled(tmp_path, spelling):
     plant(tmp_path, "a/b")
-    found, = walk(spelling.format(tmp_path))
+    (found,) = walk(spelling.format(tmp_path))
     assert os.path.normpath(found) == os.fsencode(tmp_path / "a" / "b")
     assert found.endswith(os.fsencode(os.path.join("a", "b")))
     assert b"//a" not in found or spelling == "{}//"
@@ -118,8 +137,12 @@ def test_links_are_followed(tmp_path):
     (tmp_path / "tree" / "folder").symlink_to(tmp_path / "real")
     (tmp_path / "tree" / "link").symlink_to(tmp_path / "real" / "file")
     (tmp_path / "tree" / "broken").symlink_to(tmp_path / "nowhere")
-    assert rows(tmp_path / "tree") == {"broken": "open", "folder/file": "empty", "link": "empty",
-                                       "z": "empty"}
+    assert rows(tmp_path / "tree") == {
+        "broken": "open",
+        "folder/file": "empty",
+        "link": "empty",
+        "z": "empty",
+    }
 
 
 @pytest.mark.skipif(not POSIX, reason="a link needs a privilege on Windows")
@@ -128,7 +151,7 @@ def test_a_folder_in_itself_is_an_error_once(tmp_path):
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "here").symlink_to(".")
     assert rows(tmp_path) == {"a/b/file": "empty", "a/b/up": "walk", "a/here": "walk", "c": "empty"}
-    batch, = Worker(make_plan([])).run(Walk(os.fsencode(tmp_path)).take(100))
+    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(tmp_path)).take(100))
     details = [d for d in batch.column("error_detail") if "listed" in d]
     assert details == [f"the directory cannot be listed: {os.strerror(40)}"] * 2
 
@@ -146,7 +169,7 @@ def test_a_folder_that_vanishes(tmp_path):
     assert [os.path.basename(p) for p in taker.take(1).paths()] == [b"a"]
     os.remove(tmp_path / "z" / "file")
     os.rmdir(tmp_path / "z")
-    batch, = Worker(make_plan([])).run(taker.take(10))
+    (batch,) = Worker(make_plan([])).run(taker.take(10))
     assert batch.column("error") == ["walk", "empty"]
     assert [os.path.basename(p) for p in batch.column("path")] == ["z", "zz"]
 
@@ -169,8 +192,16 @@ def test_what_is_no_file_does_not_block(tmp_path):
 
 # --------------------------------------------------------- names as text ---
 
-NAMES = [b"plain", "\u00e9\u65e5".encode(), b"caf\xe9", b"a%41\xff", b"\x80\x81 #?", b"file:x",
-         b"file:///a/b", b"fi%le:"]
+NAMES = [
+    b"plain",
+    "\u00e9\u65e5".encode(),
+    b"caf\xe9",
+    b"a%41\xff",
+    b"\x80\x81 #?",
+    b"file:x",
+    b"file:///a/b",
+    b"fi%le:",
+]
 
 
 @pytest.mark.parametrize("name", NAMES + [b"/data/" + name for name in NAMES])
@@ -196,7 +227,7 @@ def test_files_whose_names_are_not_utf8(tmp_path):
     for name in (b"caf\xe9", b"plain"):
         with open(os.path.join(folder, name), "wb"):
             pass
-    batch, = scan(tmp_path, [], threads=1)
+    (batch,) = scan(tmp_path, [], threads=1)
     assert batch.column("path") == [f"file://{tmp_path}/caf%E9", f"{tmp_path}/plain"]
     assert batch.column("error") == ["empty", "empty"]
     assert path_bytes(batch.column("path")[0]) == os.path.join(folder, b"caf\xe9")
@@ -204,7 +235,7 @@ def test_files_whose_names_are_not_utf8(tmp_path):
     spellings = [os.path.join(folder, b"caf\xe9"), os.fsdecode(os.path.join(folder, b"caf\xe9"))]
     batch = scan_chunk(spellings, [])
     assert batch.column("path") == [f"file://{tmp_path}/caf%E9"] * 2
-    batch, = scan(f"file://{tmp_path}/caf%E9", [])
+    (batch,) = scan(f"file://{tmp_path}/caf%E9", [])
     assert batch.column("error") == ["empty"]
 
 

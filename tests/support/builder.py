@@ -40,8 +40,20 @@ PIXEL_DATA = 0x7FE00010
 # PS3.5 7.1.2: these have a header of 12 bytes, with a 32-bit length.
 LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 NUMBERS = {
-    "AT": "I", "FD": "d", "FL": "f", "OD": "d", "OF": "f", "OL": "I", "OV": "Q",
-    "OW": "H", "SL": "i", "SS": "h", "SV": "q", "UL": "I", "US": "H", "UV": "Q",
+    "AT": "I",
+    "FD": "d",
+    "FL": "f",
+    "OD": "d",
+    "OF": "f",
+    "OL": "I",
+    "OV": "Q",
+    "OW": "H",
+    "SL": "i",
+    "SS": "h",
+    "SV": "q",
+    "UL": "I",
+    "US": "H",
+    "UV": "Q",
 }
 
 
@@ -100,8 +112,17 @@ def item(content=b"", *, encoding=EXPLICIT, undefined=False, closed=True, length
     return _bare(ITEM, length, encoding) + content + end
 
 
-def sequence(tag, items=(), *, vr="SQ", encoding=EXPLICIT, undefined=False,
-             undefined_items=None, closed=True, length=None):
+def sequence(
+    tag,
+    items=(),
+    *,
+    vr="SQ",
+    encoding=EXPLICIT,
+    undefined=False,
+    undefined_items=None,
+    closed=True,
+    length=None,
+):
     """A sequence of items, each given by the bytes of its content.
 
     undefined_items: how items tell their length; as the sequence if None.
@@ -111,12 +132,14 @@ def sequence(tag, items=(), *, vr="SQ", encoding=EXPLICIT, undefined=False,
     content = b"".join(
         item(content, encoding=encoding, undefined=undefined_items) for content in items
     )
-    return raw_sequence(tag, content, vr=vr, encoding=encoding, undefined=undefined,
-                        closed=closed, length=length)
+    return raw_sequence(
+        tag, content, vr=vr, encoding=encoding, undefined=undefined, closed=closed, length=length
+    )
 
 
-def raw_sequence(tag, content=b"", *, vr="SQ", encoding=EXPLICIT, undefined=False,
-                 closed=True, length=None):
+def raw_sequence(
+    tag, content=b"", *, vr="SQ", encoding=EXPLICIT, undefined=False, closed=True, length=None
+):
     """A sequence around any bytes."""
     if length is None:
         length = UNDEFINED if undefined else len(content)
@@ -131,8 +154,14 @@ def fragments(frames, *, tag=PIXEL_DATA, vr="OB", table=b"", encoding=EXPLICIT, 
     return raw_sequence(tag, content, vr=vr, encoding=encoding, undefined=True, closed=closed)
 
 
-def file_meta(transfer_syntax=EXPLICIT_LE, *extra, length=None, sop_class="1.2.840.10008.5.1.4.1.1.2",
-              sop_instance="1.2.3.4", encoding=EXPLICIT):
+def file_meta(
+    transfer_syntax=EXPLICIT_LE,
+    *extra,
+    length=None,
+    sop_class="1.2.840.10008.5.1.4.1.1.2",
+    sop_instance="1.2.3.4",
+    encoding=EXPLICIT,
+):
     """Group 0002 (PS3.10 7.1). transfer_syntax=None leaves that element out,
     length=False leaves out (0002,0000), a number replaces what it tells.
     `extra` are bytes of further elements."""
@@ -169,20 +198,40 @@ def part10(dataset=b"", *, transfer_syntax=EXPLICIT_LE, meta=None, start=None):
     return start + meta + dataset
 
 
-def image(rows, columns, *, samples=1, allocated=16, stored=None, high=None, signed=False,
-          photometric=None, planar=None, frames=None, encoding=EXPLICIT):
+def image(
+    rows,
+    columns,
+    *,
+    samples=1,
+    allocated=16,
+    stored=None,
+    high=None,
+    signed=False,
+    photometric=None,
+    planar=None,
+    frames=None,
+    encoding=EXPLICIT,
+):
     """The elements that describe pixels (PS3.3 C.7.6.3); None leaves one out."""
     stored = allocated if stored is None else stored
     high = stored - 1 if high is None else high
     if photometric is None:
         photometric = "RGB" if samples == 3 else "MONOCHROME2"
-    parts = [(0x00280002, "US", samples), (0x00280004, "CS", photometric),
-             (0x00280006, "US", planar), (0x00280008, "IS", frames), (0x00280010, "US", rows),
-             (0x00280011, "US", columns), (0x00280100, "US", allocated),
-             (0x00280101, "US", stored), (0x00280102, "US", high),
-             (0x00280103, "US", int(signed))]
-    return b"".join(element(tag, vr, value, encoding=encoding)
-                    for tag, vr, value in parts if value is not None)
+    parts = [
+        (0x00280002, "US", samples),
+        (0x00280004, "CS", photometric),
+        (0x00280006, "US", planar),
+        (0x00280008, "IS", frames),
+        (0x00280010, "US", rows),
+        (0x00280011, "US", columns),
+        (0x00280100, "US", allocated),
+        (0x00280101, "US", stored),
+        (0x00280102, "US", high),
+        (0x00280103, "US", int(signed)),
+    ]
+    return b"".join(
+        element(tag, vr, value, encoding=encoding) for tag, vr, value in parts if value is not None
+    )
 
 
 def csa2(tags, start=b"SV10\4\3\2\1"):
@@ -192,7 +241,11 @@ def csa2(tags, start=b"SV10\4\3\2\1"):
         raw += struct.pack("<64si4siii", name.encode(), len(texts), b"IS", 6, len(texts) + 1, 77)
         for text in [*texts, ""]:
             data = text.encode() + b"\0" * bool(text)
-            raw += struct.pack("<4i", len(data), len(data), 77, len(data)) + data + bytes(-len(data) % 4)
+            raw += (
+                struct.pack("<4i", len(data), len(data), 77, len(data))
+                + data
+                + bytes(-len(data) % 4)
+            )
     return raw
 
 
@@ -262,4 +315,4 @@ class Builder:
             self._raw += end
         if length is None:
             length = UNDEFINED if undefined else len(self._raw) - begin
-        self._raw[begin - 4:begin] = _long(length, self.encoding)
+        self._raw[begin - 4 : begin] = _long(length, self.encoding)

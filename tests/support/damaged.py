@@ -3,10 +3,18 @@
 import struct
 import zlib
 
-from support.builder import (DEFLATED_LE, EXPLICIT, ITEM, UNDEFINED, file_meta, header,
-                     part10, preamble)
 from fastdcm import dcmread
 from fastdcm.core._flat import flat_rows
+from support.builder import (
+    DEFLATED_LE,
+    EXPLICIT,
+    ITEM,
+    UNDEFINED,
+    file_meta,
+    header,
+    part10,
+    preamble,
+)
 
 SEQUENCE = 0x00081140
 BYTES = frozenset("OB OD OF OL OV OW UN".split())
@@ -83,9 +91,11 @@ def good_files():
         b.element(0x00280030, "DS", "0.5\\0.25")
 
     found = {}
-    for name, syntax, undefined in (("explicit", EXPLICIT_LE, False),
-                                    ("implicit", IMPLICIT_LE, True),
-                                    ("big", EXPLICIT_BE, True)):
+    for name, syntax, undefined in (
+        ("explicit", EXPLICIT_LE, False),
+        ("implicit", IMPLICIT_LE, True),
+        ("big", EXPLICIT_BE, True),
+    ):
         b = Builder(syntax)
         data_set(b, undefined)
         b.element(0x7FE00010, "OW", bytes(8))

@@ -45,8 +45,11 @@ class Served:
     def __enter__(self):
         started = threading.Event()
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_until_complete,
-                                       args=(self.run(lambda port: started.set()),), daemon=True)
+        self.thread = threading.Thread(
+            target=self.loop.run_until_complete,
+            args=(self.run(lambda port: started.set()),),
+            daemon=True,
+        )
         self.thread.start()
         assert started.wait(10)
         return self
@@ -59,7 +62,9 @@ class Served:
     async def run(self, ready):
         self.loop = asyncio.get_running_loop()
         self.ended = self.loop.create_future()
-        server = await self.loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=1024)
+        server = await self.loop.create_server(
+            lambda: _Connection(self), "127.0.0.1", 0, backlog=1024
+        )
         self.port = server.sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         ready(self.port)
@@ -106,7 +111,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data):
         self.came += data
         while (end := self.came.find(b"\r\n\r\n")) >= 0:
-            head, self.came = self.came[:end].decode("latin-1"), self.came[end + 4:]
+            head, self.came = self.came[:end].decode("latin-1"), self.came[end + 4 :]
             if self.server.wait:
                 self.server.loop.call_later(self.server.wait, self.answer, head)
             else:
@@ -132,7 +137,10 @@ class _Connection(asyncio.Protocol):
             self.transport.abort()
             return
         if isinstance(fault, int):
-            special = fault, b"<Error><Code>ToldBy</Code><Message>the server\nsecret</Message></Error>"
+            special = (
+                fault,
+                b"<Error><Code>ToldBy</Code><Message>the server\nsecret</Message></Error>",
+            )
         if special is not None:
             self.send(method, *special)
             return
@@ -157,8 +165,10 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
     def send(self, method, status, body, headers="", most=None):
-        self.transport.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{headers}"
-                             f"Content-Length: {len(body)}\r\n\r\n".encode())
+        self.transport.write(
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{headers}"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+        )
         if method != "HEAD":
             self.rest = memoryview(body)[:most]
             self.write()
@@ -173,7 +183,15 @@ class _Connection(asyncio.Protocol):
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     # What it is asked at /requests it tells: how many there were before.
-    served = Served({f"/{path.relative_to(folder).as_posix()}": path
-                     for path in folder.rglob("*") if path.is_file()}, float((sys.argv + ["0"])[2]))
-    served.special = lambda target: (200, b"%d" % (len(served.requests) - 1)) if target == "/requests" else None
+    served = Served(
+        {
+            f"/{path.relative_to(folder).as_posix()}": path
+            for path in folder.rglob("*")
+            if path.is_file()
+        },
+        float((sys.argv + ["0"])[2]),
+    )
+    served.special = lambda target: (
+        (200, b"%d" % (len(served.requests) - 1)) if target == "/requests" else None
+    )
     asyncio.run(served.run(lambda port: print(port, flush=True)))

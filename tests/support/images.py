@@ -1,12 +1,20 @@
 """Small images for the tests of lookup tables, colour and overlays."""
 
-from support import builder
 import numpy as np
+
+from support import builder
 from support.builder import element
 
 
-def image(array, *elements, photometric="MONOCHROME2", bits=None, frames=None, samples=1,
-          transfer_syntax=builder.EXPLICIT_LE):
+def image(
+    array,
+    *elements,
+    photometric="MONOCHROME2",
+    bits=None,
+    frames=None,
+    samples=1,
+    transfer_syntax=builder.EXPLICIT_LE,
+):
     """A file around an array of ([frames,] rows, columns[, samples]). elements:
     (tag, vr, value), which replace what is written otherwise, or (tag, items)
     with the items of a sequence, each a list of elements. bits: stored."""
@@ -23,8 +31,12 @@ def image(array, *elements, photometric="MONOCHROME2", bits=None, frames=None, s
         0x00280101: ("US", bits or size),
         0x00280102: ("US", (bits or size) - 1),
         0x00280103: ("US", 1 if array.dtype.kind == "i" else 0),
-        0x7FE00010: ("OB" if size == 8 else "OW", array.astype(array.dtype.newbyteorder("<>"[encoding == builder.BIG]))
-                     .tobytes().ljust(array.nbytes + array.nbytes % 2, b"\0")),
+        0x7FE00010: (
+            "OB" if size == 8 else "OW",
+            array.astype(array.dtype.newbyteorder("<>"[encoding == builder.BIG]))
+            .tobytes()
+            .ljust(array.nbytes + array.nbytes % 2, b"\0"),
+        ),
     }
     if samples > 1:
         told[0x00280006] = ("US", 0)
@@ -37,10 +49,15 @@ def image(array, *elements, photometric="MONOCHROME2", bits=None, frames=None, s
 def written(elements, encoding=builder.EXPLICIT):
     """The bytes of {tag: (vr, value) or (items,)}, in ascending order."""
     return b"".join(
-        element(tag, *what, encoding=encoding) if len(what) == 2 else
-        builder.sequence(tag, [written({t: rest for t, *rest in item}, encoding)
-                               for item in what[0]], encoding=encoding)
-        for tag, what in sorted(elements.items()))
+        element(tag, *what, encoding=encoding)
+        if len(what) == 2
+        else builder.sequence(
+            tag,
+            [written({t: rest for t, *rest in item}, encoding) for item in what[0]],
+            encoding=encoding,
+        )
+        for tag, what in sorted(elements.items())
+    )
 
 
 def lut_item(entries, first, bits, data=None, count=None, vr="US", first_vr="SS"):

@@ -35,8 +35,15 @@ def two_workers(memory=256 << 20):
     import ray.data
 
     folder = tempfile.mkdtemp(prefix="fd")  # short: it is part of a socket's name
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=memory,
-             _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=memory,
+        _temp_dir=folder,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:

@@ -17,24 +17,30 @@ from queue import Queue
 from threading import Thread
 from time import perf_counter
 
-from fastdcm.scanning.index import file_list
-from fastdcm.scanning.index import manifest
-from fastdcm.sources._paths import is_archive, path_text
-from fastdcm.errors import DicomError
-from fastdcm.scanning.index.manifest import INNER, Manifest, Summed, inner_path, list_name, part_name
-from fastdcm.scanning.output import DELTA, write_parquet
-from fastdcm._util.parallel import cores
 from fastdcm._util.atomic import sync_folder, write_whole
+from fastdcm._util.parallel import cores
+from fastdcm.errors import DicomError
+from fastdcm.scanning.index import file_list, manifest
+from fastdcm.scanning.index.manifest import (
+    INNER,
+    Manifest,
+    Summed,
+    inner_path,
+    list_name,
+    part_name,
+)
+from fastdcm.scanning.output import DELTA, write_parquet
+from fastdcm.sources._paths import is_archive, path_text
 
 # Entries of the list to a part, or rows, where some are archives; and those that
 # were on their way when that was seen. When the scan is stopped, the part at hand
 # is what must be read again.
 _PART = 65536
-_LOOK = 4096        # files that are looked up in one piece
-_LOOKERS = 16       # threads that do so: on a network each look waits
-_AHEAD = 4          # batches that wait for the thread that writes
+_LOOK = 4096  # files that are looked up in one piece
+_LOOKERS = 16  # threads that do so: on a network each look waits
+_AHEAD = 4  # batches that wait for the thread that writes
 
-_FIXED = 8          # columns that every scan has, first
+_FIXED = 8  # columns that every scan has, first
 _PIXELS = ("pixel_offset", "pixel_length", "frames", "frame_offsets")
 _COUNTS = ("files", "errors", "issues")
 
@@ -63,7 +69,7 @@ class Ingest:
         self.was_complete = False  # before `run`
         self._listed, self._total = 0, None
         self._before = dict.fromkeys(_COUNTS, 0)  # counts of the parts that were there
-        self._now = self._before, None            # those of parts read, and the scan at hand
+        self._now = self._before, None  # those of parts read, and the scan at hand
         self._begun, self._seconds = None, 0.0
         self._bytes_read = self._threads = 0
 
@@ -143,8 +149,13 @@ class Ingest:
         names = self.scan.column_names[_FIXED:]
         pixels = "frames" if "frame_offsets" in names else "pixel_offset" in names
         hashes = list(self.scan.plan.hashes)
-        return {"tags": [name for name in names if name not in (*_PIXELS, *hashes)],
-                "pixels": pixels, "hash": hashes, "on_error": self.scan.on_error, "source": source}
+        return {
+            "tags": [name for name in names if name not in (*_PIXELS, *hashes)],
+            "pixels": pixels,
+            "hash": hashes,
+            "on_error": self.scan.on_error,
+            "source": source,
+        }
 
     def _schema(self):
         import pyarrow
@@ -160,15 +171,21 @@ class Ingest:
                 paths.add(chunk)
             source = paths.facts()
         there, asked = book.head["parameters"], self._parameters(source)
-        wrong = [f"{what} {_difference(there.get(what), asked.get(what))}"
-                 for what in {**there, **asked} if there.get(what) != asked.get(what)]
+        wrong = [
+            f"{what} {_difference(there.get(what), asked.get(what))}"
+            for what in {**there, **asked}
+            if there.get(what) != asked.get(what)
+        ]
         if book.head["folder"] not in (None, _working_folder()):
             wrong.append(f"its paths begin in {book.head['folder']}")
         if not wrong and manifest.read_schema(book.head["schema"]) != self._schema():
             wrong.append("by a fastdcm whose columns have other types")
         if wrong:
-            raise DicomError(f"the index was made otherwise: {'; '.join(wrong)}", "index-differs",
-                             filename=self.folder)
+            raise DicomError(
+                f"the index was made otherwise: {'; '.join(wrong)}",
+                "index-differs",
+                filename=self.folder,
+            )
 
     # --------------------------------------------------------- the list ---
 
@@ -193,12 +210,15 @@ class Ingest:
 
         write_whole(inner_path(self.folder, name), fill)
         relative = facts.pop("relative")
-        return Manifest.create(self.folder, {
-            "parameters": self._parameters(paths.facts() if asked is None else asked),
-            "folder": _working_folder() if relative else None,
-            "files": {"name": name, **facts},
-            "schema": manifest.schema_text(self._schema()),
-        })
+        return Manifest.create(
+            self.folder,
+            {
+                "parameters": self._parameters(paths.facts() if asked is None else asked),
+                "folder": _working_folder() if relative else None,
+                "files": {"name": name, **facts},
+                "schema": manifest.schema_text(self._schema()),
+            },
+        )
 
     def _found(self, chunks):
         """The chunks with sizes and times, without the files of the index."""
@@ -237,8 +257,11 @@ class Ingest:
             self._bytes_read += stats["bytes_read"]
             self._threads = stats["threads"]
             self._now = {what: past[what] + stats[what] for what in _COUNTS}, None
-            yield {**{what: stats[what] for what in _COUNTS}, "entries": entries.range,
-                   "paths": list(map(path_text, entries.ends))}
+            yield {
+                **{what: stats[what] for what in _COUNTS},
+                "entries": entries.range,
+                "paths": list(map(path_text, entries.ends)),
+            }
 
 
 def _working_folder():
@@ -250,7 +273,9 @@ def _difference(there, asked):
     if isinstance(there, list) and isinstance(asked, list):
         more, less = ([x for x in a if x not in b] for a, b in ((there, asked), (asked, there)))
         if more or less:
-            return " and ".join([f"with {_few(more)}"] * bool(more) + [f"without {_few(less)}"] * bool(less))
+            return " and ".join(
+                [f"with {_few(more)}"] * bool(more) + [f"without {_few(less)}"] * bool(less)
+            )
         return "in another order"
     return f"{_text(there)}, not {_text(asked)}"
 
@@ -319,10 +344,10 @@ class _Entries:
     part after another."""
 
     def __init__(self, blocks, at):
-        self.blocks = blocks             # chunks of the list, from there on
-        self.at = at                     # the next entry
-        self.block, self.used = (), 0    # what is at hand, and how much of it was taken
-        self.archives = ()               # where one in it ends
+        self.blocks = blocks  # chunks of the list, from there on
+        self.at = at  # the next entry
+        self.block, self.used = (), 0  # what is at hand, and how much of it was taken
+        self.archives = ()  # where one in it ends
 
     def part(self):
         """A source that ends after the last entry of a part."""
@@ -348,7 +373,7 @@ class _Entries:
         left = _PART - (self.at - self.begin) if self.rows < _PART else 0
         # An archive, of nobody knows how many rows, is the last of a chunk.
         i = bisect_right(self.archives, self.used)
-        end = min(self.used + min(count, left), len(self.block), *self.archives[i:i + 1])
+        end = min(self.used + min(count, left), len(self.block), *self.archives[i : i + 1])
         count = end - self.used
         if not count:
             return None

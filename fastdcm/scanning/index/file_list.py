@@ -34,10 +34,17 @@ def as_chunk(taken):
             stream.open(1)
     paths = [stream.path for stream in streams]
     ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
-    sizes, times = ([-1 if value is None else value for value in values] for values in (
-        [stream.size for stream in streams], [stream.mtime_ns for stream in streams]))
-    return chunk_of_columns(b"".join(paths), ends, np.array(sizes, np.int64),
-                            np.array(times, np.int64), np.zeros(len(paths), np.int32))
+    sizes, times = (
+        [-1 if value is None else value for value in values]
+        for values in ([stream.size for stream in streams], [stream.mtime_ns for stream in streams])
+    )
+    return chunk_of_columns(
+        b"".join(paths),
+        ends,
+        np.array(sizes, np.int64),
+        np.array(times, np.int64),
+        np.zeros(len(paths), np.int32),
+    )
 
 
 def _look(chunk):
@@ -90,9 +97,17 @@ class Writer:
         import pyarrow
         from pyarrow import parquet
 
-        self.schema = pyarrow.schema([("path", pyarrow.binary()), ("size", pyarrow.int64()),
-                                      ("mtime_ns", pyarrow.int64()), ("error", pyarrow.int32())])
-        self.file = parquet.ParquetWriter(out, self.schema, compression="zstd", use_dictionary=False)
+        self.schema = pyarrow.schema(
+            [
+                ("path", pyarrow.binary()),
+                ("size", pyarrow.int64()),
+                ("mtime_ns", pyarrow.int64()),
+                ("error", pyarrow.int32()),
+            ]
+        )
+        self.file = parquet.ParquetWriter(
+            out, self.schema, compression="zstd", use_dictionary=False
+        )
         self.block, self.entries = [], 0
 
     def put(self, chunk):
@@ -125,12 +140,23 @@ def _batch(chunk, schema):
     data, *others = chunk.columns()
     offsets, size, time, error = map(np.frombuffer, others, "qqqi")
     there = size >= 0
-    buffers = [(None, offsets.astype(np.int32), data), (_bits(there), size), (_bits(there), time),
-               (_bits(error != 0), error)]
+    buffers = [
+        (None, offsets.astype(np.int32), data),
+        (_bits(there), size),
+        (_bits(there), time),
+        (_bits(error != 0), error),
+    ]
     return pyarrow.record_batch(
-        [pyarrow.Array.from_buffers(field.type, len(chunk), [
-            part if part is None else pyarrow.py_buffer(part) for part in parts])
-         for field, parts in zip(schema, buffers)], schema)
+        [
+            pyarrow.Array.from_buffers(
+                field.type,
+                len(chunk),
+                [part if part is None else pyarrow.py_buffer(part) for part in parts],
+            )
+            for field, parts in zip(schema, buffers)
+        ],
+        schema,
+    )
 
 
 def _bits(values):
@@ -171,9 +197,13 @@ def _chunk(table):
     path, size, time, error = (column.combine_chunks() for column in table.columns)
     _, offsets, data = path.buffers()
     offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
-    return chunk_of_columns(np.frombuffer(data, np.uint8) if data else b"", offsets,
-                            _filled(size, np.int64, -1), _filled(time, np.int64, -1),
-                            _filled(error, np.int32, 0))
+    return chunk_of_columns(
+        np.frombuffer(data, np.uint8) if data else b"",
+        offsets,
+        _filled(size, np.int64, -1),
+        _filled(time, np.int64, -1),
+        _filled(error, np.int32, 0),
+    )
 
 
 def _filled(column, kind, null):
@@ -182,8 +212,8 @@ def _filled(column, kind, null):
     import numpy as np
 
     valid, data = column.buffers()
-    values = np.frombuffer(data, kind)[column.offset:column.offset + len(column)]
+    values = np.frombuffer(data, kind)[column.offset : column.offset + len(column)]
     if not column.null_count:
         return values
     bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
-    return np.where(bits[column.offset:column.offset + len(column)], values, kind(null))
+    return np.where(bits[column.offset : column.offset + len(column)], values, kind(null))

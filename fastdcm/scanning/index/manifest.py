@@ -22,8 +22,8 @@ import json
 import os
 import re
 
-from fastdcm.errors import DicomError
 from fastdcm._util.atomic import sync_folder, write_whole
+from fastdcm.errors import DicomError
 
 #: The folder in an index that is not for readers of tables, who pass by names
 #: that begin with an underscore.
@@ -34,7 +34,9 @@ VERSION = 1
 # What a run leaves behind when it is stopped: parts and lists without a line,
 # and drafts.
 _PARTS = re.compile(r"part-\d+\.parquet")
-_INNER = re.compile(r"files-\d+\.parquet|update\.jsonl|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp")
+_INNER = re.compile(
+    r"files-\d+\.parquet|update\.jsonl|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp"
+)
 
 
 _HEAD_KEYS = {"fastdcm_index", "parameters", "folder", "files", "schema"}
@@ -151,8 +153,9 @@ class Manifest:
     def next_number(self):
         """The number of the next part: of none that there was before an update,
         either."""
-        return max(self.head.get("next_part", 1),
-                   *(int(part["part"][5:-8]) + 1 for part in self.parts), 1)
+        return max(
+            self.head.get("next_part", 1), *(int(part["part"][5:-8]) + 1 for part in self.parts), 1
+        )
 
     @property
     def next_entry(self):
@@ -186,8 +189,9 @@ def locked(folder):
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 raise
-            raise DicomError("another process writes to the index", "index-in-use",
-                             filename=folder) from None
+            raise DicomError(
+                "another process writes to the index", "index-in-use", filename=folder
+            ) from None
         yield
     finally:
         os.close(handle)
@@ -328,8 +332,9 @@ def open_index(path):
     try:
         return IndexFolder(path)
     except FileNotFoundError:
-        raise ValueError(f"{path}: the index has no rows yet, for its files have not been listed to the end"
-                         ) from None
+        raise ValueError(
+            f"{path}: the index has no rows yet, for its files have not been listed to the end"
+        ) from None
 
 
 def schema_text(schema):
@@ -341,7 +346,8 @@ def schema_text(schema):
 
 def read_schema(text):
     """The pyarrow.Schema that `schema_text` made a text of."""
-    import pyarrow
     from base64 import b64decode
+
+    import pyarrow
 
     return pyarrow.ipc.read_schema(pyarrow.py_buffer(b64decode(text)))

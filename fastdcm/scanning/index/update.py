@@ -18,14 +18,13 @@ from collections import deque
 from contextlib import ExitStack, closing
 from itertools import chain
 
-from fastdcm.scanning.index import file_list
-from fastdcm.scanning.index import manifest
-from fastdcm.sources._paths import ALONE, CHANGED, SAME, compare, owners, path_bytes, path_text
+from fastdcm._util.atomic import write_whole
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index import file_list, manifest
 from fastdcm.scanning.index.build import Ingest, chunks_of
 from fastdcm.scanning.index.manifest import UPDATE, Manifest, Summed, damaged, inner_path, list_name
 from fastdcm.scanning.open_source import Paths
-from fastdcm._util.atomic import write_whole
+from fastdcm.sources._paths import ALONE, CHANGED, SAME, compare, owners, path_bytes, path_text
 
 # Errors of the system or of a server, which may be over while the file is the same.
 _OUTSIDE = ("open", "read", "stream")
@@ -55,13 +54,18 @@ class Update(Ingest):
         ``new`` and ``gone``. The rate is that of files that were read."""
         stats, scan = super().stats, self._scan
         read = self._files_read + (scan.stats["files"] if scan is not None else 0)
-        return {**stats, **self._happened,
-                "files_per_second": read / stats["seconds"] if stats["seconds"] else 0.0}
+        return {
+            **stats,
+            **self._happened,
+            "files_per_second": read / stats["seconds"] if stats["seconds"] else 0.0,
+        }
 
     def run(self):
         if not getattr(self.scan.source, "is_dated", False):
-            raise ValueError(f"{self.folder}: an index is brought up to date with the one folder "
-                             "or bucket (s3, gs, az) that it was made of")
+            raise ValueError(
+                f"{self.folder}: an index is brought up to date with the one folder "
+                "or bucket (s3, gs, az) that it was made of"
+            )
         return super().run()
 
     def _run(self):
@@ -110,10 +114,17 @@ class Update(Ingest):
             self._count(comparison)
             self._total = self._listed
             return book
-        begun = Manifest.create(self.folder, {
-            **book.head, "files": {"name": name, **facts}, "before": book.head["files"],
-            "again": again, "next_part": book.next_number,
-        }, UPDATE)
+        begun = Manifest.create(
+            self.folder,
+            {
+                **book.head,
+                "files": {"name": name, **facts},
+                "before": book.head["files"],
+                "again": again,
+                "next_part": book.next_number,
+            },
+            UPDATE,
+        )
         return self._finish(book, begun, comparison)
 
     def _recovered(self, book):
@@ -147,8 +158,11 @@ class Update(Ingest):
             if not comparison.differs:
                 raise _AllSame
             if not files:
-                raise FileNotFoundError(errno.ENOENT, "no file can be found there any more; is it "
-                                        "mounted?", self.scan.source.path)
+                raise FileNotFoundError(
+                    errno.ENOENT,
+                    "no file can be found there any more; is it mounted?",
+                    self.scan.source.path,
+                )
             if writer is None:
                 stack.enter_context(_begin_list(out, book, self._listed))
 
@@ -203,8 +217,13 @@ class Update(Ingest):
         """What the manifest tells of a part that ends before the entry `stop`."""
         skipped = stop - part.first - part.files if self.scan.on_error == "skip" else 0
         ends = (next(_list_of(begun, i, i + 1))[0] for i in (part.first, stop - 1))
-        return {"files": part.rows + skipped, "errors": part.errors + skipped, "issues": part.issues,
-                "entries": [part.first, stop], "paths": list(map(path_text, ends))}
+        return {
+            "files": part.rows + skipped,
+            "errors": part.errors + skipped,
+            "issues": part.issues,
+            "entries": [part.first, stop],
+            "paths": list(map(path_text, ends)),
+        }
 
     def _scanned(self, chosen):
         """(entries, rows) of the files that are not the same."""
@@ -302,8 +321,12 @@ class Comparison:
         """The marks of a part, with those of `again`."""
         import numpy as np
 
-        chosen = np.array(self.again[bisect_left(self.again, first):bisect_left(self.again, stop)],
-                          np.int64) - first
+        chosen = (
+            np.array(
+                self.again[bisect_left(self.again, first) : bisect_left(self.again, stop)], np.int64
+            )
+            - first
+        )
         if not len(chosen):
             return old, new
         old, new = (np.frombuffer(bytearray(marks), np.uint8) for marks in (old, new))
@@ -317,8 +340,12 @@ class Comparison:
     def _mark(self, old, new):
         self.old.append(old)
         self.new.append(new)
-        for what, marks, mark in (("same", new, SAME), ("changed", new, CHANGED),
-                                  ("new", new, ALONE), ("gone", old, ALONE)):
+        for what, marks, mark in (
+            ("same", new, SAME),
+            ("changed", new, CHANGED),
+            ("new", new, ALONE),
+            ("gone", old, ALONE),
+        ):
             self.counts[what] += marks.count(mark)
 
     @property
@@ -448,7 +475,7 @@ class _Chosen:
             return None
         begin, self.used = self.used, self.used + count
         chunk = self.block.part(begin, self.used)
-        self.taken.append((chunk, self.numbers[begin:self.used]))
+        self.taken.append((chunk, self.numbers[begin : self.used]))
         return chunk
 
     def given(self):
@@ -488,8 +515,13 @@ def _failed(book, part):
     for numbers, batch in _rows_of(book, part, np.arange(*part["entries"]), ["path", "error"]):
         errors = batch.column("error")
         if errors.null_count < len(errors):
-            failed.update((path, (int(number), error)) for number, path, error in zip(
-                numbers, batch.column("path").to_pylist(), errors.to_pylist()) if error in _OUTSIDE)
+            failed.update(
+                (path, (int(number), error))
+                for number, path, error in zip(
+                    numbers, batch.column("path").to_pylist(), errors.to_pylist()
+                )
+                if error in _OUTSIDE
+            )
     return failed
 
 
@@ -502,14 +534,15 @@ def _rows_of(book, part, numbers, columns=None):
     def entries():
         at = 0
         for chunk in _list_of(book, *part["entries"]):
-            yield chunk, numbers[at:at + len(chunk)]
+            yield chunk, numbers[at : at + len(chunk)]
             at += len(chunk)
 
     path = os.path.join(book.folder, part["part"])
     try:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
-            yield from _numbered(file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False),
-                                 entries())
+            yield from _numbered(
+                file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False), entries()
+            )
     except (LookupError, pyarrow.ArrowException):
         raise damaged(path, "its rows are not those of its files") from None
 
@@ -527,8 +560,9 @@ def _numbered(batches, lists):
             offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset)
             found = ()
             if len(chunk):
-                found = np.frombuffer(owners(chunk, at, offsets, memoryview(data).cast("B")),
-                                      np.uint32)
+                found = np.frombuffer(
+                    owners(chunk, at, offsets, memoryview(data).cast("B")), np.uint32
+                )
             if len(found):
                 yield numbers[found], batch.slice(0, len(found))
                 at, batch = found[-1], batch.slice(len(found))
@@ -544,7 +578,9 @@ def _positions(numbers):
     they are of that."""
     import pyarrow
 
-    return pyarrow.Array.from_buffers(pyarrow.int64(), len(numbers), [None, pyarrow.py_buffer(numbers)])
+    return pyarrow.Array.from_buffers(
+        pyarrow.int64(), len(numbers), [None, pyarrow.py_buffer(numbers)]
+    )
 
 
 def _merged(*streams):
@@ -560,8 +596,10 @@ def _merged(*streams):
         rows = pyarrow.Table.from_batches([rows.slice(0, n) for (_, rows), n in zip(heads, counts)])
         order = np.argsort(numbers, kind="stable")
         yield numbers[order], rows.take(_positions(order)).combine_chunks().to_batches()[0]
-        heads = [(numbers[n:], rows.slice(n)) if n < len(numbers) else next(stream, None)
-                 for (numbers, rows), n, stream in zip(heads, counts, streams)]
+        heads = [
+            (numbers[n:], rows.slice(n)) if n < len(numbers) else next(stream, None)
+            for (numbers, rows), n, stream in zip(heads, counts, streams)
+        ]
     for head, stream in zip(heads, streams):
         if head is not None:
             yield head

@@ -10,7 +10,7 @@ from fastdcm.errors import error_for
 
 # What no honest archive has.
 MOST_MEMBERS = 4_000_000
-MOST_NAME = 4096            # bytes
+MOST_NAME = 4096  # bytes
 # Bytes of one member that are unpacked for its header, in memory and in passing,
 # and how many times its packed size.
 HEADER, HEADER_RATIO = 8 << 20, 64
@@ -41,8 +41,9 @@ class Disk:
         try:
             self.handle = os.open(path, flags)
         except (OSError, ValueError) as error:  # a NUL in it
-            raise error_for("open", "the archive cannot be opened",
-                            errno=getattr(error, "errno", None)) from None
+            raise error_for(
+                "open", "the archive cannot be opened", errno=getattr(error, "errno", None)
+            ) from None
         status = os.fstat(self.handle)
         self.regular = stat.S_ISREG(status.st_mode)
         self.size, self.mtime_ns = status.st_size, status.st_mtime_ns
@@ -63,7 +64,9 @@ class Disk:
                 os.lseek(self.handle, offset, os.SEEK_SET)
                 return os.read(self.handle, length)
         except OSError as error:
-            raise error_for("read", "the archive cannot be read", offset, errno=error.errno) from None
+            raise error_for(
+                "read", "the archive cannot be read", offset, errno=error.errno
+            ) from None
 
 
 def check_member(count, name, place):
@@ -112,7 +115,7 @@ class Stream:
     def read(self, offset, length):
         with self.lock:
             if offset + length <= len(self.kept):
-                data = self.kept[offset:offset + length]
+                data = self.kept[offset : offset + length]
             else:
                 data = self.unpacked(offset, length)
             self.given += length

@@ -16,9 +16,9 @@ from functools import lru_cache
 from itertools import islice
 from threading import Lock
 
-from fastdcm.sources._paths import Seekable, member_splits, path_bytes
 from fastdcm.core._file import File
 from fastdcm.errors import DicomError, error_for
+from fastdcm.sources._paths import Seekable, member_splits, path_bytes
 from fastdcm.sources.archives.limits import Disk, damaged
 from fastdcm.sources.archives.tar import PACKINGS, PackedTar, Tar, is_tar
 from fastdcm.sources.archives.zip import Zip

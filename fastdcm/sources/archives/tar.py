@@ -7,10 +7,20 @@ that are idle, so that who reads members in their order unpacks each byte once.
 
 import zlib
 
-from fastdcm.sources._paths import member_path
-from fastdcm.errors import DicomError
-from fastdcm.sources.archives.limits import BLOCK, MOST_MEMBERS, Failed, Stream, beyond, check_member, check_name, cut_within, damaged
 from fastdcm._util.parallel import cores
+from fastdcm.errors import DicomError
+from fastdcm.sources._paths import member_path
+from fastdcm.sources.archives.limits import (
+    BLOCK,
+    MOST_MEMBERS,
+    Failed,
+    Stream,
+    beyond,
+    check_member,
+    check_name,
+    cut_within,
+    damaged,
+)
 
 # Bytes of a header with a long name or attributes, and attributes of all members.
 _MOST_EXTENDED, _MOST_ATTRIBUTES = 1 << 20, 16 * MOST_MEMBERS
@@ -23,8 +33,8 @@ _KEPT, KEPT_MOST = 64 << 10, 4 << 20
 PASSES, PASSES_FREE = 8 + cores(), 1 << 30
 
 _ZEROS = bytes(512)
-_FILES, _LINKS = b"0\x007S", b"123456"     # types that are files, and those that have no bytes
-_LONG, _ATTRIBUTES, _EXTENDED = b"L", b"xX", b"LKxXg"   # K: a link's name, g: of all members
+_FILES, _LINKS = b"0\x007S", b"123456"  # types that are files, and those that have no bytes
+_LONG, _ATTRIBUTES, _EXTENDED = b"L", b"xX", b"LKxXg"  # K: a link's name, g: of all members
 _MOST_SIZE = 1 << 60
 
 
@@ -42,7 +52,8 @@ def _tar_header(block, at):
         summed = block[:148] + b" " * 8 + block[156:]
         # The sum of bytes modulo 65521 is one half of Adler-32. Some old tars took them as signed.
         if (zlib.adler32(summed, 0) & 0xFFFF) != stated % 65521 and (
-                stated != sum(c - 256 if c > 127 else c for c in summed)):
+            stated != sum(c - 256 if c > 127 else c for c in summed)
+        ):
             raise ValueError
         size = _number(block[124:136])
         if not 0 <= size < _MOST_SIZE:
@@ -59,10 +70,10 @@ def _attributes(data):
     """The records of a PAX header (POSIX pax, "pax Header Block")."""
     found, at = {}, 0
     while at < len(data):
-        length, space, _ = data[at:at + 20].partition(b" ")
+        length, space, _ = data[at : at + 20].partition(b" ")
         if not space or not length.isdigit() or not 0 < int(length) <= len(data) - at:
             break
-        key, _, value = data[at + len(length) + 1:at + int(length) - 1].partition(b"=")
+        key, _, value = data[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
         found[key] = value
         at += int(length)
     return found
@@ -152,7 +163,7 @@ class _Ahead:
         at = offset - self.start
         if at < 0 or at + length > len(self.data):
             self.start, self.data, at = offset, self.disk.read(offset, max(length, 4096)), 0
-        return self.data[at:at + length]
+        return self.data[at : at + length]
 
 
 class PackedTar(Tar):
@@ -161,7 +172,7 @@ class PackedTar(Tar):
     def __init__(self, disk, opener):
         super().__init__(disk)
         self.opener = opener
-        self.idle = []              # cursors
+        self.idle = []  # cursors
         self.keep = _KEPT
         self.allowed, self.spent = None, 0
 
@@ -182,8 +193,10 @@ class PackedTar(Tar):
     def read(self, offset, length):
         """By the idle cursor that is nearest, or by a new one."""
         if self.allowed is not None and self.spent > self.allowed:
-            raise beyond("too much of the archive had to be unpacked again for headers beyond "
-                         f"{self.keep >> 10} KiB")
+            raise beyond(
+                "too much of the archive had to be unpacked again for headers beyond "
+                f"{self.keep >> 10} KiB"
+            )
         cursor = max((c for c in self.idle[:] if c.at <= offset), key=lambda c: c.at, default=None)
         try:
             self.idle.remove(cursor)
@@ -242,7 +255,9 @@ class Cursor:
             raise self.failed from None
         self.at += len(data)
         if self.at > UNPACKED and self.at > UNPACKED_RATIO * self.raw.at:
-            raise beyond(f"the archive unpacks to more than {UNPACKED_RATIO} times its size", self.raw.at)
+            raise beyond(
+                f"the archive unpacks to more than {UNPACKED_RATIO} times its size", self.raw.at
+            )
         return data
 
 
@@ -253,7 +268,9 @@ class _Raw:
         self.disk, self.at = disk, 0
 
     def read(self, size=-1):
-        data = self.disk.read(self.at, self.disk.size - self.at if size is None or size < 0 else size)
+        data = self.disk.read(
+            self.at, self.disk.size - self.at if size is None or size < 0 else size
+        )
         self.at += len(data)
         return data
 
@@ -289,8 +306,12 @@ def _zstandard(raw):
 
 
 # Ending to function and to what such a file may begin with.
-PACKINGS = {b"gz": (_gzip, (b"\x1f\x8b",)), b"bz2": (_bzip2, (b"BZh",)), b"xz": (_xz, (b"\xfd7zXZ",)),
-             b"zst": (_zstandard, (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18"))}
+PACKINGS = {
+    b"gz": (_gzip, (b"\x1f\x8b",)),
+    b"bz2": (_bzip2, (b"BZh",)),
+    b"xz": (_xz, (b"\xfd7zXZ",)),
+    b"zst": (_zstandard, (b"\x28\xb5\x2f\xfd", b"\x50\x2a\x4d\x18")),
+}
 PACKINGS[b"tgz"] = PACKINGS[b"gz"]
 
 

@@ -7,20 +7,42 @@ import stat
 import struct
 import zlib
 
-from fastdcm.sources._paths import member_path
 from fastdcm.errors import DicomError
-from fastdcm.sources.archives.limits import BLOCK, PASSED, PASSED_RATIO, Failed, Stream, beyond, check_member, check_name, damaged
+from fastdcm.sources._paths import member_path
+from fastdcm.sources.archives.limits import (
+    BLOCK,
+    PASSED,
+    PASSED_RATIO,
+    Failed,
+    Stream,
+    beyond,
+    check_member,
+    check_name,
+    damaged,
+)
 
-_DEFLATE_MOST = 1032    # bytes that deflate can make of one
+_DEFLATE_MOST = 1032  # bytes that deflate can make of one
 _LOCAL, _CENTRAL, _END, _DESCRIPTOR = b"PK\3\4", b"PK\1\2", b"PK\5\6", b"PK\7\x08"
-_local = struct.Struct("<4s2xHH8xLLHH").unpack_from         # flags, method, packed, size, lengths of name, extra
+_local = struct.Struct(
+    "<4s2xHH8xLLHH"
+).unpack_from  # flags, method, packed, size, lengths of name, extra
 _central = struct.Struct("<4sxBxxHH8xLLHHHxxxxLL").unpack_from
-_end = struct.Struct("<4s6xHLLH").unpack_from               # members, length and offset of the directory, comment
+_end = struct.Struct(
+    "<4s6xHLLH"
+).unpack_from  # members, length and offset of the directory, comment
 _end64 = struct.Struct("<4s28xQQQ").unpack_from
 _LONGEST = 46 + 2 * 0xFFFF  # bytes of an entry without its comment
-_ENCRYPTED = 0x2041     # flags: encrypted, strongly, or its headers are
-_METHODS = {1: "shrunk", 6: "imploded", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ",
-            98: "PPMd"}
+_ENCRYPTED = 0x2041  # flags: encrypted, strongly, or its headers are
+_METHODS = {
+    1: "shrunk",
+    6: "imploded",
+    9: "Deflate64",
+    12: "bzip2",
+    14: "LZMA",
+    93: "Zstandard",
+    95: "XZ",
+    98: "PPMd",
+}
 
 
 class Zip:
@@ -51,9 +73,16 @@ class Zip:
             rest = len(tail) - at - 22 - comment
             if rest < 0:
                 continue
-            end, count, length, offset = self.end64(tail, at, start) or (start + at, count, length, offset)
+            end, count, length, offset = self.end64(tail, at, start) or (
+                start + at,
+                count,
+                length,
+                offset,
+            )
             for before in (end - length - offset, 0):
-                if before >= 0 and (self.disk.read(before + offset, 4) == _CENTRAL if length else not rest):
+                if before >= 0 and (
+                    self.disk.read(before + offset, 4) == _CENTRAL if length else not rest
+                ):
                     self.directory, self.end = before + offset, before + offset + length
                     self.before, self.count = before, count
                     return True
@@ -63,9 +92,9 @@ class Zip:
     def end64(self, tail, at, start):
         """(where it stands, members, length and offset of the directory) of the
         record for large zips that may stand before the end record."""
-        if at < 20 or tail[at - 20:at - 16] != b"PK\6\7":
+        if at < 20 or tail[at - 20 : at - 16] != b"PK\6\7":
             return None
-        told = int.from_bytes(tail[at - 12:at - 4], "little")
+        told = int.from_bytes(tail[at - 12 : at - 4], "little")
         for place in (start + at - 20 - 56, told):
             record = self.disk.read(place, 56)
             if len(record) == 56 and record[:4] == b"PK\6\6":
@@ -75,23 +104,36 @@ class Zip:
     def walk_directory(self, at=None):
         whole = at is None
         at = self.directory if whole else at
-        data, pos = b"", 0      # what is in memory of the directory, from `at` on
+        data, pos = b"", 0  # what is in memory of the directory, from `at` on
         need = _LONGEST if whole else 46
         count = total = 0
         while at + pos < self.end:
             if len(data) - pos < need and at + len(data) < self.end:
                 at, data, pos = at + pos, data[pos:], 0
-                data += self.disk.read(at + len(data), min(2 * need + 4000, self.end - at - len(data)))
+                data += self.disk.read(
+                    at + len(data), min(2 * need + 4000, self.end - at - len(data))
+                )
             place = at + pos
             if len(data) - pos < 46:
                 raise damaged("the zip's directory is cut", place)
-            (mark, system, flags, method, packed, size, n_name, n_extra, n_comment, attributes,
-             offset) = _central(data, pos)
+            (
+                mark,
+                system,
+                flags,
+                method,
+                packed,
+                size,
+                n_name,
+                n_extra,
+                n_comment,
+                attributes,
+                offset,
+            ) = _central(data, pos)
             if len(data) - pos < 46 + n_name + n_extra and need < _LONGEST:
                 need = _LONGEST
                 continue
             pos += 46
-            name, extra = data[pos:pos + n_name], data[pos + n_name:pos + n_name + n_extra]
+            name, extra = data[pos : pos + n_name], data[pos + n_name : pos + n_name + n_extra]
             pos += n_name + n_extra + n_comment
             if mark != _CENTRAL or len(name) + len(extra) < n_name + n_extra:
                 raise damaged("the zip's directory is damaged", place)
@@ -106,9 +148,14 @@ class Zip:
             kind = stat.S_IFMT(attributes >> 16) if system == 3 else 0
             if name.endswith(b"/") or attributes & 16 and not size or kind not in (0, stat.S_IFREG):
                 continue
-            yield place, (name, size, self.before + offset, packed, None if flags & _ENCRYPTED else method)
+            yield (
+                place,
+                (name, size, self.before + offset, packed, None if flags & _ENCRYPTED else method),
+            )
         if whole and (count - self.count) & 0xFFFF:
-            raise damaged(f"the zip's directory has {count:,} members, not {self.count:,}", self.end)
+            raise damaged(
+                f"the zip's directory has {count:,} members, not {self.count:,}", self.end
+            )
 
     def walk_local(self, at=0):
         count = 0
@@ -156,16 +203,22 @@ class Zip:
             if method is None:
                 raise damaged("the member is encrypted", place)
             if method not in (0, 8):
-                raise damaged(f"the member is packed by method {method} "
-                               f"({_METHODS.get(method, 'unknown')}), which is not read", place)
+                raise damaged(
+                    f"the member is packed by method {method} "
+                    f"({_METHODS.get(method, 'unknown')}), which is not read",
+                    place,
+                )
             head = self.disk.read(place, 30 + len(name))
             if len(head) < 30 or head[:4] != _LOCAL or head[30:] != name:
                 raise damaged("the member does not stand where the zip's directory says", place)
             # The directory's own extra field may have another length.
             begin = place + 30 + sum(_local(head)[5:])
             if begin + packed > self.disk.size or (
-                    size > _DEFLATE_MOST * packed if method else size != packed):
-                raise damaged("the zip does not hold as many bytes as the member should have", place)
+                size > _DEFLATE_MOST * packed if method else size != packed
+            ):
+                raise damaged(
+                    "the zip does not hold as many bytes as the member should have", place
+                )
         except DicomError as error:
             return Failed(path, size, self.disk.mtime_ns, error)
         if method == 0:
@@ -183,7 +236,7 @@ def _large(extra, size, packed, offset):
         if kind == 1:
             for i, value in enumerate(values):
                 if value == 0xFFFFFFFF and length >= 8 and at + 8 <= len(extra):
-                    values[i] = int.from_bytes(extra[at:at + 8], "little")
+                    values[i] = int.from_bytes(extra[at : at + 8], "little")
                     at, length = at + 8, length - 8
             break
         at += length
@@ -200,7 +253,7 @@ class _Deflated(Stream):
 
     def restart(self):
         self.inflater = zlib.decompressobj(-15)
-        self.tail = b""         # read, not inflated yet
+        self.tail = b""  # read, not inflated yet
         self.at = self.packed = 0
 
     def unpacked(self, offset, length):

@@ -1,7 +1,9 @@
 PIECE: int
 
 class Object:
-    def __init__(self, url: str | bytes, size: int | None = ..., mtime_ns: int | None = ...) -> None: ...
+    def __init__(
+        self, url: str | bytes, size: int | None = ..., mtime_ns: int | None = ...
+    ) -> None: ...
     url: str
     path: bytes
     size: int

@@ -5,10 +5,10 @@ import os
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from fastdcm.sources._paths import Seekable, Streams
-from fastdcm.sources.objects._object import Object, ask
 from fastdcm.errors import error_for
+from fastdcm.sources._paths import Seekable, Streams
 from fastdcm.sources.archives.limits import Failed
+from fastdcm.sources.objects._object import Object, ask
 from fastdcm.sources.objects.stores import place_of, refusal
 
 # To a chunk, at most, but for the first.
@@ -28,8 +28,10 @@ class Objects:
     def __init__(self, url, recursive=True):
         self.url, self.recursive = url, recursive
         parts = url.split("/")
-        fixed = next((i for i, part in enumerate(parts) if i > 2 and any(c in part for c in "*?[")),
-                     len(parts))
+        fixed = next(
+            (i for i, part in enumerate(parts) if i > 2 and any(c in part for c in "*?[")),
+            len(parts),
+        )
         self.pattern = parts[fixed:]
         self.base = "/".join(parts[:fixed]).rstrip("/") + "/"
         self.place, self.name = place_of(self.base)
@@ -49,7 +51,9 @@ class Objects:
             pass
         except Exception as error:
             told = refusal(error, self.url, "walk")
-            yield self.failed(error_for("walk", f"the listing ended: {told.text}", errno=told.errno))
+            yield self.failed(
+                error_for("walk", f"the listing ended: {told.text}", errno=told.errno)
+            )
             return
         if not found and (self.pattern or not self.name or self.url.endswith("/")):
             yield self.failed(error_for("open", "nothing is listed there", errno=errno.ENOENT))
@@ -89,7 +93,9 @@ class ObjectTaker:
         return self
 
     def take(self, count):
-        streams = list(islice(self.streams, min(count, _AT_ONCE if self.given >= _ONE_BY_ONE else 1)))
+        streams = list(
+            islice(self.streams, min(count, _AT_ONCE if self.given >= _ONE_BY_ONE else 1))
+        )
         self.given += len(streams)
         return Streams(streams, ask) if streams else None
 

@@ -51,10 +51,14 @@ def refusal(error, url, code="stream"):
         line = re.sub(r"^Generic \w+ error: ", "", text.partition("\n")[0])
         told = re.sub(r"\S*://\S*", "...", line.rpartition(" - ")[2])
         if told.startswith("HTTP error"):  # the innermost cause tells most
-            told = "; ".join([told, *re.findall(r'("[^"\n]*"|\b[A-Z][A-Za-z]+),?$', text, re.M)[-1:]])
+            told = "; ".join(
+                [told, *re.findall(r'("[^"\n]*"|\b[A-Z][A-Za-z]+),?$', text, re.M)[-1:]]
+            )
     if retries := re.search(r"after (\d+) retries", text):
         told += f", after {retries[1]} retries"
-    if re.search(r"169\.254\.|metadata|/latest/api/token", text):  # it asked the machine that it may run on
+    if re.search(
+        r"169\.254\.|metadata|/latest/api/token", text
+    ):  # it asked the machine that it may run on
         told = f"there are no credentials ({told})"
         number = errno.EACCES
     elif told.startswith("404") or isinstance(error, FileNotFoundError):
@@ -128,7 +132,7 @@ class Store:
 
 
 def _entry(meta, prefix):
-    return meta["path"][len(prefix):], meta["size"], mtime_ns(meta)
+    return meta["path"][len(prefix) :], meta["size"], mtime_ns(meta)
 
 
 _Told = namedtuple("_Told", "meta")
@@ -170,11 +174,21 @@ def _open_store(base):
         return timedelta(seconds=count)
 
     options = {
-        "client_options": {"allow_http": True, "connect_timeout": seconds(_CONNECT),
-                           "read_timeout": seconds(_SILENCE), "timeout": seconds(_REQUEST)},
-        "retry_config": {"max_retries": _RETRIES, "retry_timeout": seconds(_TRIES),
-                         "backoff": {"init_backoff": seconds(_BACKOFF), "base": 2,
-                                     "max_backoff": seconds(_BACKOFF_MOST)}},
+        "client_options": {
+            "allow_http": True,
+            "connect_timeout": seconds(_CONNECT),
+            "read_timeout": seconds(_SILENCE),
+            "timeout": seconds(_REQUEST),
+        },
+        "retry_config": {
+            "max_retries": _RETRIES,
+            "retry_timeout": seconds(_TRIES),
+            "backoff": {
+                "init_backoff": seconds(_BACKOFF),
+                "base": 2,
+                "max_backoff": seconds(_BACKOFF_MOST),
+            },
+        },
     }
     return Store(obstore, (HTTPStore if _scheme(base) in _HTTP else from_url)(base, **options))
 
@@ -198,8 +212,9 @@ def _store(base):
 
 def _missing(error, url):
     name = error.name.partition(".")[0]
-    return ModuleNotFoundError(f"{_scheme(url)}:// needs {name}: pip install 'fastdcm-dicom[remote]'",
-                               name=name)
+    return ModuleNotFoundError(
+        f"{_scheme(url)}:// needs {name}: pip install 'fastdcm-dicom[remote]'", name=name
+    )
 
 
 @lru_cache(maxsize=1)
@@ -210,8 +225,11 @@ def _first_process():
 def check_process():
     """obstore has threads, which a fork leaves behind: it would wait for ever."""
     if _first_process() != os.getpid():
-        raise error_for("stream", "URLs were read before this process was forked; start processes "
-                                  "with 'spawn' or 'forkserver'")
+        raise error_for(
+            "stream",
+            "URLs were read before this process was forked; start processes "
+            "with 'spawn' or 'forkserver'",
+        )
 
 
 def place_of(url):
@@ -246,9 +264,12 @@ def _odd(url):
         names = [unquote(part, errors="strict") for part in parts.path.split("/")[1:]]
     except UnicodeDecodeError:
         names = []
-    if names and not parts.query and all(
-            name.isprintable() and "/" not in name and name not in ("", ".", "..") for name in names):
+    if (
+        names
+        and not parts.query
+        and all(
+            name.isprintable() and "/" not in name and name not in ("", ".", "..") for name in names
+        )
+    ):
         return _store(f"{parts.scheme}://{parts.netloc}"), "/".join(names)
     return _open_store(url.partition("#")[0]), ""
-
-

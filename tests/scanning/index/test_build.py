@@ -11,29 +11,30 @@ import sys
 import time
 import zipfile
 
-from support import builder as b
 import pyarrow
 import pytest
-from support.damaged import nested
-from sources.test_file_lists import make, rows
 from scanning.test_scan_run import threads_alive
+from sources.test_file_lists import make, rows
 
 import fastdcm
-from fastdcm.scanning.index import build
-from fastdcm.scanning.index import file_list
-from fastdcm.scanning.index import manifest
 from fastdcm._util import atomic
-from fastdcm.sources._paths import chunk_of
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index import build, file_list, manifest
 from fastdcm.scanning.index.manifest import Manifest, open_index
+from fastdcm.sources._paths import chunk_of
+from support import builder as b
+from support.damaged import nested
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
 
 
 def file_of(i):
-    return b.part10(b.element(0x00080008, "CS", ["A", "B"][:i % 3]) + b.element(0x00080018, "UI", f"1.2.{i}")
-                    + b.element(0x00200013, "IS", str(i)))
+    return b.part10(
+        b.element(0x00080008, "CS", ["A", "B"][: i % 3])
+        + b.element(0x00080018, "UI", f"1.2.{i}")
+        + b.element(0x00200013, "IS", str(i))
+    )
 
 
 def fill(folder, count):
@@ -66,9 +67,15 @@ def left_over(index):
     """What lies in an index and is not named."""
     book = Manifest(index)
     named = {os.path.abspath(path) for path, _ in book.files()}
-    return [path for path in (os.path.abspath(os.path.join(folder, name))
-                              for folder, _, names in os.walk(index) for name in names)
-            if path not in named and os.path.basename(path) not in ("manifest.jsonl", "lock")]
+    return [
+        path
+        for path in (
+            os.path.abspath(os.path.join(folder, name))
+            for folder, _, names in os.walk(index)
+            for name in names
+        )
+        if path not in named and os.path.basename(path) not in ("manifest.jsonl", "lock")
+    ]
 
 
 def same(index, expected):
@@ -97,7 +104,14 @@ def test_the_rows_are_those_of_a_table(archive, tmp_path, small_parts, threads, 
     assert stats["threads"] == threads or threads is None
     parts = Manifest(index).parts
     assert [part["entries"] for part in parts] == [
-        [0, 150], [150, 300], [300, 450], [450, 600], [600, 750], [750, 900], [900, 1000]]
+        [0, 150],
+        [150, 300],
+        [300, 450],
+        [450, 600],
+        [600, 750],
+        [750, 900],
+        [900, 1000],
+    ]
     assert sum(part["rows"] for part in parts) == (990 if "on_error" in options else 1000)
 
 
@@ -127,7 +141,10 @@ def test_a_part_of_archives_ends_with_its_rows(tmp_path, small_parts, threads):
     assert stats["files"] == len(expected) == 52 * 200 + 8
     # what was on its way, and what is left of the last archive
     most = {1: 150 + 50 + 200, 2: 150 + 50 + 4096 + 1024 + 200}[threads]
-    assert all(150 <= part["rows"] <= most for part in parts[:-1]) and len(parts) >= {1: 26, 2: 2}[threads]
+    assert (
+        all(150 <= part["rows"] <= most for part in parts[:-1])
+        and len(parts) >= {1: 26, 2: 2}[threads]
+    )
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -143,9 +160,17 @@ def test_nothing_at_all(tmp_path, threads):
 def test_sources(archive, tmp_path, small_parts):
     paths = [os.path.join(archive, "03", name) for name in sorted(os.listdir(f"{archive}/03"))]
     scan(paths).write(tmp_path / "list.csv")
-    for i, source in enumerate([
-            paths, iter(paths), f"{archive}/0[12]", f"{archive}/04/*1.dcm", paths[0],
-            tmp_path / "list.csv", ["", os.fsencode(paths[5]), tmp_path / "none"]]):
+    for i, source in enumerate(
+        [
+            paths,
+            iter(paths),
+            f"{archive}/0[12]",
+            f"{archive}/04/*1.dcm",
+            paths[0],
+            tmp_path / "list.csv",
+            ["", os.fsencode(paths[5]), tmp_path / "none"],
+        ]
+    ):
         expected = scan(paths if i == 1 else source).read_all()
         scan(source).write(f"{tmp_path}/{i}/")
         same(tmp_path / f"{i}", expected)
@@ -199,8 +224,10 @@ def test_an_index_in_what_is_scanned(tmp_path, monkeypatch):
         got = open_index(index).read_all()["path"].to_pylist()
         got = [path for path in map(os.path.normpath, got) if path.endswith(".dcm")]
         assert [os.path.abspath(path) for path in got] == expected["path"].to_pylist()
-        assert not any(os.path.abspath(path).startswith(os.path.abspath(index))
-                       for path in open_index(index).read_all()["path"].to_pylist())
+        assert not any(
+            os.path.abspath(path).startswith(os.path.abspath(index))
+            for path in open_index(index).read_all()["path"].to_pylist()
+        )
         assert scan(source).write(index)["total"] == open_index(index).rows
         shutil.rmtree(index)
 
@@ -211,17 +238,30 @@ def test_what_is_left_out(tmp_path):
     (index / "_fastdcm").mkdir(parents=True)
     (tmp_path / "link").symlink_to(index)
     (tmp_path / "part-a").mkdir()
-    own = [index / "part-000001.parquet", index / "_fastdcm" / "lock", tmp_path / "link" / "part-000002.parquet",
-           tmp_path / "link" / "_fastdcm" / "lock"]
-    others = [tmp_path / "part-a" / "x", tmp_path / "part-000001.parquet", tmp_path / "a_fastdcm",
-              "part-000001.parquet"]
+    own = [
+        index / "part-000001.parquet",
+        index / "_fastdcm" / "lock",
+        tmp_path / "link" / "part-000002.parquet",
+        tmp_path / "link" / "_fastdcm" / "lock",
+    ]
+    others = [
+        tmp_path / "part-a" / "x",
+        tmp_path / "part-000001.parquet",
+        tmp_path / "a_fastdcm",
+        "part-000001.parquet",
+    ]
     failed = {others[1]: errno.EIO, own[0]: errno.EACCES, others[3]: errno.EPERM}
-    chunk = make([(os.fsencode(path), 1, 1, failed.get(path, 0))
-                  for path in [*others[:2], *own, *others[2:]]])
+    chunk = make(
+        [
+            (os.fsencode(path), 1, 1, failed.get(path, 0))
+            for path in [*others[:2], *own, *others[2:]]
+        ]
+    )
     left = build._Own(str(index)).left_out(chunk)
     left.stat()
-    assert [(row[0], row[3]) for row in rows(left)] == [(os.fsencode(path), failed.get(path, 0))
-                                                        for path in others]
+    assert [(row[0], row[3]) for row in rows(left)] == [
+        (os.fsencode(path), failed.get(path, 0)) for path in others
+    ]
     plain = chunk_of(["a", "b"])
     assert build._Own(str(index)).left_out(plain) is plain
 
@@ -245,8 +285,15 @@ def test_an_index_that_is_complete_is_left_alone(archive, tmp_path, small_parts)
     work = build.Ingest(scan(archive), index)
     stats = work.run()
     assert work.was_complete
-    assert (stats["files"], stats["errors"], stats["total"], stats["bytes_read"]) == (1000, 10, 1000, 0)
-    assert times == {name: os.stat(os.path.join(index, name)).st_mtime_ns for name in os.listdir(index)}
+    assert (stats["files"], stats["errors"], stats["total"], stats["bytes_read"]) == (
+        1000,
+        10,
+        1000,
+        0,
+    )
+    assert times == {
+        name: os.stat(os.path.join(index, name)).st_mtime_ns for name in os.listdir(index)
+    }
 
 
 def test_other_parameters(archive, tmp_path, small_parts, monkeypatch):
@@ -263,11 +310,14 @@ def test_other_parameters(archive, tmp_path, small_parts, monkeypatch):
     assert refused(archive, TAGS[:2]).endswith("otherwise: tags with ImageType")
     assert refused(archive, [*TAGS, "Rows"]).endswith("tags without Rows")
     assert refused(archive, TAGS[::-1]).endswith("tags in another order")
-    assert refused(archive, None).endswith("tags without PatientID, PatientName, PatientBirthDate, PatientSex, "
-                                           "StudyInstanceUID and 22 more")
+    assert refused(archive, None).endswith(
+        "tags without PatientID, PatientName, PatientBirthDate, PatientSex, "
+        "StudyInstanceUID and 22 more"
+    )
     assert refused(archive, pixels=True).endswith("pixels False, not True")
     assert refused(archive, pixels="frames", on_error="skip").endswith(
-        "pixels False, not frames; on_error row, not skip")
+        "pixels False, not frames; on_error row, not skip"
+    )
     assert refused(f"{archive}/00").endswith(f"source with {archive} and without {archive}/00")
     assert "not a list of 1 paths" in refused(paths)
     assert fastdcm.scan(archive + "/", TAGS, threads=1, batch_size=10).write(index)["files"] == 1000
@@ -313,7 +363,10 @@ def test_a_part_that_is_gone(archive, tmp_path, small_parts):
     os.unlink(f"{index}part-000003.parquet")
     with pytest.raises(DicomError) as caught:
         scan(archive).write(index)
-    assert (caught.value.code, caught.value.filename) == ("index-damaged", f"{index}part-000003.parquet")
+    assert (caught.value.code, caught.value.filename) == (
+        "index-damaged",
+        f"{index}part-000003.parquet",
+    )
 
 
 def test_files_that_change_after_they_were_listed(tmp_path, small_parts):
@@ -381,7 +434,7 @@ def test_a_full_disk(archive, tmp_path, small_parts, monkeypatch, threads, call)
         if os.path.exists(f"{index}_fastdcm/manifest.jsonl"):
             opened = open_index(index)
             assert not opened.complete
-            assert opened.read_all().equals(expected[:opened.rows])
+            assert opened.read_all().equals(expected[: opened.rows])
     assert 2 < room < 99
     monkeypatch.undo()
     same(index, expected)
@@ -418,7 +471,9 @@ def run(source, index, threads):
 # Ends, without a word, at the n-th call of a function that puts something on
 # the disk, before it does or after; then an undisturbed run, in a process of
 # its own again. For each n, until there is no such call.
-CRASHES = PROGRAM + """
+CRASHES = (
+    PROGRAM
+    + """
 import itertools
 import stat
 import traceback
@@ -463,6 +518,7 @@ for owner, name, when in ((os, "fsync", "before"), (os, "fsync", "torn"), (os, "
         assert child(lambda: run(sys.argv[1], index, threads)) == 0
     print(name, when, n)
 """
+)
 
 
 @posix
@@ -470,12 +526,19 @@ for owner, name, when in ((os, "fsync", "before"), (os, "fsync", "torn"), (os, "
 def test_a_crash_at_every_step(archive, tmp_path, small_parts, threads):
     source = f"{archive}/0[0-3]"
     expected = scan(source).read_all()
-    done = subprocess.run([sys.executable, "-c", CRASHES, source, tmp_path, str(threads)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CRASHES, source, tmp_path, str(threads)],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     steps = {tuple(line.split()[:2]): int(line.split()[2]) for line in done.stdout.splitlines()}
-    assert steps["replace", "before"] == steps["replace", "after"] == 6  # the list, the manifest, three parts
-    assert steps["fsync", "before"] == steps["fsync", "torn"] == 17      # two of each and of the folder, four lines
+    assert (
+        steps["replace", "before"] == steps["replace", "after"] == 6
+    )  # the list, the manifest, three parts
+    assert (
+        steps["fsync", "before"] == steps["fsync", "torn"] == 17
+    )  # two of each and of the folder, four lines
     assert steps["write", "after"] > 7
     scan(source).write(f"{tmp_path}/reference/")
     reference = Manifest(tmp_path / "reference").parts
@@ -487,16 +550,19 @@ def test_a_crash_at_every_step(archive, tmp_path, small_parts, threads):
 
 def killed(source, index, seconds, expected=None, threads=2):
     """Runs the program and kills it after so long; whether it was killed."""
-    program = PROGRAM + "print('begun', flush=True)\nrun(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
-    with subprocess.Popen([sys.executable, "-c", program, source, index, str(threads)],
-                          stdout=subprocess.PIPE) as process:
+    program = (
+        PROGRAM + "print('begun', flush=True)\nrun(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, source, index, str(threads)], stdout=subprocess.PIPE
+    ) as process:
         process.stdout.readline()
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
         process.wait()
     if expected is not None and os.path.exists(os.path.join(index, "_fastdcm", "manifest.jsonl")):
         opened = open_index(index)
-        assert opened.read_all().equals(expected[:opened.rows])
+        assert opened.read_all().equals(expected[: opened.rows])
     return process.returncode == -signal.SIGKILL
 
 
@@ -525,7 +591,9 @@ def test_killed_at_random_and_gone_on_with(tmp_path, small_parts, threads):
 
 def test_one_process_at_a_time(archive, tmp_path, small_parts):
     index = f"{tmp_path}/index/"
-    program = PROGRAM + """
+    program = (
+        PROGRAM
+        + """
 def paths():
     yield from [sys.argv[1]] * 400
     print("listing", flush=True)
@@ -533,17 +601,34 @@ def paths():
 
 run(paths(), sys.argv[2], 2)
 """
-    with subprocess.Popen([sys.executable, "-c", program, f"{archive}/00/0000.dcm", index],
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, f"{archive}/00/0000.dcm", index],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as first:
         assert first.stdout.readline() == b"listing" + os.linesep.encode()
         with pytest.raises(DicomError) as caught:
             scan(archive).write(index)
         assert (caught.value.code, caught.value.filename) == ("index-in-use", index)
-        done = subprocess.run([sys.executable, "-c", "from fastdcm.cli import main; main()", "scan", archive,
-                               "-o", index], capture_output=True, text=True)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "from fastdcm.cli import main; main()",
+                "scan",
+                archive,
+                "-o",
+                index,
+            ],
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 2
-        assert done.stderr.splitlines() == [f"error: another process writes to the index: file {index!r}",
-                                            "hint: wait until it is done"]
+        assert done.stderr.splitlines() == [
+            f"error: another process writes to the index: file {index!r}",
+            "hint: wait until it is done",
+        ]
         first.kill()
     scan(archive).write(index)  # the dead hold no lock
     same(index, scan(archive).read_all())
@@ -565,18 +650,32 @@ def test_a_disk_that_is_really_full(tmp_path):
     assert listed < part - 2000
 
     def run(room):
-        program = (f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}));"
-                   "from fastdcm.cli import main; main()")
-        done = subprocess.run([sys.executable, "-c", program, "scan", folder, "-o", index, "--tags", ",".join(TAGS)],
-                              capture_output=True, text=True)
-        assert left_over(index) == [] if os.path.exists(f"{index}_fastdcm/manifest.jsonl") else os.listdir(index) == [
-            "_fastdcm"]
+        program = (
+            f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}));"
+            "from fastdcm.cli import main; main()"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, "scan", folder, "-o", index, "--tags", ",".join(TAGS)],
+            capture_output=True,
+            text=True,
+        )
+        assert (
+            left_over(index) == []
+            if os.path.exists(f"{index}_fastdcm/manifest.jsonl")
+            else os.listdir(index) == ["_fastdcm"]
+        )
         return done.returncode, done.stderr
 
-    for room, name in ((listed - 1000, "_fastdcm/files-000001.parquet"), (part - 1000, "part-000001.parquet")):
+    for room, name in (
+        (listed - 1000, "_fastdcm/files-000001.parquet"),
+        (part - 1000, "part-000001.parquet"),
+    ):
         status, told = run(room)
-        assert (status, told) == (2, f"error: {index}{name}: {os.strerror(errno.EFBIG)}\n"
-                                     "hint: the same command goes on from here, when that is mended\n")
+        assert (status, told) == (
+            2,
+            f"error: {index}{name}: {os.strerror(errno.EFBIG)}\n"
+            "hint: the same command goes on from here, when that is mended\n",
+        )
     assert open_index(index).rows == 0
     status, told = run(1 << 20)
     assert status == 0 and told.startswith("2,000 files, 0 errors")
@@ -646,7 +745,9 @@ print(next(line.split()[1] for line in open("/proc/self/status") if "VmHWM" in l
 def test_a_million_files(large, tmp_path):
     index = f"{tmp_path}/index/"
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", LARGE, large, index], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, large, index], capture_output=True, text=True, check=True
+    )
     took = time.perf_counter() - begin
     assert int(done.stdout.split()[1]) / 1024 < 250
     opened = open_index(index)
@@ -654,7 +755,9 @@ def test_a_million_files(large, tmp_path):
     assert (opened.rows, opened.errors, opened.complete) == (COUNT, COUNT // 1000, True)
     at, errors = 0, {}
     for batch in opened.batches(["path", "error", "InstanceNumber"]):
-        for path, error, number in zip(*(batch.column(name).to_pylist() for name in batch.schema.names)):
+        for path, error, number in zip(
+            *(batch.column(name).to_pylist() for name in batch.schema.names)
+        ):
             assert path == f"{large}/{at // 1000:04d}/{at:07d}.dcm"
             assert (error is not None) == (at % 1000 == 500)
             assert number == (None if error else at % 3000)
@@ -662,12 +765,29 @@ def test_a_million_files(large, tmp_path):
                 errors.setdefault(at // 1000 % 10, set()).add(error)
             at += 1
     assert at == COUNT
-    assert errors == dict(zip(range(10), [{"empty"}, {"not-dicom"}, {"not-dicom"}, {"not-dicom"}, {"not-dicom"},
-                                          {"depth"}, {"deflate"}, {"open"}, {"open"}, {"not-regular"}]))
+    assert errors == dict(
+        zip(
+            range(10),
+            [
+                {"empty"},
+                {"not-dicom"},
+                {"not-dicom"},
+                {"not-dicom"},
+                {"not-dicom"},
+                {"depth"},
+                {"deflate"},
+                {"open"},
+                {"open"},
+                {"not-regular"},
+            ],
+        )
+    )
     # killed ten times, and gone on with
     chance, again, kills = random.Random(4), f"{tmp_path}/again/", 0
     while kills < 10:
-        with subprocess.Popen([sys.executable, "-c", LARGE, large, again], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", LARGE, large, again], stdout=subprocess.PIPE
+        ) as process:
             process.stdout.readline()
             time.sleep(chance.uniform(0, took / 4))
             process.kill()

@@ -6,17 +6,16 @@ import os
 import subprocess
 import sys
 
-from support import builder as b
 import pyarrow
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
 import fastdcm
-from fastdcm.scanning.index import build
-from fastdcm.scanning.index import manifest
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index import build, manifest
 from fastdcm.scanning.index.manifest import Manifest, open_index
+from support import builder as b
 
 TAGS = ["InstanceNumber", "SOPInstanceUID", "ImageType"]
 
@@ -28,8 +27,11 @@ def index(tmp_path, monkeypatch):
     folder = tmp_path / "in"
     folder.mkdir()
     for i in range(10):
-        raw = b.part10(b.element(0x00080008, "CS", ["A", "B"]) + b.element(0x00080018, "UI", f"1.{i}")
-                       + b.element(0x00200013, "IS", str(i)))
+        raw = b.part10(
+            b.element(0x00080008, "CS", ["A", "B"])
+            + b.element(0x00080018, "UI", f"1.{i}")
+            + b.element(0x00200013, "IS", str(i))
+        )
         (folder / f"{i}.dcm").write_bytes(b"" if i in (2, 7) else raw)
     fastdcm.scan(str(folder), TAGS).write(f"{tmp_path}/index/")
     return str(tmp_path / "index")
@@ -49,8 +51,12 @@ def test_what_is_written(index):
     head, *parts, last = map(json.loads, lines(index))
     assert head["fastdcm_index"] == 1
     assert head["parameters"] == {
-        "tags": TAGS, "pixels": False, "hash": [], "on_error": "row",
-        "source": [{"path": os.path.join(os.path.dirname(index), "in"), "recursive": True}]}
+        "tags": TAGS,
+        "pixels": False,
+        "hash": [],
+        "on_error": "row",
+        "source": [{"path": os.path.join(os.path.dirname(index), "in"), "recursive": True}],
+    }
     assert head["folder"] is None  # paths are absolute
     assert head["files"]["name"] == "files-000001.parquet" and head["files"]["entries"] == 10
     assert [part["part"] for part in parts] == [f"part-00000{i}.parquet" for i in (1, 2, 3, 4)]
@@ -61,9 +67,17 @@ def test_what_is_written(index):
     assert last == {"complete": True}
     for line in (head["files"], *parts):
         name = line.get("part") or os.path.join("_fastdcm", line["name"])
-        done = subprocess.run([sys.executable, "-c", "import hashlib, sys; "
-                               "print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())",
-                               os.path.join(index, name)], capture_output=True, text=True)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import hashlib, sys; "
+                "print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())",
+                os.path.join(index, name),
+            ],
+            capture_output=True,
+            text=True,
+        )
         assert line["sha256"] == done.stdout.strip()
         assert line["bytes"] == os.path.getsize(os.path.join(index, name))
 
@@ -71,7 +85,9 @@ def test_what_is_written(index):
 def test_the_list_of_files(index):
     table = pyarrow.parquet.read_table(f"{index}/_fastdcm/files-000001.parquet")
     assert [str(field.type) for field in table.schema] == ["binary", "int64", "int64", "int32"]
-    for path, size, mtime_ns, error in zip(*(table[name].to_pylist() for name in table.column_names)):
+    for path, size, mtime_ns, error in zip(
+        *(table[name].to_pylist() for name in table.column_names)
+    ):
         found = os.stat(path)
         assert (found.st_size, found.st_mtime_ns, error) == (size, mtime_ns, None)
 
@@ -131,7 +147,13 @@ def test_a_line_that_does_not_end_is_none(index):
     put_lines(index, whole[:5])
     assert len(Manifest(index).parts) == 4
     # what some file systems leave behind when the power is cut
-    for rest in (bytes(40), bytes(40) + b"\n", b"{}\n", b'{"part":"part-000005.parquet"}\n', b"[]\n"):
+    for rest in (
+        bytes(40),
+        bytes(40) + b"\n",
+        b"{}\n",
+        b'{"part":"part-000005.parquet"}\n',
+        b"[]\n",
+    ):
         put_lines(index, [*whole[:4], rest])
         book = Manifest(index)
         assert len(book.parts) == 3 and not book.complete
@@ -140,19 +162,24 @@ def test_a_line_that_does_not_end_is_none(index):
         assert len(Manifest(index).parts) == 4
 
 
-@pytest.mark.parametrize("damage", [
-    lambda whole: [],
-    lambda whole: [whole[0][:50]],
-    lambda whole: [b"{}\n", *whole[1:]],
-    lambda whole: [b"\0" * 20 + b"\n", *whole[1:]],
-    lambda whole: [whole[0].replace(b'"fastdcm_index":1', b'"fastdcm_index":99'), *whole[1:]],
-    lambda whole: [whole[0], b"nonsense\n", *whole[2:]],
-    lambda whole: [whole[0], whole[1].replace(b"sha256", b"sha257"), *whole[2:]],
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: [],
+        lambda whole: [whole[0][:50]],
+        lambda whole: [b"{}\n", *whole[1:]],
+        lambda whole: [b"\0" * 20 + b"\n", *whole[1:]],
+        lambda whole: [whole[0].replace(b'"fastdcm_index":1', b'"fastdcm_index":99'), *whole[1:]],
+        lambda whole: [whole[0], b"nonsense\n", *whole[2:]],
+        lambda whole: [whole[0], whole[1].replace(b"sha256", b"sha257"), *whole[2:]],
+    ],
+)
 def test_a_manifest_that_cannot_be(index, damage, tmp_path):
     put_lines(index, damage(lines(index)))
-    for attempt in (lambda: open_index(index),
-                    lambda: fastdcm.scan(str(tmp_path / "in"), TAGS).write(index)):
+    for attempt in (
+        lambda: open_index(index),
+        lambda: fastdcm.scan(str(tmp_path / "in"), TAGS).write(index),
+    ):
         with pytest.raises(DicomError) as caught:
             attempt()
         assert caught.value.code == "index-damaged"
@@ -195,16 +222,33 @@ def test_a_new_manifest_takes_the_place_of_the_old_at_once(index):
 
 
 def test_only_what_is_ours_is_swept_away(index):
-    ours = ["part-000005.parquet", "part-1234567.parquet", "_fastdcm/files-000002.parquet",
-            "_fastdcm/part-000005.parquet.1f-0123abcd.tmp", "_fastdcm/files-000001.parquet.1f-0123abcd.tmp",
-            "_fastdcm/manifest.jsonl.1f-0123abcd.tmp", "_fastdcm/update.jsonl.1f-0123abcd.tmp"]
-    others = ["notes.txt", "part-a.parquet", "x-part-000005.parquet", "parts.parquet", "part-000005.parquet.gz",
-              "_fastdcm/notes", "_fastdcm/lock"]
+    ours = [
+        "part-000005.parquet",
+        "part-1234567.parquet",
+        "_fastdcm/files-000002.parquet",
+        "_fastdcm/part-000005.parquet.1f-0123abcd.tmp",
+        "_fastdcm/files-000001.parquet.1f-0123abcd.tmp",
+        "_fastdcm/manifest.jsonl.1f-0123abcd.tmp",
+        "_fastdcm/update.jsonl.1f-0123abcd.tmp",
+    ]
+    others = [
+        "notes.txt",
+        "part-a.parquet",
+        "x-part-000005.parquet",
+        "parts.parquet",
+        "part-000005.parquet.gz",
+        "_fastdcm/notes",
+        "_fastdcm/lock",
+    ]
     for name in ours + others:
         open(os.path.join(index, name), "wb").close()
-    there = sorted(os.path.join(folder, name) for folder, _, names in os.walk(index) for name in names)
+    there = sorted(
+        os.path.join(folder, name) for folder, _, names in os.walk(index) for name in names
+    )
     manifest.sweep(index, Manifest(index))
-    left = sorted(os.path.join(folder, name) for folder, _, names in os.walk(index) for name in names)
+    left = sorted(
+        os.path.join(folder, name) for folder, _, names in os.walk(index) for name in names
+    )
     assert left == sorted(set(there) - {os.path.join(index, name) for name in ours})
     assert open_index(index).verify() is None
 

@@ -14,18 +14,15 @@ import time
 import zipfile
 from pathlib import Path
 
-from support import builder as b
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 import fastdcm
-from fastdcm.scanning.index import build
-from fastdcm.scanning.index import file_list
-from fastdcm.scanning.index import manifest
-from fastdcm.scanning.index import update
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index import build, file_list, manifest, update
 from fastdcm.scanning.index.manifest import Manifest, open_index
+from support import builder as b
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
@@ -34,18 +31,26 @@ posix = pytest.mark.skipif(os.name == "nt", reason="signals and links of POSIX")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Parts of 8 files, and blocks that end elsewhere."""
-    for module, name, value in ((build, "_PART", 8), (update, "_PART_ROWS", 8),
-                                (update, "_BATCH_ROWS", 3), (build, "_LOOK", 7),
-                                (file_list, "BLOCK", 11)):
+    for module, name, value in (
+        (build, "_PART", 8),
+        (update, "_PART_ROWS", 8),
+        (update, "_BATCH_ROWS", 3),
+        (build, "_LOOK", 7),
+        (file_list, "BLOCK", 11),
+    ):
         monkeypatch.setattr(module, name, value)
 
 
 def put(path, text="0", mtime=1_600_000_000):
     """A file that tells that text, which is a number."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b.part10(b.element(0x00080008, "CS", ["A", "B"][:int(text) % 3])
-                              + b.element(0x00080018, "UI", f"1.2.{text}")
-                              + b.element(0x00200013, "IS", text)))
+    path.write_bytes(
+        b.part10(
+            b.element(0x00080008, "CS", ["A", "B"][: int(text) % 3])
+            + b.element(0x00080018, "UI", f"1.2.{text}")
+            + b.element(0x00200013, "IS", text)
+        )
+    )
     os.utime(path, ns=(0, mtime * 10**9))
 
 
@@ -78,7 +83,10 @@ def same(index, expected):
     assert named.sort_by("path").equals(expected.sort_by("path"))
     book = Manifest(str(index))
     there = {path.name for path in Path(index).rglob("*") if path.is_file()}
-    assert there == {os.path.basename(path) for path, _ in book.files()} | {"manifest.jsonl", "lock"}
+    assert there == {os.path.basename(path) for path, _ in book.files()} | {
+        "manifest.jsonl",
+        "lock",
+    }
     at = 0
     for part in book.parts:
         assert part["entries"][0] == at
@@ -98,8 +106,11 @@ def told_by(index):
     for part in book.parts:
         rows = pyarrow.parquet.read_table(index / part["part"]).column("path").to_pylist()
         assert len(rows) == part["rows"]
-        files = [os.fsdecode(path) for chunk in update._list_of(book, *part["entries"])
-                 for path in chunk.paths()]
+        files = [
+            os.fsdecode(path)
+            for chunk in update._list_of(book, *part["entries"])
+            for path in chunk.paths()
+        ]
         assert part["paths"] == [files[0], files[-1]]
         assert all(row in files or row.rpartition("!/")[0] in files for row in rows)
 
@@ -142,8 +153,11 @@ def test_nothing_happened(tree):
     folder, index, rows = tree
 
     def files():
-        return {path: (path.stat().st_ino, path.stat().st_mtime_ns)
-                for path in index.rglob("*") if path.is_file()}
+        return {
+            path: (path.stat().st_ino, path.stat().st_mtime_ns)
+            for path in index.rglob("*")
+            if path.is_file()
+        }
 
     before = files()
     assert bring(folder, index) == (60, 0, 0, 0)
@@ -154,9 +168,9 @@ def test_nothing_happened(tree):
 @pytest.mark.parametrize("threads", [1, 2, None])
 def test_a_little_of_everything(tree, threads):
     folder, index, rows = tree
-    put(folder / "1/11.dcm", "911")                     # size and time
-    put(folder / "2/22.dcm", "23", 1_700_000_000)       # time alone
-    put(folder / "3/33.dcm", "1", 1_600_000_000)        # size alone
+    put(folder / "1/11.dcm", "911")  # size and time
+    put(folder / "2/22.dcm", "23", 1_700_000_000)  # time alone
+    put(folder / "3/33.dcm", "1", 1_600_000_000)  # size alone
     put(folder / "3/330.dcm", "330")
     put(folder / "0/-.dcm", "1")
     put(folder / "z.dcm", "2")
@@ -193,7 +207,7 @@ def test_one_file(tree, name):
 def test_only_parts_that_are_touched_are_new(tree):
     folder, index, _ = tree
     before = parts(index)
-    put(folder / "2/20.dcm", "77", 5)   # the 21st: in the third part
+    put(folder / "2/20.dcm", "77", 5)  # the 21st: in the third part
     bring(folder, index)
     assert sorted(before.keys() - parts(index).keys()) == ["part-000003.parquet"]
     assert sorted(parts(index).keys() - before.keys()) == ["part-000009.parquet"]
@@ -287,8 +301,9 @@ def test_folders_that_cannot_be_listed(tree):
     expected = scan(folder).read_all()
     assert expected.column("error").to_pylist().count("walk") == 1
     assert bring(folder, index) == (61, 0, 0, 0)
-    assert [row["path"] for row in open_index(index).read_all().to_pylist() if row["error"] == "walk"] \
-        == [str(folder / "1/up")]
+    assert [
+        row["path"] for row in open_index(index).read_all().to_pylist() if row["error"] == "walk"
+    ] == [str(folder / "1/up")]
     (folder / "1/up").unlink()
     assert bring(folder, index) == (60, 0, 0, 1)
     same(index, rows)
@@ -325,7 +340,9 @@ def test_an_index_inside_the_folder(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes UTF-8 names alone")
 def test_names_that_are_not_utf8(tmp_path):
     folder, index = tmp_path / "in", tmp_path / "index"
-    names = [os.fsdecode(name) for name in (b"a", b"caf\xe9", b"file:x", b"z\xff/y", "\u00e9".encode())]
+    names = [
+        os.fsdecode(name) for name in (b"a", b"caf\xe9", b"file:x", b"z\xff/y", "\u00e9".encode())
+    ]
     for name in names:
         put(folder / name, "3")
     bring(folder, index)
@@ -379,13 +396,20 @@ def test_on_error(tree, tmp_path, on_error):
 def test_columns_of_every_kind(tree, tmp_path):
     """Lists, bytes, and where pixels and frames are."""
     folder, index = tree[0], tmp_path / "wide"
-    tags = ["ImageType", "PixelSpacing", "RedPaletteColorLookupTableData",
-            "SharedFunctionalGroupsSequence[*].PixelMeasuresSequence[*].PixelSpacing"]
+    tags = [
+        "ImageType",
+        "PixelSpacing",
+        "RedPaletteColorLookupTableData",
+        "SharedFunctionalGroupsSequence[*].PixelMeasuresSequence[*].PixelSpacing",
+    ]
     spacing = b.element(0x00280030, "DS", "1\\2")
-    raw = b.part10(b.element(0x00280008, "IS", "2")
-                   + spacing + b.element(0x00281201, "OW", bytes(6))
-                   + b.sequence(0x52009229, [b.sequence(0x00289110, [spacing, spacing])] * 2)
-                   + b.fragments([b"abcd", b"efgh"]))
+    raw = b.part10(
+        b.element(0x00280008, "IS", "2")
+        + spacing
+        + b.element(0x00281201, "OW", bytes(6))
+        + b.sequence(0x52009229, [b.sequence(0x00289110, [spacing, spacing])] * 2)
+        + b.fragments([b"abcd", b"efgh"])
+    )
     for name in ("1", "3/x", "5/y"):
         (folder / f"{name}.dcm").write_bytes(raw)
 
@@ -440,12 +464,15 @@ def test_archives(tmp_path):
     for place in (places[1], places[4]):
         kept = [row for row in before if row["path"].startswith(place)]
         assert kept and [row for row in rows if row["path"].startswith(place)] == kept
-    assert [row["path"] for row in rows if row["path"].startswith(places[2])] == \
-        [f"{places[2]}x", f"{places[2]}m00"]
+    assert [row["path"] for row in rows if row["path"].startswith(places[2])] == [
+        f"{places[2]}x",
+        f"{places[2]}m00",
+    ]
     assert not any(row["path"].startswith((places[0], places[3], places[5])) for row in rows)
     names = [row["path"] for row in scan(folder).read_all().to_pylist()]
     assert len(rows) == 6 + 5 + 2 + 20 + 9 + 1 and {row["path"] for row in rows} >= {
-        name for name in names if "2.zip" in name or "4a.zip" in name}
+        name for name in names if "2.zip" in name or "4a.zip" in name
+    }
     told_by(index)
     assert bring(folder, index) == (12, 0, 0, 0)
 
@@ -515,12 +542,17 @@ class Machine:
             if self.left <= 0:
                 raise Crash
             return call(*arguments, **options)
+
         return counted
 
 
 # One that changes, and others that are new: within a part, which becomes three,
 # and behind the last.
-CHANGED = ["0/03.dcm", *(f"3/33{i:02}.dcm" for i in range(11)), *(f"9/{i:02}.dcm" for i in range(12))]
+CHANGED = [
+    "0/03.dcm",
+    *(f"3/33{i:02}.dcm" for i in range(11)),
+    *(f"9/{i:02}.dcm" for i in range(12)),
+]
 COUNTS = 58, 1, 23, 1
 
 
@@ -622,7 +654,9 @@ def test_an_update_that_cannot_be_gone_on_with_begins_anew(tree, monkeypatch, ha
 def test_what_is_left_of_an_update_of_another_index_goes(tree):
     folder, index, rows = tree
     head = Manifest(str(index)).head
-    Manifest.create(str(index), {**head, "before": {**head["files"], "sha256": ""}}, manifest.UPDATE)
+    Manifest.create(
+        str(index), {**head, "before": {**head["files"], "sha256": ""}}, manifest.UPDATE
+    )
     assert bring(folder, index) == (60, 0, 0, 0)
     same(index, rows)
 

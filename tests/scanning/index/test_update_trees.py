@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scanning.index.test_update import small, told_by  # noqa: F401
 
-from fastdcm.scanning.scanner import Scan, make_plan
 from fastdcm.scanning.index.manifest import open_index
 from fastdcm.scanning.open_source import open_source
+from fastdcm.scanning.scanner import Scan, make_plan
 
 
 class Told(Scan):
@@ -44,9 +44,15 @@ def told(folder):
 
 
 names = st.sampled_from(["a", "b", "c", "a-", "a.zip", "b.zip", "c0", "z.zip"])
-states = st.lists(st.dictionaries(st.lists(names, min_size=1, max_size=3).map("/".join),
-                                  st.tuples(st.integers(0, 12), st.integers(0, 3)), max_size=30),
-                  min_size=2, max_size=4)
+states = st.lists(
+    st.dictionaries(
+        st.lists(names, min_size=1, max_size=3).map("/".join),
+        st.tuples(st.integers(0, 12), st.integers(0, 3)),
+        max_size=30,
+    ),
+    min_size=2,
+    max_size=4,
+)
 
 
 def lay(folder, tree):
@@ -61,8 +67,9 @@ def lay(folder, tree):
             os.utime(path, ns=(0, mtime))
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(states)
 def test_any_tree_after_any_other(tmp_path_factory, states):
     """Archives among them. Each has the rows of a fresh scan, in its order."""
@@ -77,6 +84,7 @@ def test_any_tree_after_any_other(tmp_path_factory, states):
         fresh = [row["SOPInstanceUID"] for batch in told(folder) for row in batch.to_pylist()]
         assert opened.read_all().column("SOPInstanceUID").to_pylist() == fresh
         opened.verify()
-        assert sorted(path.name for path in index.glob("*.parquet")) == \
-            sorted(map(os.path.basename, opened.parts))
+        assert sorted(path.name for path in index.glob("*.parquet")) == sorted(
+            map(os.path.basename, opened.parts)
+        )
         told_by(index)

@@ -1,10 +1,10 @@
-"""The rules of the house (docs/architecture.md), checked on the source tree."""
+"""Check the rules of docs/architecture.md on the source tree."""
 
 import ast
-import functools
 import graphlib
 import importlib
 import inspect
+import itertools
 import os
 import re
 import shlex
@@ -16,18 +16,22 @@ from pathlib import Path
 
 import pytest
 
+from support.imports import Package, wrong_imports
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "fastdcm"
+MODULES = Package(PACKAGE)
 C_FILES = sorted((ROOT / "src_c").glob("*.c"))
 SOURCES = sorted(
     path
-    for folder in ("fastdcm", "src_c", "benches", "tests")
+    for folder in ("fastdcm", "src_c", "benches", "examples", "tests")
     for pattern in ("*.py", "*.pyx", "*.pxd", "*.pyi", "*.c", "*.h")
     for path in (ROOT / folder).rglob(pattern)
 )
-GENERATED = {"dict_table.h", "_uid_table.py"}
+GENERATED = {"dict_table.h", "_keywords.pyi", "_uid_table.py"}
 
-# large, or with threads behind it, so a function may import it when first asked
+# Modules that a function may import when it is first called: they are large, load a large
+# package or start threads.
 LATE = {
     "_uid_table",
     "sources.objects.source",
@@ -38,7 +42,7 @@ LATE = {
     "ml.datasets",
 }
 
-# Each file uses only what stands before it.
+# Each file uses only files that come before it.
 C_ORDER = [
     "error",
     "arena",
@@ -60,7 +64,8 @@ C_ORDER = [
     "column",
     "columns",
 ]
-# Each module imports only modules that stand before it (docs/architecture.md).
+# Each module imports only modules that come before it; a package is one block of the list
+# (docs/architecture.md).
 PYTHON_ORDER = """
 errors _uid_table uid charset
 _util.atomic _util.parallel
@@ -82,6 +87,7 @@ distributed.pieces distributed.images distributed.ray distributed.dask
 __init__
 cli cli._shared cli._picture cli.dump cli.image cli.query cli.scan cli.sheet cli.summary
 """.split()
+# Packages whose __init__.py has no code.
 EMPTY = (
     "_util",
     "core",
@@ -94,8 +100,8 @@ EMPTY = (
     "volume",
     "distributed",
 )
-# Which files alone may call what. (value.c gives strtod digits and exponent
-# without a decimal point, so that the locale has no say.)
+# {files: functions of the system that only these files may call}. (value.c calls strtod
+# without a decimal point, so that the locale has no influence.)
 ALONE = {
     ("arena",): "malloc calloc realloc free strdup strndup aligned_alloc posix_memalign",
     ("file",): "open open64 fopen fopen64 pread pread64 read close mmap mmap64 munmap "
@@ -122,10 +128,10 @@ def strip_c(text):
 
 @pytest.fixture(scope="module")
 def symbols(tmp_path_factory):
-    """{file: (defined {symbol: type}, undefined set)} as nm tells."""
+    """{file: ({defined symbol: type}, undefined symbols)}, read with nm."""
     nm, cc = shutil.which("nm"), shlex.split(os.environ.get("CC", "cc"))
     if sys.platform != "linux" or nm is None:
-        pytest.skip("reads object files with nm of Linux")
+        pytest.skip("needs nm on Linux")
     found = {}
     for source in C_FILES:
         target = tmp_path_factory.mktemp("nm") / "x.o"
@@ -144,14 +150,11 @@ def symbols(tmp_path_factory):
     return found
 
 
-def test_c_files_are_known():
-    assert {path.stem for path in C_FILES} <= set(C_ORDER)
-    setup = (ROOT / "setup.py").read_text()
-    for path in C_FILES:
-        assert f'"{path.stem}"' in setup, f"setup.py does not build {path.name}"
+def test_every_c_file_has_a_position():
+    assert {path.stem for path in C_FILES} == set(C_ORDER)
 
 
-def test_c_calls_run_down(symbols):
+def test_c_files_call_only_files_below_them(symbols):
     home = {
         s: stem
         for stem, (defined, _) in symbols.items()
@@ -167,7 +170,7 @@ def test_c_calls_run_down(symbols):
     assert not wrong, wrong
 
 
-def test_c_public_names(symbols):
+def test_exported_c_names_have_the_prefix(symbols):
     wrong = [
         f"{stem}.c exports {symbol}"
         for stem, (defined, _) in symbols.items()
@@ -177,9 +180,9 @@ def test_c_public_names(symbols):
     assert not wrong, wrong
 
 
-def test_c_keeps_no_state(symbols):
+def test_c_has_no_global_variables(symbols):
     wrong = [
-        f"{stem}.c: {symbol} can change"
+        f"{stem}.c: {symbol} can be modified"
         for stem, (defined, _) in symbols.items()
         for symbol, kind in defined.items()
         if kind in "bBdDC"
@@ -187,9 +190,9 @@ def test_c_keeps_no_state(symbols):
     assert not wrong, wrong
 
 
-def test_c_calls_to_the_system(symbols):
+def test_only_their_owners_call_the_system(symbols):
     wrong = [
-        f"{stem}.c calls {symbol}, which is for {owners}"
+        f"{stem}.c calls {symbol}, reserved for {owners}"
         for stem, (_, undefined) in symbols.items()
         for owners, calls in ALONE.items()
         for symbol in undefined & set(calls.split())
@@ -200,7 +203,7 @@ def test_c_calls_to_the_system(symbols):
 
 @pytest.mark.parametrize("path", C_FILES + sorted((ROOT / "src_c").glob("*.h")), ids=name)
 def test_c_text(path):
-    """What nm cannot see: includes, and the branches for Windows."""
+    """Check what nm cannot see: includes, and the code for Windows."""
     text = path.read_text()
     assert not re.search(r"Python\.h|PyObject", text)
     for included in re.findall(r'#\s*include\s*"([^"]+)"', text):
@@ -216,118 +219,131 @@ def test_c_text(path):
             assert not re.search(rf"\b(?:{calls})\s*\(", code)
 
 
-# -------------------------------------------------------- the Python face ---
+# -------------------------------------------------------- Python packages ---
 
 
-def python_files():
-    return sorted(p for pattern in ("*.py", "*.pyx") for p in PACKAGE.rglob(pattern))
-
-
-def module_of(path):
-    """fastdcm/cli/scan.py is "cli.scan", fastdcm/__init__.py is "__init__"."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-
-
-@functools.cache
-def modules():
-    return {module_of(path): path for path in python_files()}
-
-
-def resolve(here, dots, target, names):
-    """Modules of the package that one import statement brings in."""
-    if dots:
-        package = ["fastdcm", *module_of(here).split(".")]
-        if here.stem != "__init__":
-            package = package[:-1]
-        elif package == ["fastdcm", "__init__"]:
-            package = ["fastdcm"]
-        base = package[: len(package) - dots + 1] + (target.split(".") if target else [])
-    else:
-        base = target.split(".")
-    if base[0] != "fastdcm":
-        return
-    inside = ".".join(base[1:])
-    below = [".".join([*base[1:], n]) for n in names]
-    found = [m for m in below if m in modules() or m in ("core.dcm", "core._memory")]
-    if found:
-        yield from found
-    if len(found) < len(names) or not names:
-        yield inside or "__init__"
-
-
-def imports(path):
-    """(line, late, module of the package) for each import; late: in a function."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".pyx":
-        text = re.sub(r"\\\n", " ", text)
-        form = r"^([ \t]*)(?:from\s+(\.*)([\w.]*)\s+c?import\s+(\([^)]*\)|[^\n#]*)|c?import\s+([\w., ]+))"
-        for m in re.finditer(form, text, flags=re.M):
-            indent, dots, target, names, plain = m.groups()
-            names = [
-                n.split()[0]
-                for n in (names or "").strip("()").replace("\n", " ").split(",")
-                if n.strip()
-            ]
-            for part in (plain or target or ".").split(","):
-                part = part.split()[0] if part.strip() else ""
-                for module in resolve(path, len(dots or ""), part.strip("."), names):
-                    yield text[: m.start()].count("\n") + 1, bool(indent), module
-        return
-    late = set()
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            late.update(map(id, ast.walk(node)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            found = resolve(path, node.level, node.module or "", [n.name for n in node.names])
-        elif isinstance(node, ast.Import):
-            found = [m for n in node.names for m in resolve(path, 0, n.name, [])]
-        else:
-            continue
-        for module in found:
-            yield node.lineno, id(node) in late, module
-
-
-def test_the_import_reader_reads():
-    """The checks below see nothing unless imports are found."""
-    assert {"core._elements"} <= {m for _, _, m in imports(modules()["dataset"])}
-    assert {"core._file"} <= {m for _, _, m in imports(modules()["core._elements"])}
-    assert {"core.dcm"} <= {m for _, _, m in imports(modules()["core._file"])}
-
-
-def test_python_files_are_known():
-    assert {m for m in modules()} == set(PYTHON_ORDER) - {"core.dcm", "core._memory"} | set(EMPTY)
+def test_every_module_has_a_position():
+    assert set(MODULES.modules) == set(PYTHON_ORDER) | set(EMPTY)
+    assert set(PYTHON_ORDER) >= LATE
 
 
 @pytest.mark.parametrize("module", EMPTY)
 def test_packages_without_code(module):
-    assert [type(node) for node in ast.parse(modules()[module].read_text()).body] == [ast.Expr]
+    assert [type(node) for node in ast.parse(MODULES.modules[module].read_text()).body] == [
+        ast.Expr
+    ]
 
 
-@pytest.mark.parametrize("path", [p for p in python_files() if module_of(p) not in EMPTY], ids=name)
-def test_python_imports_point_down(path):
-    here = module_of(path)
-    for line, late, module in imports(path):
-        if module != here and module not in EMPTY:
-            assert PYTHON_ORDER.index(module) < PYTHON_ORDER.index(here), (
-                f"{name(path)}:{line} imports {module}"
-            )
-            assert not late or module in LATE, f"{name(path)}:{line} imports {module} in a function"
+def test_imports_point_down():
+    assert wrong_imports(MODULES, PYTHON_ORDER, LATE, EMPTY) == []
 
 
-def test_no_import_circle():
+def test_packages_point_down():
+    """Each package is one block of the list, so the rule for modules holds for packages."""
+    blocks = [name for name, _ in itertools.groupby(m.partition(".")[0] for m in PYTHON_ORDER)]
+    assert len(blocks) == len(set(blocks)), "a package is split by another one"
+
+
+def test_no_import_cycles():
     graph = {
-        m: {t for _, _, t in imports(p) if t in modules() and t != m} for m, p in modules().items()
+        module: {found.module for found in MODULES.imports(module)} & set(MODULES.modules)
+        for module in MODULES.modules
     }
     graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """tree(file, text) writes a package of three layers in which that file imports
+    something, and returns what is wrong with its imports."""
+    order = ["low.decl", "low.a", "low.fast", "middle", "middle.b", "high.c", "__init__"]
+
+    def check(file, text):
+        folder = tmp_path / "sample"
+        files = dict.fromkeys([f"{m.replace('.', '/')}.py" for m in order[:-1]], "")
+        del files["low/decl.py"], files["low/fast.py"], files["middle.py"]
+        files |= {"low/decl.pxd": "", "low/fast.pyx": "", "middle/__init__.py": ""}
+        files |= {"low/__init__.py": '"""Low."""', "high/__init__.py": '"""High."""'}
+        files |= {"__init__.py": "from sample.high.c import name\n", file: text}
+        for path, content in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(content)
+        return wrong_imports(Package(folder), order, {"low.fast"}, {"low", "high"})
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "file, text",
+    [
+        ("middle/b.py", "from sample.low.a import name"),
+        ("middle/b.py", "from ..low import a, fast"),
+        ("middle/b.py", "import sample.low.a as a\nimport os.path, json"),
+        ("middle/b.py", "from . import name"),
+        ("middle/b.py", "def f():\n    from sample.low import fast"),
+        ("middle/__init__.py", "from ..low import a"),
+        ("low/fast.pyx", "cimport cython\nfrom .decl cimport (\n    x,\n    y as z)"),
+        ("low/fast.pxd", "from sample.low.decl cimport x"),
+        ("high/c.py", "from sample.middle.b import name\nfrom sample import low"),
+    ],
+)
+def test_downward_imports_are_accepted(tree, file, text):
+    assert tree(file, text) == []
+
+
+@pytest.mark.parametrize(
+    "file, text, imported",
+    [
+        ("low/a.py", "from sample.high.c import name", "high.c"),
+        ("low/a.py", "import sample.high.c", "high.c"),
+        ("low/a.py", "import json, sample.middle.b as b", "middle.b"),
+        ("low/a.py", "from ..high import c", "high.c"),
+        ("low/a.py", "from . import fast", "low.fast"),
+        ("low/a.py", "from sample import name", "__init__"),
+        ("low/a.py", "from .. import middle", "middle"),
+        ("low/a.py", "if TYPE_CHECKING:\n    from sample.middle import b", "middle.b"),
+        ("low/a.py", "def f():\n    from sample.middle.b import name", "middle.b"),
+        ("low/a.py", "def f():\n    import sample.low.fast", "low.fast"),
+        ("middle/b.py", "def f():\n    from sample.low import a", "low.a"),
+        ("middle/__init__.py", "from .b import name", "middle.b"),
+        ("low/decl.pxd", "from .fast cimport x", "low.fast"),
+        ("low/fast.pxd", "from sample.middle.b cimport x", "middle.b"),
+        ("low/fast.pyx", "from ..middle import b", "middle.b"),
+        ("low/fast.pyx", "cimport libc, sample.high.c", "high.c"),
+        ("low/fast.pyx", "def f():\n    from \\\n  ..high.c import name", "high.c"),
+    ],
+)
+def test_upward_imports_are_reported(tree, file, text, imported):
+    [message] = tree(file, text)
+    assert message.startswith(f"sample/{file}:") and f" imports {imported}" in message
+
+
+def test_modules_without_a_position_are_reported(tree):
+    assert tree("middle/new.py", "") == ["middle.new is not in the list of modules"]
+
+
+def test_the_package_has_at_most_20_names():
+    names = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
+    assert len(names) <= 20, sorted(names)
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES.modules if "__init__" in str(MODULES.modules[m])]
+)
+def test_a_package_has_at_most_15_modules(module):
+    folder = MODULES.modules[module].parent
+    modules = {
+        path.stem
+        for path in folder.iterdir()
+        if path.suffix in (".py", ".pyx") and path.name not in {"__init__.py", *GENERATED}
+    }
+    assert len(modules) <= 15, sorted(modules)
 
 
 def test_module_names_are_not_public_names():
     import fastdcm
 
-    for module in set(modules()) - {"__init__"}:
+    for module in set(MODULES.modules) - {"__init__"}:
         if hasattr(fastdcm, module):
             assert inspect.ismodule(getattr(fastdcm, module)), (
                 f"{module} is a module and a public name"
@@ -335,7 +351,7 @@ def test_module_names_are_not_public_names():
 
 
 def test_import_is_light():
-    """Without site-packages: the core needs none of it to be imported."""
+    """Import without site-packages: the core needs no other package to be imported."""
     import fastdcm
 
     program = (
@@ -357,11 +373,13 @@ def test_import_is_light():
 def test_length(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     reason = "800 lines" in "\n".join(lines[:30])
-    assert len(lines) <= 800 or reason, f"{len(lines)} lines and no reason at the head"
+    assert len(lines) <= 800 or reason, (
+        f"{len(lines)} lines without a reason at the head of the file"
+    )
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if p.stem.startswith("generate")], ids=name)
-def test_generated_tables_are_fresh(path):
+def test_generated_tables_are_up_to_date(path):
     done = subprocess.run([sys.executable, path, "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -370,7 +388,7 @@ def test_generated_tables_are_fresh(path):
 
 
 def public_names(nodes):
-    """{name: parameters of a function, names inside a class, or None}."""
+    """{name: parameters of a function, public names of a class, or None}"""
     found = {}
     for node in nodes:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -391,16 +409,12 @@ def same_parameters(stub, thing, where):
     except (TypeError, ValueError):
         return
     real = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    assert real == stub, f"{where}{tuple(real)}, the stub says {tuple(stub)}"
+    assert real == stub, f"{where}{tuple(real)}, the stub has {tuple(stub)}"
 
 
-def extension_modules():
-    return [module_of(path) for path in sorted(PACKAGE.rglob("*.pyx"))]
-
-
-@pytest.mark.parametrize("module", extension_modules())
+@pytest.mark.parametrize("module", [MODULES.name(p) for p in sorted(PACKAGE.rglob("*.pyx"))])
 def test_stub_equals_module(module):
-    stub_file = modules()[module].with_suffix(".pyi")
+    stub_file = MODULES.modules[module].with_suffix(".pyi")
     assert stub_file.is_file(), f"{name(stub_file)} is missing"
     stub = public_names(ast.parse(stub_file.read_text()).body)
     real = importlib.import_module(f"fastdcm.{module}")
@@ -413,16 +427,16 @@ def test_stub_equals_module(module):
         and getattr(v, "__module__", real.__name__) == real.__name__
     }
     assert own == set(stub)
-    for key, told in stub.items():
+    for key, declared in stub.items():
         thing = getattr(real, key)
-        if isinstance(told, dict):
+        if isinstance(declared, dict):
             members = {k for k in vars(thing) if not k.startswith("_")}
-            assert members == set(told), f"{module}.{key}"
-            for member, parameters in told.items():
+            assert members == set(declared), f"{module}.{key}"
+            for member, parameters in declared.items():
                 if callable(getattr(thing, member)) and parameters is not None:
                     same_parameters(parameters, getattr(thing, member), f"{module}.{key}.{member}")
-        elif told is not None:
-            same_parameters(told, thing, f"{module}.{key}")
+        elif declared is not None:
+            same_parameters(declared, thing, f"{module}.{key}")
 
 
 # ------------------------------------------------------------------ docs ---
@@ -431,7 +445,7 @@ DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def code_names():
-    """Every code of error.c: "truncated-value" ..."""
+    """The names of the codes in error.c: "truncated-value", ..."""
     found = re.findall(r'\{\s*"([a-z-]+)"\s*,', (ROOT / "src_c" / "error.c").read_text())
     assert len(found) > 30
     return [code for code in found if code not in ("ok", "need", "unknown")]
@@ -439,30 +453,28 @@ def code_names():
 
 def test_errors_document_lists_every_code():
     text = (ROOT / "docs" / "errors.md").read_text()
-    told = set(re.findall(r"^\|\s*`([a-z-]+)`", text, flags=re.M))
-    assert told == set(code_names())
+    listed = set(re.findall(r"^\|\s*`([a-z-]+)`", text, flags=re.M))
+    assert listed == set(code_names())
 
 
-def verbs():
+def test_documents_mention_every_command():
+    """Look in code, at the start of a line or after a pipe."""
     from fastdcm import cli
 
-    return set(cli.main.commands)
-
-
-def test_documents_tell_every_verb():
-    """In code, at the start of a line or after a pipe."""
     text = "\n".join(path.read_text(encoding="utf-8") for path in DOCS)
     code = re.findall(r"^```.*?^```|`[^`\n]+`", text, flags=re.M | re.S)
-    told = {
-        verb
+    mentioned = {
+        command
         for part in code
-        for verb in re.findall(r"(?:^|`|\|)\s*(?:\$ )?(?:\S*/)?fastdcm ([a-z]+)", part, flags=re.M)
+        for command in re.findall(
+            r"(?:^|`|\|)\s*(?:\$ )?(?:\S*/)?fastdcm ([a-z]+)", part, flags=re.M
+        )
     }
-    assert told == verbs()
+    assert mentioned == set(cli.main.commands)
 
 
 @pytest.mark.parametrize("path", [*DOCS, *SOURCES], ids=name)
-def test_no_hint_to_the_stranger(path):
-    """The index holds a stranger's package named as our import is."""
+def test_install_hints_name_the_distribution(path):
+    """The package index has an unrelated package called fastdcm."""
     text = path.read_text(encoding="utf-8")
     assert not re.search(r"pip3? install[^\n]*\bfastdcm(?!-dicom)\b", text)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and benches compare with or run under.
-# This is the one list of them.
+# Install the programs that tests and benches compare with or run under. This is their
+# only list.
 set -euo pipefail
 
-declare -A peers=( # program to Debian package
+declare -A peers=( # program: Debian package
     [valgrind]=valgrind
     [clang]=clang
     [dcmdump]=dcmtk
@@ -13,8 +13,8 @@ missing=()
 for program in "${!peers[@]}"; do
     command -v "$program" >/dev/null 2>&1 || missing+=("${peers[$program]}")
 done
-# clang alone cannot link a sanitizer: its run-time is a package of its own.
-# The program must be there first, so a missing clang brings both.
+# The sanitizers' run-time library is a package of its own; without it, or without clang,
+# this program does not link.
 if ! echo 'int main(void) { return 0; }' |
     clang -fsanitize=address,undefined -x c - -o /dev/null >/dev/null 2>&1; then
     missing+=(libclang-rt-dev)

@@ -1,9 +1,10 @@
-"""Headers of CT files in archives: a scan beside unpacking them into a folder
-and reading them there with pydicom. A job of report.py.
+"""Job of report.py: scan CT files inside archives.
 
-The zips hold all of the report's CT files, the tars fewer, for what is packed
-as a whole must be unpacked by everybody. Unpacking is of the first files alone,
-and its time a file counts. Each contender must give the same 16 values.
+The scan is compared with unpacking the archive into a folder and reading the files
+there with pydicom. The zip archives contain all CT files of the report; the tar archives
+contain fewer, because a compressed tar archive must be unpacked from its start. Only the
+first files are unpacked, and the time per file is compared. All contenders must return
+the same 16 values.
 """
 
 import tarfile
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import data
 import peers
-from contest import compete, must, show, timed
+from timing import measure, print_times, timed
 
 import fastdcm
 
@@ -23,8 +24,8 @@ ZIPS = {"stored.zip": zipfile.ZIP_STORED, "deflated.zip": zipfile.ZIP_DEFLATED}
 TARS = {"plain.tar": "w", "packed.tar.gz": "w:gz"}
 
 
-def made(cache, paths):
-    """{name: path} of the archives."""
+def make_archives(cache, paths):
+    """Return {name: path} of the archives, made on the first call."""
 
     def write(folder):
         for name, method in ZIPS.items():
@@ -40,8 +41,8 @@ def made(cache, paths):
     return {Path(path).name: path for path in files}
 
 
-def unpacked(path, cache, count):
-    """The 16 values of the first files, read with pydicom from a folder."""
+def unpack_and_read(path, cache, count):
+    """Unpack the first `count` files and return their 16 values, read with pydicom."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         files = []
         if path.endswith(".zip"):
@@ -57,33 +58,44 @@ def unpacked(path, cache, count):
         return list(peers.tags_pydicom_specific(files))
 
 
-def scanned(path, threads):
+def scan(path, threads):
     return fastdcm.scan(path, peers.KEYWORDS, threads=threads).read_all()
 
 
-def taken(function, files, *arguments):
-    """Microseconds a file."""
+def time_per_file(function, files, *arguments):
+    """Return microseconds per file."""
     begin = time.perf_counter()
     function(*arguments)
     return (time.perf_counter() - begin) / files * 1e6
 
 
-def archives(report):
-    cache, paths = report.cache, report.ct
-    for name, path in made(cache, paths).items():
-        total = len(paths) if name in ZIPS else min(len(paths), IN_TARS)
-        count = min(total, UNPACKED)
-        rows = peers.plain(scanned(path, 1))
-        assert len(rows) == total and rows[:count] == peers.plain(unpacked(path, cache, count))
-        times = compete(
-            {
-                "scan": lambda: taken(scanned, total, path, 1),
-                "scan, 2 threads": lambda: taken(scanned, total, path, 2),
-                "scan of the files themselves": lambda: timed(peers.tags_scan, paths[:total]),
-                "unpacked, pydicom": lambda: taken(unpacked, count, path, cache, count),
-            },
-            report.rounds,
+def measure_archive(report, name, path):
+    paths = report.ct
+    total = len(paths) if name in ZIPS else min(len(paths), IN_TARS)
+    count = min(total, UNPACKED)
+    rows = peers.as_text(scan(path, 1))
+    assert len(rows) == total
+    assert rows[:count] == peers.as_text(unpack_and_read(path, report.cache, count))
+    times = measure(
+        {
+            "scan": lambda: time_per_file(scan, total, path, 1),
+            "scan, 2 threads": lambda: time_per_file(scan, total, path, 2),
+            "scan of the files themselves": lambda: timed(peers.tags_scan, paths[:total]),
+            "unpacked, pydicom": lambda: time_per_file(
+                unpack_and_read, count, path, report.cache, count
+            ),
+        },
+        report.rounds,
+    )
+    print_times(f"CT in {name}, 16 tags, per file", times)
+    if name in ZIPS:
+        report.check(
+            f"{name}: unpacked, pydicom / scan",
+            times["unpacked, pydicom"] / times["scan"],
+            at_least=20,
         )
-        show(f"CT in {name}, 16 tags, a file", times)
-        if name in ZIPS:
-            must("unpacked, pydicom / scan", times["unpacked, pydicom"] / times["scan"], 20, True)
+
+
+def archives(report):
+    for name, path in make_archives(report.cache, report.ct).items():
+        measure_archive(report, name, path)

@@ -1,4 +1,4 @@
-"""Makes the files that the benches read, once, in a cache folder.
+"""Make the files that the benches read, once, in a cache folder.
 
     python benches/data.py [FOLDER] [--ct N] [--mr N]
 
@@ -9,8 +9,8 @@ mr        N files (60): enhanced multi-frame, 500 functional groups, 27,072
 big       one file: 256 native frames of 0.5 MB
 fg12000   two files: 12,000 functional groups, of defined and undefined length
 
-Whoever changes this file gets new sets: folders are named after its digest.
-Jobs with files of their own make them here, too.
+The names of the folders contain a digest of this file: after a change of it the files are
+made again. Jobs with files of their own use `make`, too.
 """
 
 import argparse
@@ -36,8 +36,8 @@ CT_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 MR_STORAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 SEG_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 
-# What differs from file to file: a slot of fixed width in a template, filled
-# by this format. No component of a UID starts with a zero (PS3.5 9.1).
+# The values that differ from file to file: slots of fixed width in a template, with the
+# formats that fill them. No component of a UID starts with a zero (PS3.5 9.1).
 SLOTS = {
     "instance": (42, UID + ".{series}.1{number:06d}"),
     "series": (34, UID + ".{series}"),
@@ -53,7 +53,7 @@ def slot(name):
 
 
 def fill(template, number):
-    """The template of one slice, as bytes."""
+    """Return the template with the values of slice `number`."""
     values = {
         "number": number,
         "series": 100_000 + number // 200,
@@ -69,7 +69,7 @@ def fill(template, number):
 
 
 def code(tag, value, meaning, **options):
-    """A code sequence of one item: 4 elements."""
+    """Return a code sequence of one item: 4 elements."""
     return sq(
         tag,
         [el(0x00080100, "SH", value) + el(0x00080102, "SH", "SCT") + el(0x00080104, "LO", meaning)],
@@ -78,7 +78,7 @@ def code(tag, value, meaning, **options):
 
 
 def patient_study_series(modality, description):
-    """Groups 0008 (from study date on), 0010 and 0020, split for the tag order."""
+    """Return groups 0008 (from the study date), 0010 and 0020, to be placed in tag order."""
     group8 = (
         el(0x00080020, "DA", "20240611")
         + el(0x00080021, "DA", "20240611")
@@ -123,13 +123,13 @@ def patient_study_series(modality, description):
 
 
 def private(group, creator, rows):
-    """A private block: a creator and rows of (low byte, VR, value)."""
+    """Return a private block: a creator and rows of (low byte, VR, value)."""
     raw = el(group << 16 | 0x10, "LO", creator)
     return raw + b"".join(el(group << 16 | 0x1000 | low, vr, value) for low, vr, value in rows)
 
 
 def ct_header():
-    """All elements before the pixel data: 219, in 3.9 KB."""
+    """Return all elements before the pixel data: 219, in 3.9 KB."""
     group8, group10, group20 = patient_study_series("CT", "AXIAL 2.5 PORTAL VENOUS")
     reference = el(0x00081150, "UI", CT_STORAGE) + el(0x00081155, "UI", UID + ".7.1")
     group18 = (
@@ -286,8 +286,10 @@ def ct_header():
 
 
 def mr_group(frame, one):
-    """One functional group of an enhanced MR: 54 elements at all depths.
-    one: makes a sequence of one item."""
+    """Return one functional group of an enhanced MR: 54 elements at all depths.
+
+    one: function that makes a sequence of one item.
+    """
     when = f"20240611081{frame % 10}{frame % 60:02d}.5"
     return (
         one(
@@ -353,7 +355,7 @@ def mr_group(frame, one):
 
 
 def seg_group(frame, one):
-    """One functional group of a segmentation: 14 elements."""
+    """Return one functional group of a segmentation: 14 elements."""
     return (
         one(
             0x00089124,
@@ -371,7 +373,7 @@ def seg_group(frame, one):
 
 
 def multi_frame(modality, sop_class, groups, make_group, *, undefined, rows, bits, extra=b""):
-    """Everything before the pixel data of a file with functional groups."""
+    """Return all elements before the pixel data of a file with functional groups."""
 
     def one(tag, content):
         return sq(tag, [content], undefined=undefined)
@@ -405,20 +407,23 @@ def multi_frame(modality, sop_class, groups, make_group, *, undefined, rows, bit
     )
 
 
-def whole(sop_class, header, pixels):
+def part10_header(sop_class, header, pixels):
+    """Return everything up to the value of the pixel data, which has `pixels` bytes."""
     meta = builder.file_meta(sop_class=sop_class, sop_instance=slot("instance"))
     return builder.part10(header, meta=meta) + builder.header(builder.PIXEL_DATA, "OW", pixels)
 
 
 def noise(count, seed):
-    import numpy as np  # the headers, which the gate reads, do without
+    import numpy as np  # gate.py makes headers only, without any package
 
     return np.random.default_rng(seed).integers(-1000, 1000, count, dtype="<i2").tobytes()
 
 
 def make(cache, name, write, check, source=__file__):
-    """The paths of one set: made by write(folder) unless it is there. source: the
-    Python file that says what is written."""
+    """Return the paths of one set of files, made by write(folder) if it does not exist.
+
+    check: called with the paths that were made. source: the Python file that writes them.
+    """
     digest = hashlib.sha256(Path(source).read_bytes()).hexdigest()[:12]
     folder = Path(cache) / f"{name}-{digest}"
     if not folder.is_dir():
@@ -429,13 +434,13 @@ def make(cache, name, write, check, source=__file__):
         part.mkdir()
         write(part)
         check(sorted(part.iterdir()))
-        os.sync()  # a dirty page cannot be dropped by the cold benches
+        os.sync()  # the cold jobs cannot drop dirty pages
         part.rename(folder)
     return [str(path) for path in sorted(folder.iterdir())]
 
 
 def _check(path, elements, **values):
-    """What pydicom makes of a file is what was meant."""
+    """Check that pydicom reads the intended elements and values."""
     import pydicom
 
     ds = pydicom.dcmread(path, stop_before_pixels=True)
@@ -445,10 +450,10 @@ def _check(path, elements, **values):
 
 
 def ct(cache=CACHE, count=10_000):
-    """Paths of `count` CT slices."""
+    """Return the paths of `count` CT slices."""
 
     def write(folder):
-        template = whole(CT_STORAGE, ct_header(), 2 * 512 * 512)
+        template = part10_header(CT_STORAGE, ct_header(), 2 * 512 * 512)
         pixels = [noise(512 * 512, seed) for seed in range(8)]
         for number in range(count):
             with open(folder / f"{number:06d}.dcm", "wb") as file:
@@ -469,7 +474,7 @@ def ct(cache=CACHE, count=10_000):
 
 
 def mr(cache=CACHE, count=60):
-    """Paths of `count` enhanced MR files; those of odd index have undefined lengths."""
+    """Return the paths of `count` enhanced MR files; every second has undefined lengths."""
 
     def write(folder):
         extra = el(0x00280301, "CS", "NO") + el(0x00282110, "CS", "00")
@@ -477,7 +482,7 @@ def mr(cache=CACHE, count=60):
             0x0051, "SIEMENS MR HEADER", [(low, "LO", f"value {low}") for low in range(0x08, 0x13)]
         )
         templates = [
-            whole(
+            part10_header(
                 MR_STORAGE,
                 multi_frame(
                     "MR",
@@ -506,7 +511,7 @@ def mr(cache=CACHE, count=60):
 
 
 def big(cache=CACHE):
-    """Path of one file with 128 MB of native frames."""
+    """Return the path of one file with 128 MB of native frames."""
 
     def write(folder):
         header = ct_header()
@@ -514,7 +519,7 @@ def big(cache=CACHE):
         marker = el(0x00280010, "US", 512)
         assert header.count(marker) == 1
         with open(folder / "big.dcm", "wb") as file:
-            header = whole(
+            header = part10_header(
                 CT_STORAGE, header.replace(marker, frames + marker), 2 * 512 * 512 * FRAMES_BIG
             )
             file.write(fill(header, 0))
@@ -528,7 +533,7 @@ def big(cache=CACHE):
 
 
 def fg12000(cache=CACHE):
-    """Two paths: functional groups of defined and of undefined length."""
+    """Return two paths: functional groups of defined and of undefined length."""
 
     def write(folder):
         for undefined in (False, True):
@@ -537,7 +542,7 @@ def fg12000(cache=CACHE):
             )
             size = 16 * 16 // 8 * GROUPS_SEG
             with open(folder / ("undefined.dcm" if undefined else "defined.dcm"), "wb") as file:
-                file.write(fill(whole(SEG_STORAGE, header, size), 0))
+                file.write(fill(part10_header(SEG_STORAGE, header, size), 0))
                 file.truncate(file.tell() + size)
 
     def check(paths):
@@ -549,7 +554,7 @@ def fg12000(cache=CACHE):
 
 
 def links(paths, count, cache=CACHE):
-    """A folder of `count` hard links to `paths`, 1,000 in a folder."""
+    """Return a folder of `count` hard links to `paths`, in folders of 1,000."""
 
     def write(folder):
         for number in range(count):

@@ -1,12 +1,12 @@
-"""Counts the instructions of small C programs and compares with the baseline.
+"""Count the instructions of small C programs and compare them with the baseline.
 
-    python benches/gate.py             exit 1 if one takes 5 % more than before
-    python benches/gate.py --update    writes the counts into gate.json
+    python benches/gate.py             exit with 1 if one needs 5 % more than its baseline
+    python benches/gate.py --update    write the counts to gate.json
 
-Instructions are counted by callgrind inside the function `gate` of each
-benches/gate_*.c. The same compiler makes the same program, so gate.json holds
-a baseline for each compiler version and architecture; one that is not in it is
-reported only. Needs a C compiler, valgrind and no package of Python.
+Callgrind counts the instructions inside the function `gate` of each benches/gate_*.c. The
+same compiler makes the same program, so gate.json has a baseline for each compiler version
+and architecture; without a baseline the counts are only reported. Needs a C compiler,
+valgrind and no Python package.
 """
 
 import argparse
@@ -29,7 +29,7 @@ BASELINE = HERE / "gate.json"
 LIMIT = 1.05
 FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-I", str(ROOT / "src_c")]
 
-# name: program, input, rounds, rows that it must report
+# name: (program, input, rounds, rows that it must report)
 CASES = {
     "index, CT": ("gate_index", "ct", 200, 200 * (5 + 204)),
     "index, MR, defined lengths": ("gate_index", "defined", 200, 200 * (5 + 51)),
@@ -42,8 +42,8 @@ CASES = {
 
 
 def inputs(folder):
-    """The files that the programs read, without pixels worth the name."""
-    made = {"ct": data.fill(data.whole(data.CT_STORAGE, data.ct_header(), 64), 7)}
+    """Write the files that the programs read, with very few pixels."""
+    made = {"ct": data.fill(data.part10_header(data.CT_STORAGE, data.ct_header(), 64), 7)}
     for name, undefined in (("defined", False), ("undefined", True)):
         header = data.multi_frame(
             "MR",
@@ -54,13 +54,13 @@ def inputs(folder):
             bits=16,
             undefined=undefined,
         )
-        made[name] = data.fill(data.whole(data.MR_STORAGE, header, 64), 0)
+        made[name] = data.fill(data.part10_header(data.MR_STORAGE, header, 64), 0)
     for name, raw in made.items():
         (folder / name).write_bytes(raw + b"\0" * 64)
 
 
 def compiler():
-    """(command, "gcc-12.2.0 x86_64")"""
+    """Return the compiler's command and its name in gate.json, "gcc-12.2.0 x86_64"."""
     command = shlex.split(os.environ.get("CC", "cc"))
     text = subprocess.run(
         [*command, "--version"], check=True, capture_output=True, text=True
@@ -71,7 +71,7 @@ def compiler():
 
 
 def count(program, source, rounds, rows):
-    """Instructions inside `gate`, a round."""
+    """Return the instructions per round inside `gate`."""
     out = program.with_suffix(".out")
     command = [
         "valgrind",
@@ -96,7 +96,7 @@ def main():
     parser.add_argument("--update", action="store_true")
     update = parser.parse_args().update
     if not shutil.which("valgrind"):
-        sys.exit("gate: valgrind is missing (.ci/peers.sh installs it)")
+        sys.exit("gate: valgrind is not installed; .ci/peers.sh installs it")
     cc, key = compiler()
     baselines = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
     before = {} if update else baselines.get(key, {})
@@ -122,13 +122,13 @@ def main():
             ratio = counts[name] / before[name] if name in before else None
             if ratio and ratio > LIMIT:
                 slower.append(name)
-            told = f"{ratio:6.3f} times the baseline" if ratio else ""
-            print(f"{name:30} {counts[name]:12,} instructions  {told}")
+            change = f"{ratio:6.3f} times the baseline" if ratio else ""
+            print(f"{name:30} {counts[name]:12,} instructions  {change}")
     if update:
         baselines[key] = counts
         BASELINE.write_text(json.dumps(baselines, indent=2, sort_keys=True) + "\n")
     elif not before:
-        print(f"{BASELINE.name} has no baseline for {key}: nothing to compare with")
+        print(f"{BASELINE.name} has no baseline for {key}; add one with --update")
     if slower:
         sys.exit(f"slower by more than {LIMIT - 1:.0%}: {', '.join(slower)}")
 

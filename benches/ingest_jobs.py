@@ -1,5 +1,5 @@
-"""Scans into an index folder beside the scan alone, and beside the floor of the
-same list: a job of report.py.
+"""Job of report.py: write an index folder, compared with the scan alone and with the
+floor program on the same list of files.
 """
 
 import itertools
@@ -7,7 +7,8 @@ import shutil
 import time
 from pathlib import Path
 
-from contest import compete, must, show, timed
+import pyarrow
+from timing import measure, print_times, timed
 
 import fastdcm
 from fastdcm.scanning.index.manifest import Manifest
@@ -17,11 +18,9 @@ COUNT = 131_072  # two parts
 
 
 class Rows:
-    """Batches that were scanned before, for a writer of tables."""
+    """The batches of an earlier scan, as a source for a table writer."""
 
     def __init__(self, scan):
-        import pyarrow
-
         self.schema, self.batches = pyarrow.schema(scan), [pyarrow.record_batch(x) for x in scan]
 
     def __arrow_c_schema__(self):
@@ -33,7 +32,7 @@ class Rows:
 
 def ingest(report):
     paths = (report.ct * (COUNT // len(report.ct) + 1))[:COUNT]
-    fresh = (report.floor.folder / f"index{i}" for i in itertools.count())
+    folders = (report.floor.folder / f"index{i}" for i in itertools.count())
     rows = Rows(fastdcm.scan(paths))
 
     def since(begin):
@@ -48,44 +47,44 @@ def ingest(report):
             write_parquet(rows, file)
         return since(begin)
 
-    def index(threads, listed=None):
-        """listed: an index of which only the list of files is there."""
-        folder = next(fresh)
-        if listed is not None:
-            shutil.copytree(listed, folder)
+    def index(threads, started=None):
+        """Build an index; `started` is one that has only its list of files."""
+        folder = next(folders)
+        if started is not None:
+            shutil.copytree(started, folder)
         begin = time.perf_counter()
         stats = fastdcm.scan(paths, threads=threads).write(f"{folder}/")
-        took = since(begin)
+        duration = since(begin)
         made = fastdcm.open_index(folder)
         assert stats["files"] == made.rows == COUNT and made.complete
         shutil.rmtree(folder)
-        return took
+        return duration
 
-    listed = list_alone(paths, next(fresh))
-    times = compete(
+    started = make_file_list(paths, next(folders))
+    times = measure(
         {
             "Parquet alone": parquet,
             "floor, 1 thread": lambda: report.floor(paths),
             "floor, 2 threads": lambda: report.floor(paths, "-t", "2"),
             **{f"scan, threads {n}": lambda n=n: scan(n) for n in (1, 2)},
-            **{f"index, list made, threads {n}": lambda n=n: index(n, listed) for n in (1, 2)},
+            **{f"index, list made, threads {n}": lambda n=n: index(n, started) for n in (1, 2)},
             **{f"index, threads {n}": lambda n=n: index(n) for n in (1, 2)},
         },
         report.rounds,
     )
-    show(f"{COUNT:,} CT, {len(rows.schema)} columns, a file", times)
-    must("Parquet / scan", times["Parquet alone"] / times["scan, threads 1"], 0.15)
-    print(f"  the floor's own gain: {times['floor, 1 thread'] / times['floor, 2 threads']:.2f}")
-    must(
+    print_times(f"{COUNT:,} CT, {len(rows.schema)} columns, per file", times)
+    report.check("Parquet / scan", times["Parquet alone"] / times["scan, threads 1"], at_most=0.15)
+    gain = times["floor, 1 thread"] / times["floor, 2 threads"]
+    print(f"  gain of the floor program from two threads: {gain:.2f}")
+    report.check(
         "index, one thread / two threads",
         times["index, threads 1"] / times["index, threads 2"],
-        1.8,
-        True,
+        at_least=1.8,
     )
 
 
-def list_alone(paths, folder):
-    """An index that was stopped when its list of files was made."""
+def make_file_list(paths, folder):
+    """Return an index folder as it is when a run stops after making the list of files."""
     fastdcm.scan(paths).write(f"{folder}/")
     made = Manifest(str(folder))
     for part in made.parts:

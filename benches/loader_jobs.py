@@ -1,23 +1,21 @@
-"""The loader beside others, in one torch DataLoader after another: a job of
-report.py.
+"""Job of report.py: load batches in a torch DataLoader.
 
-Native CT to float32 Hounsfield units, batches of 64 files, in the same number
-of workers. Contenders take turns; each must give the same values. "NumPy alone"
-is told where the pixels are and that slope and intercept are one file's; it
-reads with np.fromfile and scales, sample by sample or into the batch's tensor; the
-fastest of these counts.
+Native CT files become float32 Hounsfield units, in batches of 64 files, with the same
+number of workers for each contender. All contenders must return the same values. "NumPy
+alone" is given the position of the pixels and one slope and intercept for all files; it
+reads with np.fromfile and rescales, one sample at a time or into the tensor of the batch.
+The fastest of these variants is the one to compare with.
 """
 
 import tempfile
 import time
 from pathlib import Path
 
-import data
 import dicomsdl
 import numpy as np
 import pydicom
 import torch
-from contest import compete, must, show
+from timing import measure, print_times
 from torch.utils.data import DataLoader, Dataset
 
 import fastdcm
@@ -64,7 +62,7 @@ class Numpy(Pydicom):
 
 
 class NumpyBatch(Numpy):
-    """A whole batch into one tensor in shared memory, as torch's collate makes it."""
+    """One batch at a time, in one tensor in shared memory, as torch's collate makes it."""
 
     def tensor(self, count):
         shape = count, 512, 512
@@ -81,9 +79,9 @@ class NumpyBatch(Numpy):
         return batch if piece is None else Parcel({"image": batch[:, None]}, piece)
 
 
-class NumpyOurMemory(NumpyBatch):
-    """The same into memory that is used again, as fastdcm.ml does it: what is
-    left is reading and converting."""
+class NumpyReusedMemory(NumpyBatch):
+    """The same into memory that is reused, as fastdcm.ml does it: only reading and
+    converting remain."""
 
     pool = None
 
@@ -94,7 +92,7 @@ class NumpyOurMemory(NumpyBatch):
         return batch[..., 0], piece if worker else None
 
 
-def whole(batch):
+def unchanged(batch):
     return batch
 
 
@@ -105,14 +103,14 @@ def loader(report):
         table = str(Path(folder) / "table.parquet")
         fastdcm.scan(paths, fastdcm.ml.COLUMNS, pixels=True).write(table)
         ours = fastdcm.ml.DicomDataset(table)
-    place = {int(offset) for offset in ours.samples.records(np.arange(len(paths)))["offset"]}
-    assert len(place) == 1  # all headers of this set have one length
-    told = paths, place.pop(), 1.0, -1024.0
+    offsets = {int(offset) for offset in ours.samples.records(np.arange(len(paths)))["offset"]}
+    assert len(offsets) == 1  # all headers of this set have the same length
+    given = paths, offsets.pop(), 1.0, -1024.0
     contenders = {
         "fastdcm.ml": (ours, fastdcm.ml.collate, len(paths)),
-        "NumPy alone, batches": (NumpyBatch(*told), whole, len(paths)),
-        "NumPy alone, our memory": (NumpyOurMemory(*told), whole, len(paths)),
-        "NumPy alone, samples": (Numpy(*told), None, len(paths)),
+        "NumPy alone, batches": (NumpyBatch(*given), unchanged, len(paths)),
+        "NumPy alone, reused memory": (NumpyReusedMemory(*given), unchanged, len(paths)),
+        "NumPy alone, samples": (Numpy(*given), None, len(paths)),
         "dicomsdl": (Dicomsdl(paths[: files // 4]), None, files // 4),
         "pydicom": (Pydicom(paths[: files // 8]), None, files // 8),
     }
@@ -142,18 +140,19 @@ def loader(report):
     for name, batch in first.items():
         assert batch.dtype == torch.float32 and torch.equal(batch[:some], first["pydicom"]), name
     for batches, number in loaders.values():
-        load(batches, number)  # workers are there, files are in the page cache
-    times = compete(
+        load(batches, number)  # starts the workers and fills the page cache
+    times = measure(
         {
             name: lambda batches=batches, number=number: load(batches, number)
             for name, (batches, number) in loaders.items()
         },
         report.rounds,
     )
-    show(
-        f"Native CT to float32 HU, DataLoader, batches of {BATCH}, {workers} workers, a file", times
+    print_times(
+        f"Native CT to float32 HU, DataLoader, batches of {BATCH}, {workers} workers, per file",
+        times,
     )
-    must("pydicom / fastdcm.ml", times["pydicom"] / times["fastdcm.ml"], 8, True)
-    must("dicomsdl / fastdcm.ml", times["dicomsdl"] / times["fastdcm.ml"], 3, True)
+    report.check("pydicom / fastdcm.ml", times["pydicom"] / times["fastdcm.ml"], at_least=8)
+    report.check("dicomsdl / fastdcm.ml", times["dicomsdl"] / times["fastdcm.ml"], at_least=3)
     alone = min(value for name, value in times.items() if name.startswith("NumPy"))
-    must("fastdcm.ml / NumPy alone", times["fastdcm.ml"] / alone, 1.1)
+    report.check("fastdcm.ml / NumPy alone", times["fastdcm.ml"] / alone, at_most=1.1)

@@ -1,12 +1,12 @@
-"""What each library does for one job, written as its own documentation would.
+"""The same tasks done by each library, written as its own documentation would.
 
-TAGS, ELEMENTS, PIXELS: {library: function of a list of paths}. Every function
-gives, per file, what it read, so that the caller can compare:
+TAGS, ELEMENTS and PIXELS are {library: function of a list of paths}. Every function
+returns, per file, what it has read, so that the caller can compare the results:
 
-TAGS      the 16 values of KEYWORDS, one file after another: nobody keeps them
-          for the next (but for the scan, which makes one table)
-ELEMENTS  how many elements were materialised, at all depths, without file meta
-          and without the pixel data
+TAGS      the 16 values of KEYWORDS, one file after another; no library keeps them (except
+          the scan, which makes one table)
+ELEMENTS  the number of elements whose value was read, at all depths, without the file meta
+          information and without the pixel data
 PIXELS    the sum of all pixels
 """
 
@@ -46,7 +46,7 @@ PIXELS_TAG = 0x7FE00010
 
 
 def tags_scan(paths, threads=1):
-    """One Arrow table for all files: values are not born as Python objects."""
+    """Return one Arrow table of all files; values never become Python objects."""
     return fastdcm.scan(paths, KEYWORDS, threads=threads).read_all()
 
 
@@ -103,8 +103,8 @@ TAGS = {
 }
 
 
-def plain(result):
-    """Rows of 16 values as text, whoever read them."""
+def as_text(result):
+    """Return the rows of 16 values as text, from the result of any of TAGS."""
     if hasattr(result, "column_names"):
         assert result["error"].null_count == len(result)
         result = zip(*(result[keyword].to_pylist() for keyword in KEYWORDS))
@@ -119,7 +119,7 @@ def elements_fastdcm(paths):
     for path in paths:
         count = 0
         for element in fastdcm.dcmread(path, stop_before_pixels=True).iterall():
-            element.value
+            _ = element.value
             count += 1
         found.append(count)
     return found
@@ -130,7 +130,7 @@ def elements_pydicom(paths):
     for path in paths:
         count = 0
         for element in pydicom.dcmread(path, stop_before_pixels=True).iterall():
-            element.value
+            _ = element.value
             count += 1
         found.append(count)
     return found
@@ -161,7 +161,7 @@ def _dicomsdl_values(ds):
 
 
 def elements_dicomsdl(paths):
-    """Group 0002 is among them, with 5 elements in these files."""
+    """Subtract group 0002, which is counted and has 5 elements in these files."""
     return [_dicomsdl_values(dicomsdl.open(path, load_until=PIXELS_TAG - 1)) - 5 for path in paths]
 
 
@@ -181,7 +181,7 @@ def pixels_fastdcm(paths):
 
 
 def pixels_fromfile(paths):
-    """The floor: NumPy, told that frames of 0.5 MB are all that follows the header."""
+    """Read with NumPy alone, which is given that only frames of 0.5 MB follow the header."""
     found = []
     offset = os.path.getsize(paths[0]) % (512 * 512 * 2)
     for path in paths:
@@ -190,7 +190,7 @@ def pixels_fromfile(paths):
 
 
 def pixels_memmap(paths):
-    """The same of a mapping, for files that are much larger than a frame."""
+    """Do the same with a memory map, for files that are much larger than a frame."""
     offset = os.path.getsize(paths[0]) % (512 * 512 * 2)
     return [int(np.memmap(path, "<i2", "c", offset).sum()) for path in paths]
 

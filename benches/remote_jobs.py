@@ -1,10 +1,10 @@
-"""Headers of files behind a server, beside obstore alone: a job of report.py.
+"""Job of report.py: scan files on an HTTP server, compared with obstore alone.
 
-The server is tests/support/http_server.py in a process of its own, on loopback: with the wait
-of a server elsewhere, and as fast as it can answer, when nobody waits and the
-cores that it shares with its client are all there is to measure. obstore's own
-ranged reads have as many threads as the scan and ask for the same first bytes;
-with the size and time of the object, which a row has, they are another call.
+The server is tests/support/http_server.py in a process of its own, on loopback. It answers
+with the delay of a distant server, or as fast as it can; without a delay, only the
+processors that it shares with its client are measured. obstore's own ranged reads use as
+many threads as the scan and request the same first bytes. Reading the size and time of the
+object, which a row contains, is a different call of obstore, measured as well.
 """
 
 import os
@@ -17,20 +17,20 @@ from functools import partial
 from pathlib import Path
 
 import obstore
-from contest import compete, must, show, timed
 from obstore.store import HTTPStore
+from timing import measure, print_times, timed
 
 import fastdcm
 from fastdcm._util.parallel import spread
 
 FILES, FIRST = 4000, 8192
-WAITS = 0, 10, 20  # ms
+DELAYS = 0, 10, 20  # ms
 SERVER = Path(__file__).resolve().parent.parent / "tests" / "support" / "http_server.py"
 
 
 @contextmanager
 def serving(paths, seconds):
-    """The URL of a server of these files."""
+    """Yield the URL of a server of these files."""
     with tempfile.TemporaryDirectory() as folder:
         for path in paths:
             os.symlink(path, Path(folder) / Path(path).name)
@@ -51,56 +51,62 @@ def requests(url):
 
 def remote(report):
     paths = report.ct[:FILES]
-    names = [Path(path).name for path in paths]
     local = fastdcm.scan(paths).read_all().drop_columns(["path", "mtime_ns"])
-    for wait in WAITS:
-        with serving(paths, wait / 1000) as url:
-            store = HTTPStore(url, client_options={"allow_http": True})
+    for delay in DELAYS:
+        with serving(paths, delay / 1000) as url:
+            measure_delay(report, delay, url, local)
 
-            def ranged(name):
-                return obstore.get_range(store, name, start=0, end=FIRST)
 
-            def told(name):
-                answer = obstore.get(store, name, options={"range": (0, FIRST)})
-                assert answer.meta["size"] > FIRST
-                return answer.bytes()
+def measure_delay(report, delay, url, local):
+    """Scan the files of a server; `local` is the expected table."""
+    names = [Path(path).name for path in report.ct[:FILES]]
+    urls = [f"{url}/{name}" for name in names]
+    store = HTTPStore(url, client_options={"allow_http": True})
 
-            def alone(names, read=ranged):
-                left = iter(names)  # whoever is free takes the next
+    before = requests(url)
+    ours = fastdcm.scan(urls)
+    assert ours.read_all().drop_columns(["path", "mtime_ns"]).equals(local)
+    sent = requests(url) - before - 1
+    threads = ours.stats["threads"]
 
-                def work(*_):
-                    for name in left:
-                        assert len(bytes(read(name))) == FIRST
+    def ranged(name):
+        return obstore.get_range(store, name, start=0, end=FIRST)
 
-                spread(work, threads, threads)
+    def ranged_with_size(name):
+        answer = obstore.get(store, name, options={"range": (0, FIRST)})
+        assert answer.meta["size"] > FIRST
+        return answer.bytes()
 
-            def scan(names):
-                assert sum(map(len, fastdcm.scan([f"{url}/{name}" for name in names]))) == len(
-                    names
-                )
+    def alone(names, read=ranged):
+        left = iter(names)  # a thread that is free takes the next name
 
-            before = requests(url)
-            ours = fastdcm.scan([f"{url}/{name}" for name in names])
-            assert ours.read_all().drop_columns(["path", "mtime_ns"]).equals(local)
-            asked = requests(url) - before - 1
-            threads = ours.stats["threads"]
-            alone(names)
-            times = compete(
-                {
-                    "obstore alone": lambda: timed(alone, names),
-                    "obstore alone, size too": lambda: timed(partial(alone, read=told), names),
-                    "fastdcm scan": lambda: timed(scan, names),
-                },
-                report.rounds,
-            )
-            show(
-                f"CT behind a server that answers after {wait} ms, {threads} threads, a file", times
-            )
-            must(
-                "rate of the scan / of obstore alone",
-                times["obstore alone"] / times["fastdcm scan"],
-                0.9,
-                True,
-            )
-            must("requests a file", asked / len(names), 1.3)
-            must("KB a file", ours.stats["bytes_read"] / len(names) / 1000, 20)
+        def work(*_):
+            for name in left:
+                assert len(bytes(read(name))) == FIRST
+
+        spread(work, threads, threads)
+
+    def scan(urls):
+        assert sum(map(len, fastdcm.scan(urls))) == len(urls)
+
+    alone(names)
+    times = measure(
+        {
+            "obstore alone": lambda: timed(alone, names),
+            "obstore alone, with size": lambda: timed(partial(alone, read=ranged_with_size), names),
+            "fastdcm scan": lambda: timed(scan, urls),
+        },
+        report.rounds,
+    )
+    print_times(f"CT on a server, delay {delay} ms, {threads} threads, per file", times)
+    report.check(
+        f"delay {delay} ms: rate of the scan / of obstore alone",
+        times["obstore alone"] / times["fastdcm scan"],
+        at_least=0.9,
+    )
+    report.check(f"delay {delay} ms: requests per file", sent / len(names), at_most=1.3)
+    report.check(
+        f"delay {delay} ms: KB per file",
+        ours.stats["bytes_read"] / len(names) / 1000,
+        at_most=20,
+    )

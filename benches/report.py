@@ -1,11 +1,11 @@
-"""Wall times beside other libraries, and what they must be.
+"""Measure wall times, compare them with other libraries, and check the ratios.
 
     python benches/report.py [--cache FOLDER] [--ct N] [--mr N] [--rounds N] [JOB ...]
 
-All jobs (--help names them) unless some are named. Contenders take turns, round
-by round, in one process, on the same files in the same order; times are medians
-of the rounds. The floor is benches/floor.c. Results are compared before
-anything is timed.
+Without names, all jobs run; --help lists them. Contenders take turns, round by round, in
+one process, on the same files in the same order; times are medians of the rounds. The
+floor program is benches/floor.c. Results are compared before anything is timed. At the
+end one table lists every ratio with its limit.
 """
 
 import argparse
@@ -19,97 +19,105 @@ import time
 
 import archive_jobs
 import data
-import ext_jobs
 import frame_jobs
 import ingest_jobs
 import loader_jobs
 import numpy as np
 import peers
 import pixel_jobs
+import ray_jobs
 import remote_jobs
 import update_jobs
-from contest import Floor, compete, must, show, timed
+from timing import Checks, Floor, measure, print_times, timed
 
 import fastdcm
 
-SLOW = 500  # files a round, at most, for those that take milliseconds each
+SLOW = 500  # at most this many files per round for libraries that need milliseconds for each
 
 
-class Report:
+class Report(Checks):
+    """The files and the settings of a run, its jobs, and the ratios that they check."""
+
     def __init__(self, options, floor):
+        super().__init__()
         self.cache, self.rounds, self.floor = options.cache, options.rounds, floor
         self.ct = data.ct(self.cache, options.ct)
         self.mr_files = data.mr(self.cache, options.mr)
 
-    def turns(self, group, paths, slow):
-        """Contenders of peers.py; those of milliseconds a file get fewer."""
+    def contenders(self, group, paths, slow):
+        """Return contenders of a group of peers.py; slow ones get only `slow` files."""
+        fewer = {name for name in group if "pydicom" in name or "gdcm" in name}
         return {
-            name: lambda f=function, p=paths[:slow] if "pydicom" in name or "gdcm" in name else paths: (
-                timed(f, p)
-            )
+            name: lambda f=function, p=paths[:slow] if name in fewer else paths: timed(f, p)
             for name, function in group.items()
         }
 
-    def equal(self, group, paths, form=lambda result: result):
+    def compare(self, group, paths, form=lambda result: result):
+        """Check that all functions of a group return the same."""
         results = {name: form(function(paths)) for name, function in group.items()}
         first, *others = results.items()
         for name, result in others:
             assert result == first[1], f"{name} and {first[0]} differ: {result} {first[1]}"
 
     def tags_of(self, title, paths, slow):
-        self.equal(peers.TAGS, paths[:20], peers.plain)
+        self.compare(peers.TAGS, paths[:20], peers.as_text)
         self.floor(paths)
-        times = compete(
-            {"floor": lambda: self.floor(paths), **self.turns(peers.TAGS, paths, slow)}, self.rounds
+        times = measure(
+            {"floor": lambda: self.floor(paths), **self.contenders(peers.TAGS, paths, slow)},
+            self.rounds,
         )
-        show(f"{title}, 16 tags, a file", times)
+        print_times(f"{title}, 16 tags, per file", times)
         return times
 
     def tags(self):
         times = self.tags_of("CT", self.ct, SLOW)
-        scan = times["fastdcm scan"]
-        must("scan / floor", scan / times["floor"], 1.4)
-        must("dcmread and 16 values / floor", times["fastdcm dcmread"] / times["floor"], 2.5)
-        must(
-            "pydicom / scan", min(times["pydicom"], times["pydicom specific_tags"]) / scan, 80, True
-        )
-        must("fastdicom / scan", times["fastdicom"] / scan, 8, True)
+        scan, floor = times["fastdcm scan"], times["floor"]
+        pydicom = min(times["pydicom"], times["pydicom specific_tags"])
+        self.check("scan / floor", scan / floor, at_most=1.4)
+        self.check("dcmread and 16 values / floor", times["fastdcm dcmread"] / floor, at_most=2.5)
+        self.check("pydicom / scan", pydicom / scan, at_least=80)
+        self.check("fastdicom / scan", times["fastdicom"] / scan, at_least=8)
 
     def elements(self):
-        self.equal(peers.ELEMENTS, self.ct[:20])
-        times = compete(self.turns(peers.ELEMENTS, self.ct, SLOW // 5), self.rounds)
-        show("CT, every element, a file", times)
-        must("pydicom / fastdcm", times["pydicom"] / times["fastdcm"], 60, True)
-        must("fastdicom / fastdcm", times["fastdicom"] / times["fastdcm"], 3, True)
+        self.compare(peers.ELEMENTS, self.ct[:20])
+        times = measure(self.contenders(peers.ELEMENTS, self.ct, SLOW // 5), self.rounds)
+        print_times("CT, every element, per file", times)
+        self.check("pydicom / fastdcm", times["pydicom"] / times["fastdcm"], at_least=60)
+        self.check("fastdicom / fastdcm", times["fastdicom"] / times["fastdcm"], at_least=3)
 
     def mr(self):
-        # Many times each, so that a scan is not all beginning and end.
+        # Each file many times: otherwise starting and ending the scan would dominate.
         times = self.tags_of("Enhanced MR of 500 frames", self.mr_files * 20, 4)
-        must("scan / floor", times["fastdcm scan"] / times["floor"], 3)
-        self.equal(peers.ELEMENTS, self.mr_files[:2])
-        times = compete(self.turns(peers.ELEMENTS, self.mr_files, 2), self.rounds)
-        show("Enhanced MR, every element, a file", times)
-        must("pydicom / fastdcm", times["pydicom"] / times["fastdcm"], 60, True)
+        self.check("scan / floor", times["fastdcm scan"] / times["floor"], at_most=3)
+        self.compare(peers.ELEMENTS, self.mr_files[:2])
+        times = measure(self.contenders(peers.ELEMENTS, self.mr_files, 2), self.rounds)
+        print_times("Enhanced MR, every element, per file", times)
+        self.check("pydicom / fastdcm", times["pydicom"] / times["fastdcm"], at_least=60)
 
     def pixels(self):
         paths = self.ct[:SLOW]
-        self.equal(peers.PIXELS, paths[:20])
+        self.compare(peers.PIXELS, paths[:20])
         self.floor(paths, "-w")
-        times = compete(self.turns(peers.PIXELS, paths, SLOW // 5), self.rounds)
-        show("CT, native pixels and their sum, a file", times)
-        must("fastdcm / np.fromfile", times["fastdcm"] / times["np.fromfile"], 1.15)
+        times = measure(self.contenders(peers.PIXELS, paths, SLOW // 5), self.rounds)
+        print_times("CT, native pixels and their sum, per file", times)
+        self.check("fastdcm / np.fromfile", times["fastdcm"] / times["np.fromfile"], at_most=1.15)
 
         big = [data.big(self.cache)]
         group = {name: peers.PIXELS[name] for name in ("np.fromfile", "fastdcm", "pydicom")}
         group["np.memmap"] = peers.pixels_memmap
-        # What no reader can save: NumPy's own sum, of pixels that are there.
-        there = np.memmap(big[0], "<i2", "c", os.path.getsize(big[0]) % (512 * 512 * 2))
-        group["the sum alone"] = lambda paths: [int(there.sum())]
-        self.equal(group, big)
-        times = compete({name: lambda f=f: timed(f, big) for name, f in group.items()}, self.rounds)
-        show("128 MB in 256 frames, pixels and their sum", times)
-        must("fastdcm / np.fromfile", times["fastdcm"] / times["np.fromfile"], 0.5)
+        # The part that no reader can avoid: NumPy's own sum of pixels in memory.
+        mapped = np.memmap(big[0], "<i2", "c", os.path.getsize(big[0]) % (512 * 512 * 2))
+        group["the sum alone"] = lambda paths: [int(mapped.sum())]
+        self.compare(group, big)
+        times = measure({name: lambda f=f: timed(f, big) for name, f in group.items()}, self.rounds)
+        print_times("128 MB in 256 frames, pixels and their sum", times)
+        self.check(
+            "128 MB: fastdcm / np.fromfile", times["fastdcm"] / times["np.fromfile"], at_most=0.5
+        )
+        self.one_frame(big[0])
 
+    def one_frame(self, path):
+        """Read one frame of a large file in a new process."""
         program = (
             "import sys, time, numpy, fastdcm; begin = time.perf_counter(); "
             "total = fastdcm.dcmread(sys.argv[1]).pixel_array[200].sum(); "
@@ -117,16 +125,16 @@ class Report:
         )
         expected = int(np.frombuffer(data.noise(512 * 512, 200), dtype="<i2").sum())
 
-        def one_frame():
+        def run():
             text = subprocess.run(
-                [sys.executable, "-c", program, *big], check=True, capture_output=True, text=True
+                [sys.executable, "-c", program, path], check=True, capture_output=True, text=True
             ).stdout.split()
             assert int(text[1]) == expected
             return float(text[0])
 
-        times = compete({"one frame, a new process": one_frame}, self.rounds)
-        show("128 MB in 256 frames, open to the sum of one frame", times)
-        must("one frame, ms", times["one frame, a new process"] / 1000, 0.5)
+        times = measure({"one frame, a new process": run}, self.rounds)
+        print_times("128 MB in 256 frames, from opening to the sum of one frame", times)
+        self.check("one frame, ms", times["one frame, a new process"] / 1000, at_most=0.5)
 
     def threads(self):
         self.floor(self.ct)
@@ -135,18 +143,18 @@ class Report:
             for n in (1, 2)
         }
         group["floor, 2 threads"] = lambda: self.floor(self.ct, "-t", "2")
-        times = compete({"floor, 1 thread": lambda: self.floor(self.ct), **group}, self.rounds)
-        show("CT, 16 tags, a file", times)
-        print(f"  the floor's own gain: {times['floor, 1 thread'] / times['floor, 2 threads']:.2f}")
-        must(
+        times = measure({"floor, 1 thread": lambda: self.floor(self.ct), **group}, self.rounds)
+        print_times("CT, 16 tags, per file", times)
+        gain = times["floor, 1 thread"] / times["floor, 2 threads"]
+        print(f"  gain of the floor program from two threads: {gain:.2f}")
+        self.check(
             "one thread / two threads",
             times["scan, 1 threads"] / times["scan, 2 threads"],
-            1.8,
-            True,
+            at_least=1.8,
         )
 
     def drop(self):
-        """Takes the CT files out of the page cache."""
+        """Drop the CT files from the page cache."""
         for path in self.ct:
             handle = os.open(path, os.O_RDONLY)
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -154,7 +162,7 @@ class Report:
 
     def cold(self):
         if not hasattr(os, "posix_fadvise"):
-            print("\nCold: this system drops no page cache on request")
+            print("\nCold: this system cannot drop files from the page cache")
             return
         group = {
             f"floor, {n} threads{', no read-ahead' if advice else ''}": lambda n=n, advice=advice: (
@@ -167,16 +175,18 @@ class Report:
             group[f"scan, {n or 'default'} threads"] = lambda n=n: timed(
                 lambda p: peers.tags_scan(p, n), self.ct
             )
-        times = compete(group, min(self.rounds, 3), self.drop)
-        show("CT, 16 tags, a file, page cache dropped", times)
+        times = measure(group, min(self.rounds, 3), self.drop)
+        print_times("CT, 16 tags, per file, page cache dropped", times)
         floors = [time for name, time in times.items() if name.startswith("floor")]
-        must("scan / best floor", times["scan, default threads"] / min(floors), 1.3)
+        self.check("scan / best floor", times["scan, default threads"] / min(floors), at_most=1.3)
 
     def order(self):
-        """Other ways to read what is not in the page cache: worth it from a
-        fifth on."""
+        """Compare other orders and ways to read files that are not in the page cache.
+
+        One that saves a fifth of the time would be worth its code.
+        """
         if not hasattr(os, "posix_fadvise"):
-            print("\nOrder: this system drops no page cache on request")
+            print("\nOrder: this system cannot drop files from the page cache")
             return
         by_inode = sorted(self.ct, key=lambda path: os.stat(path).st_ino)
         shuffled = random.Random(1).sample(self.ct, len(self.ct))
@@ -192,11 +202,10 @@ class Report:
         group["32 threads, O_DIRECT"] = lambda: self.floor(self.ct, "-t", "32", "-d")
         for depth in (32, 128) if self.floor.uring else ():
             group[f"io_uring, {depth} in flight"] = lambda n=depth: self.floor.by_uring(self.ct, n)
-        times = compete(group, self.rounds, self.drop)
-        show("The floor, a file, page cache dropped", times)
-        print(
-            f"  by path / by inode, one thread: {times['1 threads, by path'] / times['1 threads, by inode']:.2f}"
-        )
+        times = measure(group, self.rounds, self.drop)
+        print_times("The floor program, per file, page cache dropped", times)
+        ratio = times["1 threads, by path"] / times["1 threads, by inode"]
+        print(f"  by path / by inode, one thread: {ratio:.2f}")
         own = times.pop("32 threads, by path")
         print(f"  32 threads by path / the best: {own / min(times.values()):.2f}")
 
@@ -217,7 +226,7 @@ class Report:
         for path in (defined, undefined):
             assert len(fastdcm.dcmread(path).PerFrameFunctionalGroupsSequence) == data.GROUPS_SEG
         many = [defined] * 1000
-        times = compete(
+        times = measure(
             {
                 "floor": lambda: self.floor(many),
                 "defined lengths": lambda: timed(opened, many),
@@ -228,10 +237,14 @@ class Report:
             },
             self.rounds,
         )
-        show("12,000 functional groups, opened", times)
-        must("defined / floor", times["defined lengths"] / times["floor"], 2.5)
+        print_times("12,000 functional groups, opened", times)
+        self.check("defined / floor", times["defined lengths"] / times["floor"], at_most=2.5)
         allowed = 2 * times["reading the file"] + 0.010 * (14 * data.GROUPS_SEG + 56)
-        must("undefined / (2 reads + 10 ns an element)", times["undefined lengths"] / allowed, 1)
+        self.check(
+            "undefined / (2 reads + 10 ns per element)",
+            times["undefined lengths"] / allowed,
+            at_most=1,
+        )
 
     def imports(self):
         def started(program):
@@ -240,7 +253,7 @@ class Report:
             return (time.perf_counter() - begin) * 1e6
 
         light = "import fastdcm, sys; assert 'numpy' not in sys.modules"
-        times = compete(
+        times = measure(
             {
                 "bare interpreter": lambda: started("pass"),
                 "import fastdcm": lambda: started(light),
@@ -248,12 +261,13 @@ class Report:
             },
             4 * self.rounds,
         )
-        show("Import", times)
-        must("import fastdcm, ms", (times["import fastdcm"] - times["bare interpreter"]) / 1000, 20)
+        print_times("Import", times)
+        own = times["import fastdcm"] - times["bare interpreter"]
+        self.check("import fastdcm, ms", own / 1000, at_most=20)
 
     def memory(self):
         def peak(program, *arguments):
-            """MB. From VmHWM: ru_maxrss of a child begins with ours."""
+            """Return MB, from VmHWM: a child inherits the value of ru_maxrss."""
             program += (
                 "\nprint(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
             )
@@ -266,7 +280,7 @@ class Report:
             return int(done.stdout) / 2**10
 
         if not os.path.exists("/proc/self/status"):
-            print("\nMemory: this system does not tell the peak of a process")
+            print("\nMemory: this system does not report the peak memory of a process")
             return
         print("\nPeak memory of scan(folder).write('table.parquet')")
         print(f"  pyarrow.parquet alone {peak('import pyarrow.parquet'):20.0f} MB")
@@ -276,8 +290,8 @@ class Report:
             folder = data.links(self.ct[:50], count, self.cache)
             peaks.append(peak(program, folder, self.floor.folder / "table.parquet"))
             print(f"  {count:7,} files {peaks[-1]:27.0f} MB")
-        must("peak, MB", peaks[1], 150)
-        must("peak of 200,000 / peak of 20,000", peaks[1] / peaks[0], 1.1)
+        self.check("peak, MB", peaks[1], at_most=150)
+        self.check("peak of 200,000 / peak of 20,000", peaks[1] / peaks[0], at_most=1.1)
 
 
 def main():
@@ -300,7 +314,7 @@ def main():
         "update": update_jobs.update,
         "archives": archive_jobs.archives,
         "remote": remote_jobs.remote,
-        "ray": ext_jobs.ray,
+        "ray": ray_jobs.ray,
     }
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", default=data.CACHE)
@@ -311,16 +325,17 @@ def main():
     options = parser.parse_args()
     unknown = set(options.jobs) - set(jobs)
     if unknown:
-        parser.error(f"no such job: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown job: {', '.join(sorted(unknown))}; the jobs are {', '.join(jobs)}")
     print(
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()} "
         f"{platform.machine()}, {os.cpu_count()} cores; {options.ct:,} CT, {options.mr} MR, "
-        f"{options.rounds} rounds; last column: times the fastest"
+        f"{options.rounds} rounds; last column: ratio to the fastest"
     )
     with tempfile.TemporaryDirectory() as folder:
         report = Report(options, Floor(folder))
-        for name in options.jobs or jobs:
-            jobs[name](report)
+        for report.job in options.jobs or jobs:
+            jobs[report.job](report)
+        report.print_table()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-"""Each library's work on a few files: `pytest benches`, compare with
---benchmark-compare. benches/report.py makes the interleaved comparison."""
+"""Benchmark each library on a few files with `pytest benches --benchmark-compare`.
+
+benches/report.py makes the interleaved comparison of many files.
+"""
 
 import data
 import peers
@@ -21,7 +23,7 @@ def mr():
 @pytest.mark.parametrize("library", peers.TAGS)
 def test_tags(benchmark, ct, library):
     found = benchmark.pedantic(peers.TAGS[library], (ct,), rounds=3, warmup_rounds=1)
-    assert peers.plain(found) == peers.plain(peers.tags_pydicom(ct))
+    assert peers.as_text(found) == peers.as_text(peers.tags_pydicom(ct))
 
 
 @pytest.mark.parametrize("library", peers.ELEMENTS)

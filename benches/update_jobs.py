@@ -1,19 +1,16 @@
-"""An index brought up to date where nothing changed, beside a walk with stat in
-C of the same tree: a job of report.py.
+"""Job of report.py: update an index of a million files of which none has changed.
 
-A million files, hard links to fifty. The floor is benches/walk_floor.c: one
-thread, in the order of the system. Both tell how many files there are, and of
-how many bytes.
+The files are hard links to fifty. The floor program, benches/walk_floor.c, walks the same
+tree and calls stat for each file, in one thread, in the order of the file system. Both
+must find the same number of files and bytes.
 """
 
-import os
-import shlex
 import subprocess
 import sys
 import time
 
 import data
-from contest import HERE, compete, must, show
+from timing import compile_c, measure, print_times
 
 import fastdcm
 
@@ -22,10 +19,9 @@ COUNT = 1_000_000
 
 def update(report):
     folder = data.links(report.ct[:50], COUNT, report.cache)
-    home, tags = report.floor.folder, ["SOPInstanceUID"]
-    index, program = f"{home}/update/", home / "walk_floor"
-    cc = shlex.split(os.environ.get("CC", "cc"))
-    subprocess.run([*cc, "-std=c11", "-O2", HERE / "walk_floor.c", "-o", program], check=True)
+    tags = ["SOPInstanceUID"]
+    index = f"{report.floor.folder}/update/"
+    program = compile_c("walk_floor", report.floor.folder)
     fastdcm.scan(folder, tags).write(index)
     sizes = sum(
         sum(batch.column("size").to_pylist())
@@ -38,44 +34,32 @@ def update(report):
         assert (files, size) == (COUNT, sizes)
         return nanoseconds / 1000
 
-    def updated(threads=None):
+    def update_index(threads=None):
         begin = time.perf_counter()
         stats = fastdcm.scan(folder, tags, threads=threads).write(index, update=True)
-        took = (time.perf_counter() - begin) / COUNT * 1e6
-        assert [stats[what] for what in ("same", "changed", "new", "gone")] == [COUNT, 0, 0, 0]
-        return took
+        duration = (time.perf_counter() - begin) / COUNT * 1e6
+        assert [stats[key] for key in ("same", "changed", "new", "gone")] == [COUNT, 0, 0, 0]
+        return duration
 
-    def command():
+    def run_command():
+        program = "from fastdcm.cli import main; main()"
+        arguments = ["scan", folder, "-o", index, "--tags", *tags, "--update"]
         begin = time.perf_counter()
-        subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "from fastdcm.cli import main; main()",
-                "scan",
-                folder,
-                "-o",
-                index,
-                "--tags",
-                *tags,
-                "--update",
-            ],
-            check=True,
-            capture_output=True,
-        )
+        subprocess.run([sys.executable, "-c", program, *arguments], check=True, capture_output=True)
         return (time.perf_counter() - begin) / COUNT * 1e6
 
-    times = compete(
+    times = measure(
         {
             "walk and stat in C": floor,
-            "update": updated,
-            "update, 1 thread": lambda: updated(1),
-            "update, the command": command,
+            "update": update_index,
+            "update, 1 thread": lambda: update_index(1),
+            "update, the command": run_command,
         },
         report.rounds,
     )
-    show(f"An index of {COUNT:,} files, nothing changed, a file", times)
-    must("update / walk and stat", times["update"] / times["walk and stat in C"], 2)
-    must(
-        "the command / walk and stat", times["update, the command"] / times["walk and stat in C"], 2
+    print_times(f"An index of {COUNT:,} files, nothing changed, per file", times)
+    lower_bound = times["walk and stat in C"]
+    report.check("update / walk and stat", times["update"] / lower_bound, at_most=2)
+    report.check(
+        "the command / walk and stat", times["update, the command"] / lower_bound, at_most=2
     )

@@ -1,8 +1,8 @@
-"""The scan by Ray beside the local one: a job of report.py.
+"""Job of report.py: a scan distributed by Ray compared with the local scan.
 
-The same list of files is read by a thread of this process, by two, and by two
-workers of Ray on this machine, 20,000 and 200,000 of them: what grows with the
-files is a cost a file, the rest is paid once a run.
+The same list of files is read by one thread of this process, by two, and by two Ray
+workers on this machine, for 20,000 and for 200,000 files. The difference of the two is
+the cost per file; the rest is paid once per run.
 """
 
 import time
@@ -10,7 +10,7 @@ import time
 import data
 import peers
 import pyarrow
-from contest import compete, must
+from timing import measure
 
 import fastdcm
 from fastdcm.distributed.pieces import listed
@@ -29,27 +29,27 @@ def ray(report):
     with two_workers(1 << 30) as ray:
         from fastdcm.distributed.ray import read_dicom
 
-        def spread(source):
+        def scan_with_ray(source):
             blocks = read_dicom(source, peers.KEYWORDS).to_arrow_refs()
             return pyarrow.concat_tables(ray.get(blocks))
 
-        def took(read, count):
+        def time_run(read, count):
             begin = time.perf_counter()
             rows = read(tables[count])
             end = time.perf_counter()
             assert len(rows) == count
             return (end - begin) * 1e6
 
-        few = tables[COUNTS[0]]
-        assert spread(few).sort_by("path").equals(peers.tags_scan(few).sort_by("path"))
+        small = tables[COUNTS[0]]
+        assert scan_with_ray(small).sort_by("path").equals(peers.tags_scan(small).sort_by("path"))
         contenders = {
             "scan, one thread": peers.tags_scan,
             "scan, two threads": lambda source: peers.tags_scan(source, 2),
-            "Ray, two workers": spread,
+            "Ray, two workers": scan_with_ray,
         }
-        times = compete(
+        times = measure(
             {
-                (name, count): lambda read=read, count=count: took(read, count)
+                (name, count): lambda read=read, count=count: time_run(read, count)
                 for name, read in contenders.items()
                 for count in COUNTS
             },
@@ -58,19 +58,19 @@ def ray(report):
         begin = time.perf_counter()
         listed(tables[COUNTS[1]])
         listing = (time.perf_counter() - begin) / COUNTS[1] * 1e6
-    print("\nCT, 16 tags, a table of paths to a table in memory")
-    marginal = {}
+    print("\nCT, 16 tags, from a table of paths to a table in memory")
+    per_file = {}
     for name in contenders:
         first, second = (times[name, count] for count in COUNTS)
-        marginal[name] = (second - first) / (COUNTS[1] - COUNTS[0])
-        once = (first - COUNTS[0] * marginal[name]) / 1000
+        per_file[name] = (second - first) / (COUNTS[1] - COUNTS[0])
+        once = (first - COUNTS[0] * per_file[name]) / 1000
         print(
-            f"  {name:20} {marginal[name]:8.1f} us a file {once:10.0f} ms once "
+            f"  {name:20} {per_file[name]:8.1f} us per file {once:10.0f} ms once "
             f"{first / 1e6:10.2f} s for {COUNTS[0]:,} {second / 1e6:8.2f} s for {COUNTS[1]:,}"
         )
-    print(f"  of which reading the list {listing:.1f} us a file, in the process that asks")
-    must(
-        "Ray / scan, two threads, a file",
-        marginal["Ray, two workers"] / marginal["scan, two threads"],
-        4,
+    print(f"  of which reading the list {listing:.1f} us per file, in the calling process")
+    report.check(
+        "Ray / scan, two threads, per file",
+        per_file["Ray, two workers"] / per_file["scan, two threads"],
+        at_most=4,
     )

@@ -1,4 +1,4 @@
-"""What many tests need: real files, programs to compare with, small C programs."""
+"""Fixtures of many tests: real files, programs to compare with, small C programs."""
 
 import csv
 import functools
@@ -21,14 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def root():
-    """The repository."""
+    """Return the root of the repository."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def pydicom_files():
-    """Every file of pydicom's wheel that is or pretends to be DICOM, sorted.
-    Found without importing pydicom; what it would download is not among them."""
+    """Return every file in pydicom's wheel that is meant to be DICOM, sorted.
+
+    pydicom is not imported, and files that it would download are not included.
+    """
     data = Path(importlib.util.find_spec("pydicom").origin).parent / "data"
     not_dicom = {".dump", ".gz", ".icc", ".json", ".md", ".txt"}
     return sorted(
@@ -41,10 +43,10 @@ def pydicom_files():
 
 @pytest.fixture(scope="session")
 def corpus_files():
-    """The files that catalog.csv of $FASTDCM_CORPUS lists."""
+    """Return the files listed in catalog.csv of $FASTDCM_CORPUS."""
     corpus = os.environ.get("FASTDCM_CORPUS")
     if not corpus:
-        pytest.skip("FASTDCM_CORPUS names no folder")
+        pytest.skip("FASTDCM_CORPUS is not set")
     with open(Path(corpus) / "catalog.csv", newline="", encoding="utf-8") as lines:
         return sorted(Path(corpus) / row["split_path"] for row in csv.DictReader(lines))
 
@@ -54,7 +56,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def common():
-    """A folder that every user may read and write."""
+    """Return a folder that every user may read and write."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         yield Path(folder)
@@ -62,10 +64,10 @@ def common():
 
 @pytest.fixture
 def powerless():
-    """A context of a user who may do only what the modes of files allow."""
+    """Return a context manager that drops root's permissions: file modes apply in it."""
     if not hasattr(os, "geteuid"):
-        pytest.skip("the system has no modes of files")
-    for name in "pyarrow.compute", "pyarrow.parquet":  # modules may be root's alone
+        pytest.skip("this system has no file modes")
+    for name in "pyarrow.compute", "pyarrow.parquet":  # only root may be able to read them
         importlib.import_module(name)
 
     @contextmanager
@@ -84,15 +86,17 @@ def powerless():
 
 @pytest.fixture(scope="session")
 def peer():
-    """peer("dcmdump") is the program's path. Where it is missing the test is
-    skipped by its name, or fails when FASTDCM_REQUIRE_PEERS=1."""
+    """peer("dcmdump") returns the path of a program to compare with.
+
+    If it is not installed the test is skipped, or fails with FASTDCM_REQUIRE_PEERS=1.
+    """
 
     def find(name):
         path = shutil.which(name)
         if path is None:
             if os.environ.get("FASTDCM_REQUIRE_PEERS") == "1":
-                pytest.fail(f"peer program missing: {name} (.ci/peers.sh installs it)")
-            pytest.skip(f"peer program missing: {name}")
+                pytest.fail(f"{name} is not installed; .ci/peers.sh installs it")
+            pytest.skip(f"{name} is not installed")
         return path
 
     return find
@@ -100,9 +104,11 @@ def peer():
 
 @pytest.fixture(scope="session")
 def c_program(tmp_path_factory):
-    """c_program("tests/fuzz/part10.c", flags=[...]) compiles one file of the
-    repository with the whole C core and returns the program's path; each
-    combination once a session. cc: the compiler's name."""
+    """c_program("tests/fuzz/part10.c", flags=[...]) compiles one file of the repository with
+    the C core and returns the program's path. Each combination is compiled once per session.
+
+    cc: the compiler, $CC or cc by default.
+    """
 
     @functools.cache
     def compile_once(source, flags, cc):
@@ -127,17 +133,17 @@ def c_program(tmp_path_factory):
         assert done.returncode == 0, done.stderr
         return target
 
-    def build(source, flags=("-O1",), cc=os.environ.get("CC", "cc")):
+    def build(source, flags=("-O1",), cc=None):
         if os.name == "nt":
-            pytest.skip("the C programs are built with the command line of gcc and clang")
-        return compile_once(str(source), tuple(flags), cc)
+            pytest.skip("C programs are built with the command line of gcc and clang")
+        return compile_once(str(source), tuple(flags), cc or os.environ.get("CC", "cc"))
 
     return build
 
 
 @pytest.fixture
 def quiet():
-    """What pydicom says of damaged files is not asked for."""
+    """Silence pydicom's messages about damaged files."""
     logging.disable(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,7 +153,11 @@ def quiet():
 
 @pytest.fixture
 def put(tmp_path):
-    """put(dataset bytes, **builder.part10's) writes a file and returns its path."""
+    """put(dataset, **options) writes a file and returns its path.
+
+    dataset: the encoded data set, to which builder.part10(**options) adds preamble and file
+    meta information. raw: all bytes of the file, instead.
+    """
     count = iter(range(1 << 30))
 
     def put(dataset=b"", raw=None, **options):

@@ -1,14 +1,17 @@
-"""Damages files at random and reads them in every way: nothing but a
-DicomError may come of it. It is the fuzz target for what lies in Python:
-inflating, text in its character sets, values, str(), pixels through all codecs.
+"""Fuzz the Python layers: damage files at random and read them in every way.
+
+The only exception allowed is DicomError. Covered are inflating, character sets, values,
+str() and pixels through all codecs.
 
     python tests/fuzz/fuzz_python.py [--seconds N] [--rounds N] [--seed N]
                                      [--crashes FOLDER] [FILE...]
 
-FILEs are added to tests/fuzz/seeds/files. A finding is written to FOLDER.
+FILEs are used as seeds, too, besides tests/fuzz/seeds/files. A file that causes another
+exception or a hang is written to FOLDER.
 """
 
 import argparse
+import contextlib
 import faulthandler
 import hashlib
 import io
@@ -25,7 +28,7 @@ from fastdcm import DicomError, dcmread  # noqa: E402
 from support.builder import DEFLATED_LE, file_meta, preamble  # noqa: E402
 from support.damaged import read_all  # noqa: E402
 
-HANGS = 30  # seconds
+TIMEOUT = 30  # seconds for one file
 DEFLATED = preamble() + file_meta(DEFLATED_LE)
 NUMBERS = [
     bytes(4),
@@ -35,7 +38,8 @@ NUMBERS = [
     b"\0\0\0\x80",
     b"\xff\xff\xff\x7f",
 ]
-WORDS = NUMBERS + [
+WORDS = [
+    *NUMBERS,
     b"\xfe\xff\0\xe0",
     b"\xfe\xff\x0d\xe0\0\0\0\0",
     b"\xfe\xff\xdd\xe0\0\0\0\0",
@@ -71,24 +75,24 @@ WORDS = NUMBERS + [
 
 
 def damaged(raw, others, rng):
-    """One to five changes somewhere."""
+    """Return the bytes with one to five changes at random positions."""
     raw = bytearray(raw)
     for _ in range(rng.randint(1, 5)):
         at = rng.randrange(len(raw) + 1)
         span = min(rng.choice((1, 2, 4, 8, 16, 200)), len(raw) - at)
-        way = rng.randrange(8)
-        if way == 0 and at < len(raw):
+        change = rng.randrange(8)
+        if change == 0 and at < len(raw):
             raw[at] ^= 1 << rng.randrange(8)
-        elif way == 1 and at < len(raw):
+        elif change == 1 and at < len(raw):
             raw[at] = rng.randrange(256)
-        elif way in (2, 3):
+        elif change in (2, 3):
             word = rng.choice(WORDS)
-            raw[at : at + len(word) * (way == 2)] = word
-        elif way == 4:
+            raw[at : at + len(word) * (change == 2)] = word
+        elif change == 4:
             del raw[at : at + span]
-        elif way == 5:
+        elif change == 5:
             raw[at:at] = raw[at : at + span] * rng.randint(1, 4)
-        elif way == 6:
+        elif change == 6:
             other = rng.choice(others)
             begin = rng.randrange(len(other) + 1)
             raw[at : at + span] = other[begin : begin + 2 * span]
@@ -97,8 +101,8 @@ def damaged(raw, others, rng):
     return bytes(raw)
 
 
-def streams(raw, others, rng):
-    """A damaged file; now and then its data set deflated, or that damaged."""
+def make_stream(raw, others, rng):
+    """Return a damaged file; sometimes with its data set deflated, or damaged after that."""
     made = damaged(raw, others, rng)
     if rng.random() < 0.2:
         made = DEFLATED + zlib.compress(made[rng.choice((132, 300)) :], wbits=rng.choice((-15, 15)))
@@ -108,6 +112,7 @@ def streams(raw, others, rng):
 
 
 def read(raw, rng):
+    """Read all elements, with options chosen at random."""
     source = io.BytesIO(raw) if rng.random() < 0.2 else memoryview(raw)
     options = rng.choice(
         (
@@ -120,36 +125,30 @@ def read(raw, rng):
             {"specific_tags": ["PatientName", 0x00081140]},
         )
     )
-    try:
+    with contextlib.suppress(DicomError):
         read_all(source, **options)
-    except DicomError:
-        pass
     if rng.random() < 0.1:
-        try:
+        with contextlib.suppress(DicomError):
             dcmread(memoryview(raw)).load()
-        except DicomError:
-            pass
 
 
 def pixels(raw, rng):
-    """All frames, or one, where there are pixels."""
-    try:
+    """Decode all frames, or one, if there are pixels."""
+    with contextlib.suppress(DicomError):
         ds = dcmread(memoryview(raw))
         if any(
             keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
         ):
             array = ds.pixel_array if rng.random() < 0.5 else ds.frames[rng.choice((0, -1))]
             array.any()
-    except DicomError:
-        pass
 
 
 def run(seeds, rng, until, crashes):
-    """Reads damaged seeds until `until(rounds)`; how many were read."""
+    """Read damaged seeds until `until(rounds)` and return how many were read."""
     rounds = 0
     while not until(rounds):
-        made = streams(rng.choice(seeds), seeds, rng)
-        faulthandler.dump_traceback_later(HANGS, exit=True)
+        made = make_stream(rng.choice(seeds), seeds, rng)
+        faulthandler.dump_traceback_later(TIMEOUT, exit=True)
         try:
             read(made, rng)
             pixels(made, rng)

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Fuzzes each target under ASan and UBSan, one after the other.
+# Fuzz each target under ASan and UBSan, one after the other.
 #
-#     tests/fuzz/run.sh [SECONDS [TARGET...]]      targets: part10 value columns rle csa codestream frames python
+#     tests/fuzz/run.sh [SECONDS [TARGET...]]
 #
-# Needs clang with libFuzzer and, for the target `python`, a Python for which
-# fastdcm is built (PYTHON=..., .venv/bin/python unless given). What was learnt is kept in build/fuzz/TARGET and merged at the
-# end; findings are in build/fuzz/found. FUZZ_SEEDS names folders of more files.
+# Targets: part10 value columns rle csa codestream frames python.
+#
+# Needs clang with libFuzzer. The target `python` needs a Python for which fastdcm is built
+# (PYTHON=..., by default .venv/bin/python). The inputs that reach new code are kept in
+# build/fuzz/TARGET and merged at the end; inputs that fail are in build/fuzz/found.
+# FUZZ_SEEDS lists folders of more files.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-60}

@@ -1,5 +1,5 @@
-"""Writes tests/fuzz/seeds: what the fuzz targets begin with, and a small
-stream for each fault that they found.
+"""Write tests/fuzz/seeds: the first inputs of the fuzz targets, and a small input for each
+defect that they found.
 
     python tests/fuzz/seeds.py
 """
@@ -36,7 +36,7 @@ STRAY = b"\xfe\xff\x0d\xe0\0\0\0\0"
 
 
 def every_vr():
-    """One element of each VR, and some in character sets that switch."""
+    """Return one element of each VR, and text with code extensions (ISO 2022)."""
     b = Builder()
     b.element(0x00080005, "CS", "\\ISO 2022 IR 87")
     values = {
@@ -77,7 +77,7 @@ def every_vr():
 
 
 def request():
-    """What tests/c/plan.h asks for."""
+    """Return a file with the elements that tests/c/plan.h requests."""
     code = sequence(0x0040A170, [element(0x00080100, "SH", "A-1")])
     return part10(
         element(0x00080005, "CS", "ISO_IR 100")
@@ -99,7 +99,7 @@ def request():
     )
 
 
-# What was found, and is to stay mended.
+# Inputs that once failed.
 FOUND = {
     "transfer-syntax-jumped-over": preamble()
     + file_meta(None)
@@ -182,7 +182,7 @@ def rle(
     high_bit=0,
     signed=0,
 ):
-    """What fuzz_rle.c takes: what is asked for, then a frame (PS3.5 G)."""
+    """Return the input of fuzz_rle.c: the parameters of a frame, then its bytes (PS3.5 G)."""
     at = (
         [64 + sum(map(len, segments[:i])) for i in range(len(segments))]
         if offsets is None
@@ -207,15 +207,15 @@ RLE = {
         1, 2, 2500, b"\x03\x07\x08\xf7\xf8" * 625, LITERALS * 20, bits=12, high_bit=11, signed=1
     ),
     "bits-within": rle(3, 2, 4, *[b"\xfd" + bytes([i]) for i in range(6)], bits=5, high_bit=9),
-    "colour": rle(3, 1, 130, LITERALS + b"\x01ab", b"\xff\x07" * 65, b"\x80" * 5 + b"\x81\x02" * 2),
-    "colour-words": rle(3, 2, 4, *[b"\xfd" + bytes([i]) for i in range(6)]),
+    "color": rle(3, 1, 130, LITERALS + b"\x01ab", b"\xff\x07" * 65, b"\x80" * 5 + b"\x81\x02" * 2),
+    "color-words": rle(3, 2, 4, *[b"\xfd" + bytes([i]) for i in range(6)]),
     "fifteen": rle(15, 1, 3, *[b"\x02abc"] * 15),
     "run-across-the-end": rle(1, 1, 10, b"\x81\x01"),
     "literals-across-the-end": rle(1, 1, 10, b"\x7f" + bytes(10)),
     "short": rle(1, 1, 200, LITERALS),
-    "nothing-but-nothing": rle(1, 1, 1, b"\x80" * 9),
-    "run-without-its-byte": rle(1, 1, 5, b"\x01ab\xfe"),
-    "offset-beyond": rle(1, 1, 4, b"\xfd\x01", offsets=[0xFFFFFFFF]),
+    "no-operation-bytes-only": rle(1, 1, 1, b"\x80" * 9),
+    "run-without-a-byte": rle(1, 1, 5, b"\x01ab\xfe"),
+    "offset-after-the-end": rle(1, 1, 4, b"\xfd\x01", offsets=[0xFFFFFFFF]),
     "offset-in-header": rle(1, 1, 4, b"\xfd\x01", offsets=[60]),
     "offsets-descend": rle(1, 2, 4, b"\xfd\x01", b"\xfd\x02", offsets=[66, 64]),
     "too-many": rle(1, 1, 4, b"\xfd\x01", count=16),
@@ -235,13 +235,13 @@ TAGS = {
 CSA = {
     "csa1": csa1(TAGS),
     "csa2": csa2(TAGS),
-    "csa2-cut": csa2(TAGS)[:-30],
-    "csa1-cut": csa1(TAGS)[:-7],
+    "csa2-truncated": csa2(TAGS)[:-30],
+    "csa1-truncated": csa1(TAGS)[:-7],
 }
 
 
 def segment(marker, *content):
-    """A marker segment of JPEG, JPEG-LS or JPEG 2000."""
+    """Return a marker segment of JPEG, JPEG-LS or JPEG 2000."""
     raw = b"".join(content)
     return b"\xff" + bytes([marker]) + struct.pack(">H", 2 + len(raw)) + raw
 
@@ -296,7 +296,7 @@ CODESTREAMS = {
     "j2k-precincts": j2k(precincts=b"\x00\x00"),
     "j2k-many-tiles": j2k(tile=1, size=(255, 255)),
     "j2k-too-many-tiles": j2k(tile=1, size=(1 << 31, 1 << 31)),
-    "j2k-own-style": j2k(2, more=segment(0x53, bytes([1, 0, 1, 4, 4, 0, 0]))),
+    "j2k-component-style": j2k(2, more=segment(0x53, bytes([1, 0, 1, 4, 4, 0, 0]))),
     "j2k-ht": j2k(more=segment(0x50, bytes(6))),
     "j2k-levels": j2k(levels=40),
     "jp2": JP2 + box(b"jp2h", bytes(30)) + box(b"jp2c", j2k(), 0),
@@ -310,7 +310,7 @@ CODESTREAMS = {
 
 
 def frames():
-    """Values of encapsulated pixel data, as fuzz_frames.c takes them."""
+    """Return inputs of fuzz_frames.c: number of frames, extended offsets, pixel data."""
     three = [b"\xff\xd8\xff\xe0" + bytes([i]) * (20 + 2 * i) for i in range(3)]
     rle = [struct.pack("<2I", 1, 64) + bytes(60)] * 2
     halves = [f[k : k + 12] for f in three for k in (0, 12)]
@@ -323,7 +323,7 @@ def frames():
         "extended": (3, item(b"") + joined, extended),
         "extended-offsets": (2, item(b"") + joined, extended),
         "shifted": (3, item(struct.pack("<3I", *(o + 20 for o in basic))) + joined),
-        "lies": (3, item(struct.pack("<3I", 0, 40, 66)) + joined),
+        "wrong-offset": (3, item(struct.pack("<3I", 0, 40, 66)) + joined),
         "more": (2, item(b"") + joined),
         "fewer": (5, item(b"") + joined),
         "one": (1, item(b"") + joined),
@@ -333,18 +333,18 @@ def frames():
         "long": (3, item(b"") + item(three[0], length=30) + joined),
         "short": (3, item(b"") + item(three[0], length=4) + joined),
         "odd": (4, item(b"") + item(b"abc") + b"\0" + joined + end + b"tail"),
-        "cut": (3, (item(b"") + joined)[:-5]),
+        "truncated": (3, (item(b"") + joined)[:-5]),
         "empty": (0, b""),
         "items": (2, item(b"") * 90),
     }
     return {
-        name: bytes([told, len(table[0]) // 16 if table else 0]) + b"".join(table) + value
-        for name, (told, value, *table) in found.items()
+        name: bytes([count, len(table[0]) // 16 if table else 0]) + b"".join(table) + value
+        for name, (count, value, *table) in found.items()
     }
 
 
 def seeds():
-    """Every seed: {folder/name: bytes}."""
+    """Return every seed, {folder/name: bytes}."""
     found = {f"files/good-{name}": raw for name, raw in good_files().items()}
     found |= {f"files/{name}": make() for name, make in STREAMS.items()}
     found |= {

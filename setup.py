@@ -15,7 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 MSVC = sys.platform == "win32"
 
-# In the order of the floors in src_c/dcm.h.
+# In the order of the layers in src_c/dcm.h.
 CORE = [
     f"src_c/{name}.c"
     for name in (
@@ -35,7 +35,7 @@ CORE = [
         "index",
         "part10",
         "frames",
-        "batch",
+        "native",
         "column",
         "columns",
     )

@@ -2,9 +2,9 @@
  *
  * A row is written level by level: the sorted rows of an index are merged with the
  * sorted wants (requested elements) of a plan, and every want appends exactly one
- * entry to each of its columns, null if there is no value. So a row is undone by truncating the columns
- * to the rows before it. This is how a row is written again after Python decoded
- * text for it. */
+ * entry to each of its columns, null if there is no value. So a row is undone by truncating the
+ * columns to the rows before it. This is how a row is written again after Python decoded text
+ * for it. */
 #include "column.h"
 #include "header.h"
 
@@ -432,7 +432,8 @@ static const dcm_row *find_private(work *w, const scope *s, const dcm_want *want
             bytes_at(w, s, row->offset, row->length, &p))
             continue;
         dcm_span name = dcm_trim((const char *)p, row->length);
-        if (name.n != want->creator_length || memcmp(name.p, creator, (size_t)name.n)) continue;
+        if (name.n != want->creator_length || memcmp(name.p, creator, (size_t)name.n) != 0)
+            continue;
         const uint32_t tag = group | (row->tag & 0xFF) << 8 | (want->tag & 0xFF);
         const dcm_row *found = dcm_index_find(ix, tag);
         if (found) return found;
@@ -458,7 +459,8 @@ static int find_charset(work *w, scope *s) {
     else if (is_word(name, "ISO_IR 192"))
         s->charset = CHARSET_UTF8;
     else /* the Standard's character sets include ASCII, others may not */
-        s->charset = memchr("IG\\", *name.p, 3) ? CHARSET_OTHER : CHARSET_UNKNOWN;
+        s->charset = *name.p == 'I' || *name.p == 'G' || *name.p == '\\' ? CHARSET_OTHER
+                                                                         : CHARSET_UNKNOWN;
     s->charset_length = row->length;
     return keep(w->r, p, row->length, &s->charset_offset);
 }

@@ -427,8 +427,12 @@ static int read_ranges(dcm_range_list *list, uint64_t offset, uint64_t length, u
     return DCM_OK;
 }
 
+static int is_separator(char c) {
+    return c == '/' || c == SEPARATOR;
+}
+
 static uint64_t directory_length(const char *path, uint64_t n) {
-    while (n && path[n - 1] != '/' && path[n - 1] != SEPARATOR) n--;
+    while (n && !is_separator(path[n - 1])) n--;
     return n;
 }
 
@@ -443,7 +447,7 @@ int dcm_list_stat(const dcm_list *l) {
         l->sizes[i] = l->mtimes_ns[i] = -1;
         if (l->errnos[i] || memchr(p, 0, (size_t)n)) continue;
         if ((code = dcm_grow((void **)&path, &capacity, n + 1, 1))) break;
-        if (length != prefix || memcmp(path, p, (size_t)length)) {
+        if (length != prefix || memcmp(path, p, (size_t)length) != 0) {
             close_directory(directory);
             memcpy(path, p, (size_t)length);
             path[length] = 0;

@@ -144,8 +144,9 @@ static void close_container(dcm_index *ix, uint64_t at, uint64_t next, int delim
 /* Searches for the delimiter of a value with wrong fragment lengths. */
 static int search(dcm_index *ix, const dcm_bytes *b) {
     dcm_container *top = ix->stack + ix->sp - 1;
-    uint8_t wanted[4] = {0xFE, 0xFF, 0xDD, 0xE0};
-    if (top->encoding & DCM_BIG) memcpy(wanted, "\xFF\xFE\xE0\xDD", 4);
+    static const uint8_t delimiters[2][4] = {{0xFE, 0xFF, 0xDD, 0xE0},
+                                             {0xFF, 0xFE, 0xE0, 0xDD}};
+    const uint8_t *wanted = delimiters[top->encoding & DCM_BIG];
     for (;;) {
         const uint8_t *p = NULL;
         uint64_t left = top->end - ix->pos;
@@ -160,7 +161,7 @@ static int search(dcm_index *ix, const dcm_bytes *b) {
         for (const uint8_t *q = p, *last = p + n - 4; q <= last; q++) {
             q = memchr(q, wanted[0], (size_t)(last - q) + 1);
             if (!q) break;
-            if (memcmp(q, wanted, 4)) continue;
+            if (memcmp(q, wanted, 4) != 0) continue;
             uint64_t at = ix->pos + (uint64_t)(q - p);
             uint64_t next = top->end - at < 8 ? top->end : at + 8;
             close_container(ix, at, next, 1);

@@ -136,7 +136,7 @@ static int read_frame(dcm_native_batch *b, const char *path, const dcm_native_fr
     dcm_cells c;
     region r;
     int code;
-    if (!b->path || strcmp(b->path, path)) {
+    if (!b->path || strcmp(b->path, path) != 0) {
         dcm_file_close(&b->file);
         b->path = NULL;
         if ((code = dcm_file_open(&b->file, path, err))) return code;
@@ -159,8 +159,9 @@ static int read_frame(dcm_native_batch *b, const char *path, const dcm_native_fr
     if (r.rows < b->height || r.columns < b->width) fill(b, slot);
     if (f->planar && f->samples > 1) {
         for (unsigned s = 0; s < f->samples; s++)
-            if ((code = plane(b, f, &c, &r, f->offset + s * area * c.size, 0, f->columns,
-                              r.columns, r.column, f->samples, slot + s * b->size, err)))
+            if ((code =
+                     plane(b, f, &c, &r, f->offset + s * area * c.size, 0, f->columns,
+                           r.columns, r.column, f->samples, slot + (size_t)s * b->size, err)))
                 return code;
         return DCM_OK;
     }

@@ -2,8 +2,9 @@
  * files without a preamble or without group 0002, with group 0002 in the wrong
  * encoding or a wrong transfer syntax, and the bare data sets of ACR-NEMA 1.0 and
  * 2.0. */
+#include "dcm_endian.h"
 #include "dcm_index.h"
-#include "header.h"
+#include "dcm_value.h"
 
 #include <string.h>
 
@@ -195,8 +196,8 @@ int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t
 /* The files of an archive have headers of similar size, so the size of the first
  * read follows them: a longer header costs a second read and doubles it, a header
  * that fills less than a quarter halves it. */
-#define FIRST_MIN  4096u
-#define FIRST_MAX  65536u
+#define FIRST_MIN  ((uint64_t)4096)
+#define FIRST_MAX  ((uint64_t)65536)
 #define AFTER_SKIP 512u /* read after a large value that was skipped */
 
 int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *err) {

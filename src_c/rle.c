@@ -115,7 +115,7 @@ int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n, uint64_t ce
     if (!samples || samples > SEGMENTS || count > SEGMENTS || dcm_u32(p, 0) != count)
         return dcm_fail(err, DCM_E_RLE_COUNT, 0, 0);
     for (unsigned i = 0; i < count; i++) {
-        uint32_t begin = dcm_u32(p + 4 + 4 * i, 0);
+        uint32_t begin = dcm_u32(p + 4 + 4 * (size_t)i, 0);
         if (begin < 64 || begin > n || (i && p + begin < s[i - 1].p))
             return dcm_fail(err, DCM_E_RLE_HEADER, 4 + 4 * i, 0);
         s[i] = (segment){p + begin, p + n, 0};

@@ -109,7 +109,8 @@ int dcm_parse_float(dcm_span s, double *out) {
         if (p < end && (*p | 0x20) == 'e') {
             int minus = 0;
             int64_t e = 0;
-            if (++p < end && (*p == '+' || *p == '-')) minus = *p++ == '-';
+            p++;
+            if (p < end && (*p == '+' || *p == '-')) minus = *p++ == '-';
             if (p == end) return 0;
             for (; p < end; p++) {
                 unsigned digit = (unsigned)(*p - '0');

@@ -223,7 +223,8 @@ static int enter(dcm_walk *w, dcm_error *err) {
         level->names[i] = name;
         name += strlen(name) + 1;
     }
-    if (level->count) qsort(level->names, (size_t)level->count, sizeof *level->names, by_bytes);
+    if (level->count)
+        qsort((void *)level->names, (size_t)level->count, sizeof *level->names, by_bytes);
     level->prefix = w->length + (uint64_t)!is_separator(w->path[w->length - 1]);
     w->n_levels++;
     return code;
@@ -263,7 +264,7 @@ int dcm_walk_next(dcm_walk *w, dcm_error *err) {
 void dcm_walk_free(dcm_walk *w) {
     for (uint64_t i = 0; i < w->cap_levels; i++) {
         dcm_free(w->levels[i].pool);
-        dcm_free(w->levels[i].names);
+        dcm_free((void *)w->levels[i].names);
     }
     dcm_free(w->levels);
     dcm_free(w->path);

@@ -82,7 +82,8 @@ static int frame_table(const input *in) {
     code = dcm_part10_read(&p, &b, &f, &err);
     const dcm_row *row = code ? NULL : dcm_index_find(&p.data, 0x7FE00010);
     for (uint64_t frames = 1; row && frames < 40 && !code; frames += 19) {
-        code = dcm_frames_find(&t, &p.data, row, p.transfer_syntax, frames, &own, &own, &f, &err);
+        code =
+            dcm_frames_find(&t, &p.data, row, p.transfer_syntax, frames, &own, &own, &f, &err);
         CHECK(code != DCM_E_MEMORY || err.code == code);
         if (code == DCM_E_FRAMES)
             code = DCM_OK; /* the file has another number of frames */
@@ -146,22 +147,22 @@ static int native_frames(const input *in) {
     uint8_t out[2 * 4 * 4 * 3];
     dcm_error err = {0};
     dcm_native_frame planes = {.rows = 4,
-                         .columns = 4,
-                         .samples = 3,
-                         .bits_allocated = 16,
-                         .planar = 1,
-                         .slope = 1,
-                         .width = 9,
-                         .function = DCM_VOI_SIGMOID};
+                               .columns = 4,
+                               .samples = 3,
+                               .bits_allocated = 16,
+                               .planar = 1,
+                               .slope = 1,
+                               .width = 9,
+                               .function = DCM_VOI_SIGMOID};
     dcm_native_frame bits = {
         .rows = 4, .columns = 4, .samples = 1, .bits_allocated = 1, .slope = 1, .width = 9};
     dcm_native_batch b = {.out = out,
-                   .height = 4,
-                   .width = 4,
-                   .samples = 3,
-                   .size = 1,
-                   .convert = DCM_CONVERT_WINDOW,
-                   .file.handle = -1};
+                          .height = 4,
+                          .width = 4,
+                          .samples = 3,
+                          .size = 1,
+                          .convert = DCM_CONVERT_WINDOW,
+                          .file.handle = -1};
     int code = dcm_native_batch_read(&b, in->path, &planes, 0, &err);
     b.samples = 1;
     if (!code) code = dcm_native_batch_read(&b, in->path, &bits, 1, &err);

@@ -24,8 +24,7 @@ int main(int argc, char **argv) {
     dcm_bytes b = {0};
     dcm_index ix = {0};
     CHECK(!dcm_bytes_borrow(&b, two, sizeof two - 1));
-    dcm_index_start(&ix, 0, sizeof two - 1, DCM_EXPLICIT_LE, 0x0008FFFF,
-                    DCM_ONE_LEVEL);
+    dcm_index_start(&ix, 0, sizeof two - 1, DCM_EXPLICIT_LE, 0x0008FFFF, DCM_ONE_LEVEL);
     CHECK(!dcm_index_run(&ix, &b, &err) && ix.count == 1 && ix.pos == 20);
     ix.stop = UINT32_MAX; /* continue, with a full table */
     ix.state = DCM_INDEX_PARTIAL;

@@ -122,8 +122,8 @@ static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned
 
 /* The flat index of a level that was indexed. */
 static int flat_of(dcm_index *flat, const dcm_bytes *b, const dcm_index *ix, dcm_error *err) {
-    dcm_index_start(flat, ix->begin, ix->state == DCM_INDEX_STOPPED ? ix->pos : ix->end, ix->encoding,
-                    UINT32_MAX, DCM_FLAT);
+    dcm_index_start(flat, ix->begin, ix->state == DCM_INDEX_STOPPED ? ix->pos : ix->end,
+                    ix->encoding, UINT32_MAX, DCM_FLAT);
     int code = dcm_index_run(flat, b, err);
     CHECK(code != DCM_NEED);
     if (!code) check_flat(flat);

@@ -44,8 +44,13 @@ static const dcm_column column_types[] = {
 };
 
 static const dcm_plan plan = {
-    wants, levels, "FASTDCM1", column_types, sizeof column_types / sizeof *column_types,
-    DCM_PIXELS_OFFSETS, 0,
+    wants,
+    levels,
+    "FASTDCM1",
+    column_types,
+    sizeof column_types / sizeof *column_types,
+    DCM_PIXELS_OFFSETS,
+    0,
 };
 
 #endif

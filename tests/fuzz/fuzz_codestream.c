@@ -31,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t shorter = size - 1; shorter > 3; shorter /= 2) {
         if (code != DCM_OK || read_piece(data, shorter, &b) != DCM_OK) continue;
         CHECK(a.kind == b.kind && a.rows == b.rows && a.columns == b.columns &&
-              a.components == b.components && a.precision == b.precision && a.min_length == b.min_length);
+              a.components == b.components && a.precision == b.precision &&
+              a.min_length == b.min_length);
         CHECK(a.complete >= b.complete);
     }
     return 0;

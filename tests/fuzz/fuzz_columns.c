@@ -96,9 +96,11 @@ static void help(dcm_reader *r, const uint8_t *data, size_t size) {
 }
 
 /* Adds to the ranges what a stream needs, more every time. */
-static void add_range(dcm_range_list *list, dcm_range *ranges, const uint8_t *data, size_t size) {
+static void add_range(dcm_range_list *list, dcm_range *ranges, const uint8_t *data,
+                      size_t size) {
     uint64_t length = list->need_length + (list->count << 6);
-    CHECK(list->need_offset < size && list->need_length && list->need_length <= size - list->need_offset);
+    CHECK(list->need_offset < size && list->need_length &&
+          list->need_length <= size - list->need_offset);
     if (length > size - list->need_offset) length = size - list->need_offset;
     CHECK(list->count < RANGES);
     ranges[list->count++] = (dcm_range){list->need_offset, length, data + list->need_offset};

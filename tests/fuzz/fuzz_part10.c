@@ -8,7 +8,7 @@
 
 /* Supplies the bytes requested by DCM_NEED, and up to `ahead` more. */
 static void supply(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t length,
-                  int transient, uint64_t ahead) {
+                   int transient, uint64_t ahead) {
     CHECK(length && offset <= b->total && length <= b->total - offset);
     CHECK(!dcm_bytes_at(b, offset, length)); /* or it need not be requested */
     uint64_t end = offset + length;

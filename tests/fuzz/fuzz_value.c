@@ -55,7 +55,8 @@ static void decimal(const char *p, size_t size) {
     int64_t integer = 0;
     errno = 0;
     intmax_t number = strtoimax(text, &end, 10);
-    complete = strlen(text) == s.n && is_plain(text) && end == text + s.n && end > text && !errno;
+    complete =
+        strlen(text) == s.n && is_plain(text) && end == text + s.n && end > text && !errno;
     CHECK(dcm_parse_int((dcm_span){p, size}, &integer) == complete);
     if (complete) CHECK(integer == number);
     free(text);

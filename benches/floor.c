@@ -1,13 +1,13 @@
-/* floor.c: what the system itself asks for reading the headers of many files.
+/* floor.c: the least time in which the system reads the headers of many files.
  *
  *     floor [-n rounds] [-t threads] [-r] [-w] [-d] LIST
  *
- * LIST names one path a line. For each: open, fstat, pread(min(size, 16 KiB)),
- * close. One line a round: wall nanoseconds a file.
+ * LIST has one path per line. For each: open, fstat, pread(min(size, 16 KiB)),
+ * close. Prints wall nanoseconds per file, one line per round.
  *
  *   -r  posix_fadvise(RANDOM) before the read: no read-ahead
- *   -w  reads the whole file
- *   -d  opens with O_DIRECT: past the page cache
+ *   -w  reads the complete file
+ *   -d  opens with O_DIRECT, bypassing the page cache
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,7 +25,7 @@ enum { HEAD = 16 * 1024 };
 static char **paths;
 static long n_paths;
 static atomic_long next_path;
-static int advise, whole, direct;
+static int advise, complete, direct;
 
 static void die(const char *what) {
     perror(what);
@@ -48,7 +48,7 @@ static void *worker(void *unused) {
         if (advise) posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 #endif
         want = (size_t)st.st_size;
-        if (!whole && want > HEAD) want = HEAD;
+        if (!complete && want > HEAD) want = HEAD;
         if (want > capacity) {
             capacity = (want + 4095) & ~(size_t)4095;
             free(buffer);
@@ -70,11 +70,11 @@ static double now(void) {
 static void read_list(const char *name) {
     FILE *file = fopen(name, "r");
     char *line = NULL;
-    size_t room = 0;
+    size_t line_size = 0;
     long capacity = 0;
     ssize_t length;
     if (!file) die(name);
-    while ((length = getline(&line, &room, file)) > 0) {
+    while ((length = getline(&line, &line_size, file)) > 0) {
         if (line[length - 1] == '\n') line[length - 1] = 0;
         if (n_paths == capacity) {
             capacity = capacity ? 2 * capacity : 1024;
@@ -95,7 +95,7 @@ int main(int argc, char **argv) {
         case 'n': rounds = atoi(optarg); break;
         case 't': threads = atoi(optarg); break;
         case 'r': advise = 1; break;
-        case 'w': whole = 1; break;
+        case 'w': complete = 1; break;
 #ifdef O_DIRECT
         case 'd': direct = O_DIRECT; break;
 #endif

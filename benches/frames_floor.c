@@ -1,8 +1,8 @@
-/* frames_floor.c: what the system itself asks for walking item headers.
+/* frames_floor.c: the least time in which the system reads item headers.
  *
  *     frames_floor FILE OFFSET
  *
- * From the item at OFFSET on, one pread of 8 bytes an item, up to the sequence
+ * Reads 8 bytes per item with pread, from the item at OFFSET up to the sequence
  * delimiter. Prints nanoseconds and the number of items.
  */
 #define _GNU_SOURCE

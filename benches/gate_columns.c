@@ -1,4 +1,4 @@
-/* gate_columns.c: 16 tags of one file, over and over, as rows of columns.
+/* gate_columns.c: reads 16 tags of one file, many times, into rows of columns.
  *
  *     gate_columns FILE ROUNDS
  */
@@ -23,7 +23,7 @@ static const struct {
 };
 enum { WANTED = sizeof wanted / sizeof *wanted, FIXED = 4 };
 
-/* What is counted: see gate.py. */
+/* The function whose instructions gate.py counts. */
 __attribute__((noinline)) int gate(const dcm_plan *plan, const char *path, int rounds);
 
 int gate(const dcm_plan *plan, const char *path, int rounds) {

@@ -1,4 +1,4 @@
-/* gate_index.c: the index of a file that is in memory.
+/* gate_index.c: indexes a file that is in memory.
  *
  *     gate_index FILE ROUNDS
  */
@@ -7,7 +7,7 @@
 
 #include "dcm.h"
 
-/* What is counted: see gate.py. */
+/* The function whose instructions gate.py counts. */
 __attribute__((noinline)) int gate(const void *data, uint64_t size, int rounds);
 
 int gate(const void *data, uint64_t size, int rounds) {
@@ -18,9 +18,9 @@ int gate(const void *data, uint64_t size, int rounds) {
     if (dcm_bytes_borrow(&bytes, data, size)) return -1;
     while (rounds--) {
         uint64_t offset, length;
-        int transient;
+        dcm_read_mode mode;
         dcm_part10_start(&part, size, UINT32_MAX, 0);
-        if (dcm_part10_run(&part, &bytes, &offset, &length, &transient, &err)) return -1;
+        if (dcm_part10_run(&part, &bytes, &offset, &length, &mode, &err)) return -1;
         rows += part.meta.count + part.data.count;
     }
     dcm_part10_free(&part);

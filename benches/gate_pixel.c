@@ -1,4 +1,5 @@
-/* gate_pixel.c: windows, rescaling, a table and colour over one frame.
+/* gate_pixel.c: windows, rescaling, a lookup table and color conversion of one
+ * frame.
  *
  *     gate_pixel FILE ROUNDS    (FILE is not read)
  */
@@ -10,11 +11,11 @@
 
 enum { CELLS = 128 * 128 };
 
-/* What is counted: see gate.py. */
+/* The function whose instructions gate.py counts. */
 __attribute__((noinline)) int gate(const uint8_t *src, uint8_t *out, int rounds);
 
 int gate(const uint8_t *src, uint8_t *out, int rounds) {
-    const dcm_cells whole = {2, DCM_CELL_SIGNED, 0, 0, 0},
+    const dcm_cells sixteen = {2, DCM_CELL_SIGNED, 0, 0, 0},
                     twelve = {2, DCM_CELL_UNSIGNED, 0, 12, 11};
     dcm_window line = {
         .cells = twelve, .slope = 1, .intercept = -1024, .center = 40, .width = 400};
@@ -26,7 +27,7 @@ int gate(const uint8_t *src, uint8_t *out, int rounds) {
                 dcm_window_prepare(&table, NULL) == DCM_OK;
         dcm_window_run(&line, src, CELLS, out);
         dcm_window_run(&table, src, CELLS, out);
-        dcm_rescale(&whole, src, CELLS, 1, -1024, 4, out);
+        dcm_rescale(&sixteen, src, CELLS, 1, -1024, 4, out);
         dcm_rescale(&twelve, src, CELLS, 0.7, -1024, 4, out);
         dcm_lut(&twelve, src, CELLS, src, 256, 0, 2, out);
         dcm_ybr_full(src, 1, CELLS / 3, 8, out);

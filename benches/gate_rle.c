@@ -1,4 +1,4 @@
-/* gate_rle.c: RLE frames of words and of colour, half runs and half literals.
+/* gate_rle.c: RLE frames of 16-bit cells and of color, half runs, half literals.
  *
  *     gate_rle FILE ROUNDS    (FILE is not read)
  */
@@ -10,22 +10,22 @@
 
 enum { CELLS = 128 * 128 };
 
-/* What is counted: see gate.py. */
-__attribute__((noinline)) int gate(const uint8_t *words, const uint8_t *colour, uint64_t n,
+/* The function whose instructions gate.py counts. */
+__attribute__((noinline)) int gate(const uint8_t *words, const uint8_t *color, uint64_t n,
                                    uint8_t *out, int rounds);
 
-int gate(const uint8_t *words, const uint8_t *colour, uint64_t n, uint8_t *out, int rounds) {
+int gate(const uint8_t *words, const uint8_t *color, uint64_t n, uint8_t *out, int rounds) {
     const dcm_cells word = {2, DCM_CELL_SIGNED, 0, 12, 11},
                     byte = {1, DCM_CELL_UNSIGNED, 0, 8, 7};
     int done = 0;
     while (rounds--) {
         done += dcm_rle_decode(&word, words, n, CELLS, 1, 0, out, NULL) == DCM_OK;
-        done += dcm_rle_decode(&byte, colour, n, CELLS, 3, 0, out, NULL) == DCM_OK;
+        done += dcm_rle_decode(&byte, color, n, CELLS, 3, 0, out, NULL) == DCM_OK;
     }
     return done;
 }
 
-/* A frame whose segments are one and the same: returns its length. */
+/* Writes a frame with equal segments; returns its length. */
 static uint64_t frame(uint8_t *p, unsigned segments) {
     uint64_t at = 64;
     memset(p, 0, 64);
@@ -43,9 +43,9 @@ static uint64_t frame(uint8_t *p, unsigned segments) {
 }
 
 int main(int argc, char **argv) {
-    static uint8_t words[4 * CELLS], colour[4 * CELLS], out[3 * CELLS];
+    static uint8_t words[4 * CELLS], color[4 * CELLS], out[3 * CELLS];
     if (argc != 3) return 2;
     frame(words, 2);
-    printf("%d rows\n", gate(words, colour, frame(colour, 3), out, atoi(argv[2])));
+    printf("%d rows\n", gate(words, color, frame(color, 3), out, atoi(argv[2])));
     return 0;
 }

@@ -1,4 +1,4 @@
-/* gate_value.c: numbers out of text, and keywords to tags and back.
+/* gate_value.c: parses numbers in text, and looks up keywords and tags.
  *
  *     gate_value FILE ROUNDS    (FILE is not read)
  */
@@ -8,7 +8,7 @@
 
 #include "dcm.h"
 
-/* What is counted: see gate.py. */
+/* The function whose instructions gate.py counts. */
 __attribute__((noinline)) int gate(const char *decimals, const char *integers,
                                    const char *keyword, int rounds);
 
@@ -18,11 +18,11 @@ int gate(const char *decimals, const char *integers, const char *keyword, int ro
         dcm_span rest = {decimals, strlen(decimals)}, one;
         dcm_dict_row row;
         double real;
-        int64_t whole;
+        int64_t integer;
         while (dcm_next_component(&rest, &one)) found += dcm_parse_float(one, &real);
         rest.p = integers;
         rest.n = strlen(integers);
-        while (dcm_next_component(&rest, &one)) found += dcm_parse_int(one, &whole);
+        while (dcm_next_component(&rest, &one)) found += dcm_parse_int(one, &integer);
         found += dcm_dict_find(dcm_dict_tag(keyword, strlen(keyword)), &row) == DCM_OK;
         found += dcm_dict_vr(0x52009230) == DCM_VR_SQ;
     }

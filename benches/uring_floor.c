@@ -1,10 +1,10 @@
-/* uring_floor.c: the floor of floor.c by io_uring: one thread, DEPTH files in flight.
+/* uring_floor.c: floor.c with io_uring: one thread, DEPTH files in flight.
  *
  *     uring_floor DEPTH LIST
  *
  * For each path of LIST: openat, fadvise(RANDOM), read of at most 16 KiB, close,
- * linked to one another, with descriptors that only the ring knows. Prints wall nanoseconds a
- * file. Linux 5.15 or newer; exits with 3 where there is no io_uring.
+ * linked to one another, with descriptors that are private to the ring. Prints wall
+ * nanoseconds per file. Needs Linux 5.15; exits with 3 if there is no io_uring.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 16 * 1024, MOST = 256, LINKS = 4 };
+enum { HEAD = 16 * 1024, MAX_DEPTH = 256, LINKS = 4 };
 
 static struct {
     int fd;
@@ -26,7 +26,7 @@ static struct {
     struct io_uring_cqe *cqes;
 } ring;
 
-static char *buffers[MOST];
+static char *buffers[MAX_DEPTH];
 
 static void die(const char *what) {
     perror(what);
@@ -55,7 +55,7 @@ static void start(unsigned depth) {
     ring.cq_tail = (unsigned *)(cq + p.cq_off.tail);
     ring.cq_mask = (unsigned *)(cq + p.cq_off.ring_mask);
     ring.cqes = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
-    int none[MOST];
+    int none[MAX_DEPTH];
     for (unsigned i = 0; i < depth; i++) {
         none[i] = -1;
         buffers[i] = malloc(HEAD);
@@ -93,7 +93,7 @@ static void submit(const char *path, unsigned slot) {
     e->fd = (int)slot;
     e->addr = (unsigned long)buffers[slot];
     e->len = HEAD;
-    e->flags = IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK; /* closed even when short */
+    e->flags = IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK; /* also after a short read */
     e = entry(slot, 2);
     e->opcode = IORING_OP_CLOSE;
     e->file_index = slot + 1;
@@ -104,10 +104,10 @@ int main(int argc, char **argv) {
     unsigned depth = (unsigned)atoi(argv[1]), busy = 0, waiting = 0;
     FILE *list = fopen(argv[2], "r");
     char **paths = NULL, *line = NULL;
-    size_t room = 0;
+    size_t line_size = 0;
     long n = 0, next = 0;
-    if (!list || depth < 1 || depth > MOST) die(argv[2]);
-    while (getline(&line, &room, list) > 0) {
+    if (!list || depth < 1 || depth > MAX_DEPTH) die(argv[2]);
+    while (getline(&line, &line_size, list) > 0) {
         line[strcspn(line, "\n")] = 0;
         paths = realloc(paths, (size_t)(n + 1) * sizeof *paths);
         if (!paths || !(paths[n++] = strdup(line))) die("memory");

@@ -1,11 +1,11 @@
-/* walk_floor.c: what the system itself asks for the names, sizes and times of
- * all files of a tree.
+/* walk_floor.c: the least time in which the system lists the names, sizes and times
+ * of all files of a tree.
  *
- *     walk_floor FOLDER
+ *     walk_floor DIRECTORY
  *
- * One thread: readdir, and fstatat for each name beside the open folder, in the
- * order of the system. Prints the files, the sum of their sizes, and wall
- * nanoseconds a file.
+ * One thread: readdir, and fstatat for each name relative to its open directory, in
+ * the order of the system. Prints the number of files, the sum of their sizes, and
+ * wall nanoseconds per file.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -51,7 +51,7 @@ static double now(void) {
 
 int main(int argc, char **argv) {
     double begin = now();
-    if (argc != 2) return fprintf(stderr, "usage: walk_floor FOLDER\n"), 2;
+    if (argc != 2) return fprintf(stderr, "usage: walk_floor DIRECTORY\n"), 2;
     walk(AT_FDCWD, argv[1]);
     printf("%ld %lld %.0f\n", files, bytes, (now() - begin) / (double)(files ? files : 1));
     return 0;

@@ -1,7 +1,8 @@
-/* codestream.c: what a compressed frame says of itself, read before a codec
- * believes it. Every field is as an attacker would write it. */
-#include "dcm.h"
+/* codestream.c: the header of a compressed frame, checked before a codec allocates
+ * memory for it. Every field may have been written by an attacker. */
+#include "dcm_base.h"
 #include "dcm_endian.h"
+#include "dcm_pixel.h"
 
 #include <string.h>
 
@@ -12,9 +13,9 @@ static uint32_t be32(const uint8_t *p) {
     return dcm_u32(p, 1);
 }
 
-/* Whether an end marker stands behind `from`: FF D9 in JPEG, JPEG-LS and JPEG
- * 2000, and none of them has it inside entropy-coded data, so that trailing
- * bytes of any kind do no harm. */
+/* Whether there is an end marker after `from`: FF D9 in JPEG, JPEG-LS and JPEG
+ * 2000. Their entropy-coded data does not contain it, and any trailing bytes are
+ * ignored. */
 static int has_end(const uint8_t *data, uint64_t from, uint64_t length) {
     uint64_t i = length;
     while (i >= from + 2) {
@@ -31,17 +32,17 @@ static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) 
     int seen = 0;
     uint8_t marker;
     for (;;) {
-        if (length - at < 4 || data[at] != 0xFF) return DCM_NEED;
+        if (length - at < 4 || data[at] != 0xFF) return DCM_NOT_FOUND;
         marker = data[at + 1];
-        if (marker == 0xFF) { /* fill */
+        if (marker == 0xFF) { /* fill byte */
             at++;
             continue;
         }
         size = be16(data + at + 2);
-        if (size < 2 || size > length - at - 2) return DCM_NEED;
+        if (size < 2 || size > length - at - 2) return DCM_NOT_FOUND;
         if (marker == 0xF7 || (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 &&
                                marker != 0xC8 && marker != 0xCC)) {
-            if (seen || size < 8) return DCM_NEED;
+            if (seen || size < 8) return DCM_NOT_FOUND;
             seen = 1;
             out->kind = marker == 0xF7 ? DCM_CODESTREAM_JPEGLS : DCM_CODESTREAM_JPEG;
             out->process = marker == 0xF7 ? 55 : marker - 0xC0;
@@ -50,9 +51,9 @@ static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) 
             out->columns = be16(data + at + 7);
             out->components = data[at + 9];
         } else if (marker == 0xDA) {
-            if (!seen) return DCM_NEED;
-            /* Ns, Ns times two bytes, and two more: in JPEG-LS NEAR and ILV */
-            if (size != 6 + 2 * (uint64_t)data[at + 4]) return DCM_NEED;
+            if (!seen) return DCM_NOT_FOUND;
+            /* Ns, Ns times two bytes, and two more bytes: NEAR and ILV in JPEG-LS */
+            if (size != 6 + 2 * (uint64_t)data[at + 4]) return DCM_NOT_FOUND;
             out->planar = out->kind == DCM_CODESTREAM_JPEGLS && out->components > 1 &&
                           data[at + 2 + size - 2] == 0;
             out->complete = (uint8_t)has_end(data, at, length);
@@ -68,8 +69,9 @@ static uint64_t divide_up(uint64_t a, uint64_t b) {
     return (a + b - 1) / b;
 }
 
-/* Packets of one component and layer, tiles taken as one: each is at least
- * one byte of a complete codestream (B.10). `style` is the SPcod or SPcoc. */
+/* The number of packets of one component and layer, as if there were one tile: each
+ * has at least one byte in a complete codestream (B.10). `style` is SPcod or
+ * SPcoc. */
 static uint64_t packets(const dcm_codestream *c, const uint8_t *style, uint64_t length,
                         int own_precincts) {
     uint64_t sum = 0, wide, high, step;
@@ -96,11 +98,11 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     uint32_t x0, y0, tx0, ty0, i;
     uint8_t marker;
     int style = 0;
-    if (length < 4 + 38 || data[2] != 0xFF || data[3] != 0x51) return DCM_NEED;
+    if (length < 4 + 38 || data[2] != 0xFF || data[3] != 0x51) return DCM_NOT_FOUND;
     size = be16(p);
     out->components = be16(p + 36);
     if (out->components == 0 || size != 38 + 3 * (uint64_t)out->components || size > length - 4)
-        return DCM_NEED;
+        return DCM_NOT_FOUND;
     wide = be32(p + 4);
     high = be32(p + 8);
     x0 = be32(p + 12);
@@ -110,80 +112,82 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     tx0 = be32(p + 28);
     ty0 = be32(p + 32);
     if (wide <= x0 || high <= y0 || tile_wide == 0 || tile_high == 0 || tx0 > x0 || ty0 > y0)
-        return DCM_NEED;
+        return DCM_NOT_FOUND;
     out->kind = DCM_CODESTREAM_JPEG2000;
     out->columns = (uint32_t)(wide - x0);
     out->rows = (uint32_t)(high - y0);
     out->is_signed = p[38] >> 7;
     out->precision = (p[38] & 0x7F) + 1;
     for (i = 0; i < out->components; i++) {
-        if (p[38 + 3 * i] != p[38]) /* the array has one type */
-            return DCM_NEED;
-        if (p[39 + 3 * i] != 1 || p[40 + 3 * i] != 1) return DCM_NEED;
+        if (p[38 + 3 * i] != p[38]) /* the output array has one type */
+            return DCM_NOT_FOUND;
+        if (p[39 + 3 * i] != 1 || p[40 + 3 * i] != 1) return DCM_NOT_FOUND;
     }
     /* At most 65535 tiles (B.3), each at least SOT and SOD: 14 bytes. */
     wide = divide_up(wide - tx0, tile_wide);
     high = divide_up(high - ty0, tile_high);
-    if (wide > 65535 || high > 65535 || wide * high > 65535) return DCM_NEED;
-    out->floor = wide * high * 14;
+    if (wide > 65535 || high > 65535 || wide * high > 65535) return DCM_NOT_FOUND;
+    out->min_length = wide * high * 14;
     out->reversible = 1;
     at = 4 + size;
     for (;;) {
-        if (length - at < 4 || data[at] != 0xFF) return DCM_NEED;
+        if (length - at < 4 || data[at] != 0xFF) return DCM_NOT_FOUND;
         marker = data[at + 1];
         if (marker == 0x90) /* SOT: the main header ends */
             break;
         size = be16(data + at + 2);
-        if (size < 2 || size > length - at - 2) return DCM_NEED;
+        if (size < 2 || size > length - at - 2) return DCM_NOT_FOUND;
         p = data + at + 4;
         n = 0;
         if (marker == 0x50) {
             out->high_throughput = 1;
         } else if (marker == 0x52) {
-            if (size < 12) return DCM_NEED;
+            if (size < 12) return DCM_NOT_FOUND;
             style = 1;
             out->reversible &= p[9] == 1;
             n = packets(out, p + 5, size - 7, p[0] & 1);
             n = n > UINT32_MAX ? UINT64_MAX : n * be16(p + 1) * out->components;
         } else if (marker == 0x53) {
             uint64_t skip = out->components < 257 ? 1 : 2;
-            if (size < 8 + skip) return DCM_NEED;
+            if (size < 8 + skip) return DCM_NOT_FOUND;
             out->reversible &= p[skip + 5] == 1;
             n = packets(out, p + skip + 1, size - 3 - skip, p[skip] & 1);
         }
-        if (n > out->floor) out->floor = n;
+        if (n > out->min_length) out->min_length = n;
         at += 2 + size;
     }
     out->complete = (uint8_t)has_end(data, at, length);
-    return style ? DCM_OK : DCM_NEED;
+    return style ? DCM_OK : DCM_NOT_FOUND;
 }
 
 /* ---- boxes of JP2 (ISO 15444-1 I) and JPEG XL (ISO 18181-2) files */
 
-/* The first box of one of two types: its content's offset and length, and
- * which of them it is, 1 or 2; 0 when there is none. */
-static int find_box(const uint8_t *data, uint64_t length, const char *one, const char *two,
-                    uint64_t *offset, uint64_t *inside) {
+enum box { BOX_NONE, BOX_ONE, BOX_TWO };
+
+/* Finds the first box of type `one` or `two`: returns which of them, and sets the
+ * offset and the length of its content. */
+static enum box find_box(const uint8_t *data, uint64_t length, const char *one, const char *two,
+                         uint64_t *offset, uint64_t *inside) {
     uint64_t at = 0, size, head;
     while (length - at >= 8) {
         size = be32(data + at);
         head = 8;
         if (size == 1) {
-            if (length - at < 16) return 0;
+            if (length - at < 16) return BOX_NONE;
             size = (uint64_t)be32(data + at + 8) << 32 | be32(data + at + 12);
             head = 16;
         }
-        if (size == 0 || size > length - at) /* up to the end, or cut */
+        if (size == 0 || size > length - at) /* up to the end, or truncated */
             size = length - at;
-        if (size < head) return 0;
+        if (size < head) return BOX_NONE;
         if (memcmp(data + at + 4, one, 4) == 0 || memcmp(data + at + 4, two, 4) == 0) {
             *offset = at + head;
             *inside = size - head;
-            return memcmp(data + at + 4, one, 4) == 0 ? 1 : 2;
+            return memcmp(data + at + 4, one, 4) == 0 ? BOX_ONE : BOX_TWO;
         }
         at += size;
     }
-    return 0;
+    return BOX_NONE;
 }
 
 /* ---- JPEG XL: ISO 18181-1 annex D */
@@ -201,7 +205,7 @@ static uint32_t bits(bit_reader *b, unsigned count) {
     return value;
 }
 
-/* U32: two bits choose one of four: a constant, and how many bits to add. */
+/* U32: two bits choose one of four constants and the number of bits to add. */
 static uint32_t choice(bit_reader *b, const uint8_t constant[4], const uint8_t extra[4]) {
     uint32_t i = bits(b, 2);
     return constant[i] + bits(b, extra[i]);
@@ -228,19 +232,19 @@ static int read_jxl(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     static const uint8_t depth[4] = {8, 10, 12, 1}, depth_extra[4] = {0, 0, 0, 6};
     static const uint8_t floats[4] = {32, 16, 24, 1};
     static const uint8_t channels[4] = {0, 1, 2, 1}, channels_extra[4] = {0, 0, 4, 12};
-    static const uint8_t colours[4] = {0, 1, 2, 18}, colours_extra[4] = {0, 0, 4, 6};
+    static const uint8_t colors[4] = {0, 1, 2, 18}, colors_extra[4] = {0, 0, 4, 6};
     bit_reader b = {data + 2, (length - 2) * 8, 0};
     uint32_t rows, columns;
     out->kind = DCM_CODESTREAM_JPEGXL;
     out->precision = 8;
     out->components = 3;
     jxl_size(&b, &out->rows, &out->columns);
-    if (!bits(&b, 1)) { /* not all as by default */
+    if (!bits(&b, 1)) { /* not all fields have their defaults */
         if (bits(&b, 1)) {
             bits(&b, 3); /* orientation */
             if (bits(&b, 1)) jxl_size(&b, &rows, &columns);
-            if (bits(&b, 2)) /* a preview, or an animation: no frame of DICOM */
-                return DCM_NEED;
+            if (bits(&b, 2)) /* a preview or an animation: not a frame */
+                return DCM_NOT_FOUND;
         }
         if (bits(&b, 1)) {
             out->precision = (uint8_t)choice(&b, floats, depth_extra);
@@ -250,14 +254,14 @@ static int read_jxl(const uint8_t *data, uint64_t length, dcm_codestream *out) {
         }
         bits(&b, 1);                              /* 16-bit buffers are enough */
         if (choice(&b, channels, channels_extra)) /* alpha and the like */
-            return DCM_NEED;
+            return DCM_NOT_FOUND;
         bits(&b, 1); /* XYB */
         if (!bits(&b, 1)) {
             bits(&b, 1); /* an ICC profile */
-            if (choice(&b, colours, colours_extra) == 1) out->components = 1;
+            if (choice(&b, colors, colors_extra) == 1) out->components = 1;
         }
     }
-    return b.at <= b.length ? DCM_OK : DCM_NEED;
+    return b.at <= b.length ? DCM_OK : DCM_NOT_FOUND;
 }
 
 int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *out) {
@@ -266,19 +270,20 @@ int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *ou
     uint64_t offset = 0;
     memset(out, 0, sizeof(*out));
     if (length >= 8 && memcmp(data, jp2, 8) == 0) {
-        if (!find_box(data, length, "jp2c", "jp2c", &offset, &length)) return DCM_NEED;
+        if (find_box(data, length, "jp2c", "jp2c", &offset, &length) == BOX_NONE)
+            return DCM_NOT_FOUND;
     } else if (length >= 8 && memcmp(data, jxl, 8) == 0) {
-        int found = find_box(data, length, "jxlc", "jxlp", &offset, &length);
-        if (!found || (found == 2 && length < 4)) return DCM_NEED;
-        if (found == 2) { /* begins with the number of the part */
+        enum box found = find_box(data, length, "jxlc", "jxlp", &offset, &length);
+        if (found == BOX_NONE || (found == BOX_TWO && length < 4)) return DCM_NOT_FOUND;
+        if (found == BOX_TWO) { /* begins with the number of the part */
             offset += 4;
             length -= 4;
         }
     }
-    if (length < 4 || data[offset] != 0xFF) return DCM_NEED;
+    if (length < 4 || data[offset] != 0xFF) return DCM_NOT_FOUND;
     data += offset;
     if (data[1] == 0xD8) return read_jpeg(data, length, out);
     if (data[1] == 0x4F) return read_j2k(data, length, out);
     if (data[1] == 0x0A) return read_jxl(data, length, out);
-    return DCM_NEED;
+    return DCM_NOT_FOUND;
 }

@@ -1,4 +1,4 @@
-/* column.c: the buffers of columns and of tables of them. */
+/* column.c: the buffers of columns, and tables of columns. */
 #include "column.h"
 
 int dcm_column_null(dcm_column *c, unsigned at, uint64_t count) {
@@ -29,7 +29,7 @@ void dcm_column_free(dcm_column *c) {
 }
 
 static int column_join(dcm_column *c, const dcm_column *from) {
-    int code = data_room(c, from->used);
+    int code = reserve_data(c, from->used);
     for (unsigned at = 0; !code && at <= c->lists; at++) {
         dcm_layer *l = c->layers + at;
         const dcm_layer *f = from->layers + at;
@@ -49,7 +49,7 @@ static int column_join(dcm_column *c, const dcm_column *from) {
     return DCM_OK;
 }
 
-/* Bytes of 0 and 1 to bits, in place, the first lowest; how many are 0. */
+/* Packs bytes of 0 and 1 to bits, in place, lowest first; returns the number of 0s. */
 static uint64_t pack_bits(uint8_t *valid, uint64_t count) {
     uint64_t ones = 0;
     for (uint64_t i = 0; i < count; i += 8) {
@@ -71,7 +71,7 @@ int dcm_column_seal(dcm_column *c) {
         if (code) return code;
         l->nulls = pack_bits(l->valid, l->count);
     }
-    return c->data ? DCM_OK : data_room(c, 1);
+    return c->data ? DCM_OK : reserve_data(c, 1);
 }
 
 int dcm_columns_init(dcm_columns *c, const dcm_plan *plan) {

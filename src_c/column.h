@@ -1,9 +1,9 @@
-/* column.h: one column's buffers, and text on its way into them, inlined into
- * the loops that fill them. */
+/* column.h: appending to the buffers of a column, and checks of text, inlined into
+ * the loops that do this. */
 #ifndef DCM_COLUMN_H
 #define DCM_COLUMN_H
 
-#include "dcm.h"
+#include "dcm_scan.h"
 
 #include <string.h>
 
@@ -25,7 +25,7 @@ static inline int layer_grow(dcm_column *c, unsigned at, uint64_t count) {
     return code;
 }
 
-/* One more entry of a layer. Room for an end more than entries is kept. */
+/* Appends an entry to a layer; `ends` has one element more than there are entries. */
 static inline int push(dcm_column *c, unsigned at, int valid) {
     dcm_layer *l = c->layers + at;
     if (l->count + 2 > l->capacity) {
@@ -40,7 +40,7 @@ static inline int push(dcm_column *c, unsigned at, int valid) {
     return DCM_OK;
 }
 
-static inline int data_room(dcm_column *c, uint64_t n) {
+static inline int reserve_data(dcm_column *c, uint64_t n) {
     if (c->used + n <= c->capacity) return DCM_OK;
     if (c->used + n > INT32_MAX) return DCM_E_TOO_LARGE;
     uint64_t least = c->layers[0].hint * 8, wanted = c->used + n;
@@ -48,7 +48,7 @@ static inline int data_room(dcm_column *c, uint64_t n) {
 }
 
 static inline int put_number(dcm_column *c, const void *value, int valid) {
-    int code = data_room(c, 8);
+    int code = reserve_data(c, 8);
     if (code) return code;
     memcpy(c->data + c->used, value, 8);
     c->used += 8;
@@ -56,7 +56,7 @@ static inline int put_number(dcm_column *c, const void *value, int valid) {
 }
 
 static inline int put_bytes(dcm_column *c, const void *p, uint64_t n) {
-    int code = data_room(c, n);
+    int code = reserve_data(c, n);
     if (code) return code;
     if (n) memcpy(c->data + c->used, p, (size_t)n);
     c->used += n;
@@ -68,8 +68,8 @@ static inline int put_null(dcm_column *c, unsigned at) {
     return at < c->lists || is_varying(c, at) ? push(c, at, 0) : put_number(c, &zero, 0);
 }
 
-/* Back to the first `rows` rows. */
-static inline void column_cut(dcm_column *c, uint64_t rows) {
+/* Keeps the first `rows` rows. */
+static inline void column_truncate(dcm_column *c, uint64_t rows) {
     for (unsigned at = 0; at <= c->lists; at++) {
         dcm_layer *l = c->layers + at;
         if (rows > l->count) return;
@@ -82,8 +82,9 @@ static inline void column_cut(dcm_column *c, uint64_t rows) {
     c->used = rows;
 }
 
-/* Anything but plain ASCII: bytes above it, and what switches sets (ESC, SO,
- * SI). Eight bytes at a time: x - 1 & ~x has the high bit of a zero byte. */
+/* Whether text has anything but plain ASCII: bytes of 0x80 and above, or ESC, SO
+ * and SI, which switch character sets. Eight bytes at a time: (x - 1) & ~x has the
+ * high bit of a zero byte set. */
 static inline int is_special(const uint8_t *p, uint64_t n) {
     const uint64_t ones = 0x0101010101010101u, high = ones << 7;
     uint64_t found = 0;
@@ -98,7 +99,7 @@ static inline int is_special(const uint8_t *p, uint64_t n) {
     return found != 0;
 }
 
-/* UTF-8 as RFC 3629 has it: shortest form, no surrogates, to U+10FFFF. */
+/* Whether text is UTF-8 (RFC 3629): shortest form, no surrogates, up to U+10FFFF. */
 static inline int is_utf8(const uint8_t *p, uint64_t n) {
     const uint8_t *end = p + n;
     while (p < end) {
@@ -126,10 +127,10 @@ static inline int is_utf8(const uint8_t *p, uint64_t n) {
     return 1;
 }
 
-/* One text to UTF-8. */
+/* Appends text as UTF-8. latin: it is Latin-1; otherwise ASCII or UTF-8. */
 static inline int put_text(dcm_column *c, const char *p, uint64_t n, int latin) {
     if (!latin || !n) return put_bytes(c, p, n);
-    int code = data_room(c, 2 * n);
+    int code = reserve_data(c, 2 * n);
     if (code) return code;
     uint8_t *to = c->data + c->used;
     for (uint64_t i = 0; i < n; i++) {

@@ -1,4 +1,4 @@
-/* dcm_endian.h: unaligned loads and stores, whatever the machine's own order. */
+/* dcm_endian.h: unaligned loads of either byte order on any machine. */
 #ifndef DCM_ENDIAN_H
 #define DCM_ENDIAN_H
 
@@ -21,7 +21,7 @@ static inline uint64_t dcm_swap64(uint64_t v) {
     return (uint64_t)dcm_swap32((uint32_t)v) << 32 | dcm_swap32((uint32_t)(v >> 32));
 }
 
-/* big: the bytes are big endian. A constant argument folds away. */
+/* big: the bytes are big endian. The branch folds away for a constant argument. */
 static inline uint16_t dcm_u16(const uint8_t *p, int big) {
     uint16_t v;
     memcpy(&v, p, 2);
@@ -37,7 +37,7 @@ static inline uint64_t dcm_u64(const uint8_t *p, int big) {
     memcpy(&v, p, 8);
     return big != DCM_HOST_BIG ? dcm_swap64(v) : v;
 }
-/* A tag is two 16-bit numbers, group first, in either order of bytes. */
+/* A tag is two 16-bit numbers, the group first, in either byte order. */
 static inline uint32_t dcm_tag(const uint8_t *p, int big) {
     return (uint32_t)dcm_u16(p, big) << 16 | dcm_u16(p + 2, big);
 }

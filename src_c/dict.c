@@ -1,5 +1,6 @@
-/* dict.c: look-up of tags and keywords in the tables of dict_table.h. */
-#include "dcm.h"
+/* dict.c: lookup of tags and keywords in the tables of dict_table.h. */
+#include "dcm_base.h"
+#include "dcm_dictionary.h"
 
 #include <string.h>
 
@@ -9,7 +10,7 @@ typedef struct public_row {
     uint8_t vr, vm, retired;
 } public_row;
 
-/* Elements that repeat over groups or elements: rows [begin, end) hold the
+/* Elements that repeat over groups or element numbers: rows [begin, end) have the
  * tags with zeros where `mask` has zeros. */
 typedef struct repeater {
     uint32_t mask;
@@ -44,8 +45,8 @@ static const public_row *find_exact(uint32_t tag) {
 }
 
 static const public_row *find_repeater(uint32_t tag) {
-    /* No private group repeats a public one, and no pattern, however wide, is
-     * about group lengths. */
+    /* Private groups do not repeat public ones, and no pattern includes group
+     * lengths. */
     if (tag & 0x10000 || !(tag & 0xFFFF)) return NULL;
     for (size_t i = 0; i < sizeof repeaters / sizeof *repeaters; i++) {
         uint32_t key = tag & repeaters[i].mask;
@@ -74,7 +75,7 @@ static void fill(dcm_dict_row *out, const public_row *row, uint32_t tag) {
 int dcm_dict_find(uint32_t tag, dcm_dict_row *out) {
     const public_row *row = find_exact(tag);
     if (!row) row = find_repeater(tag);
-    if (!row) return DCM_NEED;
+    if (!row) return DCM_NOT_FOUND;
     fill(out, row, tag);
     return DCM_OK;
 }
@@ -91,7 +92,7 @@ uint8_t dcm_dict_vr(uint32_t tag) {
 }
 
 uint32_t dcm_dict_tag(const char *keyword, size_t length) {
-    uint32_t h = 2166136261u; /* FNV-1a, as the generator does */
+    uint32_t h = 2166136261u; /* FNV-1a, as in generate.py */
     for (size_t i = 0; i < length; i++) h = (h ^ (uint8_t)keyword[i]) * 16777619u;
     h = (h ^ h >> 16) & ((1u << KEYWORD_BITS) - 1);
     for (;;) {
@@ -133,7 +134,7 @@ int dcm_dict_private(uint32_t tag, const char *creator, size_t length, dcm_dict_
     /* This tag alone; any block of its group; any block and half its group. */
     static const uint32_t masks[] = {0xFFFFFFFF, 0xFFFF00FF, 0xFF0000FF};
     const creator_row *owner = find_creator(creator, length);
-    if (!owner) return DCM_NEED;
+    if (!owner) return DCM_NOT_FOUND;
     for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
         uint32_t key = tag & masks[i];
         size_t low = owner->begin, high = owner->end;
@@ -154,5 +155,5 @@ int dcm_dict_private(uint32_t tag, const char *creator, size_t length, dcm_dict_
             return DCM_OK;
         }
     }
-    return DCM_NEED;
+    return DCM_NOT_FOUND;
 }

@@ -1,5 +1,6 @@
-/* encode.c: headers and binary values to bytes. */
-#include "dcm.h"
+/* encode.c: writing headers and binary values. */
+#include "dcm_dictionary.h"
+#include "dcm_value.h"
 
 #include <string.h>
 

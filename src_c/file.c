@@ -1,5 +1,5 @@
-/* file.c: the only opener. Positioned reads, private maps, and the bytes of a
- * stream that are in memory. */
+/* file.c: the only place that opens files. Positioned reads, private mappings, and
+ * the bytes of a stream that are in memory. */
 #if !defined(_WIN32)
 #define _FILE_OFFSET_BITS 64
 #if defined(__linux__)
@@ -9,7 +9,7 @@
 #endif
 #endif
 
-#include "dcm.h"
+#include "dcm_file.h"
 
 #include <errno.h>
 #include <string.h>
@@ -48,7 +48,7 @@ void dcm_bytes_reset(dcm_bytes *b, uint64_t total) {
     b->total = total;
 }
 
-int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room) {
+int dcm_bytes_reserve(dcm_bytes *b, uint64_t length, uint8_t **space) {
     if (b->borrowed) return DCM_E_MEMORY;
     if (b->transient) {
         b->used = b->segments[--b->n_segments].at;
@@ -57,7 +57,7 @@ int dcm_bytes_room(dcm_bytes *b, uint64_t length, uint8_t **room) {
     if (length > UINT64_MAX - b->used) return DCM_E_MEMORY;
     int code = dcm_grow((void **)&b->data, &b->capacity, b->used + length, 1);
     if (code) return code;
-    *room = b->data + b->used;
+    *space = b->data + b->used;
     return DCM_OK;
 }
 
@@ -70,7 +70,7 @@ int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length, int transie
         int code = dcm_grow((void **)&b->segments, &b->cap_segments, b->n_segments + 1,
                             sizeof *b->segments);
         if (code) return code;
-        /* In the place of those that lie within it: so ends ascend, too. */
+        /* Replaces the segments that lie within it, so that ends ascend, too. */
         uint64_t i = b->n_segments, k;
         while (i && b->segments[i - 1].offset >= offset) i--;
         for (k = i; k < b->n_segments; k++)
@@ -102,7 +102,7 @@ uint64_t dcm_bytes_run(const dcm_bytes *b, uint64_t offset, const uint8_t **p) {
     return s->length - into;
 }
 
-void dcm_bytes_cut(dcm_bytes *b, uint64_t keep) {
+void dcm_bytes_truncate(dcm_bytes *b, uint64_t end) {
     if (b->borrowed) return;
     if (b->transient) {
         b->used = b->segments[--b->n_segments].at;
@@ -110,8 +110,8 @@ void dcm_bytes_cut(dcm_bytes *b, uint64_t keep) {
     }
     for (uint64_t i = 0; i < b->n_segments; i++) {
         dcm_segment *s = b->segments + i;
-        if (keep <= s->offset || keep - s->offset >= s->length) continue;
-        uint64_t next = s->at + s->length, gone = s->offset + s->length - keep;
+        if (end <= s->offset || end - s->offset >= s->length) continue;
+        uint64_t next = s->at + s->length, gone = s->offset + s->length - end;
         memmove(b->data + next - gone, b->data + next, (size_t)(b->used - next));
         b->used -= gone;
         s->length -= gone;
@@ -168,14 +168,14 @@ static wchar_t *widen(const char *path) {
     return wide;
 }
 
-static int64_t nanoseconds(FILETIME t) { /* counted from 1601 */
+static int64_t nanoseconds(FILETIME t) { /* since 1601 */
     uint64_t ticks = (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
     return ((int64_t)ticks - 116444736000000000) * 100;
 }
 
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
-    f->given = NULL;
+    f->ranges = NULL;
     f->base = 0;
     wchar_t *wide = widen(path);
     if (!wide) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
@@ -208,25 +208,25 @@ void dcm_file_close(dcm_file *f) {
     f->handle = -1;
 }
 
-typedef int folder_handle;
-#define NO_FOLDER 0
+typedef int directory_handle;
+#define NO_DIRECTORY 0
 
-static folder_handle open_folder(const char *path) {
+static directory_handle open_directory(const char *path) {
     (void)path;
-    return NO_FOLDER;
+    return NO_DIRECTORY;
 }
 
-static void close_folder(folder_handle folder) {
-    (void)folder;
+static void close_directory(directory_handle directory) {
+    (void)directory;
 }
 
-static void look(folder_handle folder, const char *path, uint64_t prefix, int64_t *size,
-                 int64_t *mtime_ns) {
+static void stat_path(directory_handle directory, const char *path, uint64_t prefix,
+                      int64_t *size, int64_t *mtime_ns) {
     WIN32_FILE_ATTRIBUTE_DATA data;
     BY_HANDLE_FILE_INFORMATION info;
     wchar_t *wide = widen(path);
     int found = wide && GetFileAttributesExW(wide, GetFileExInfoStandard, &data);
-    (void)folder;
+    (void)directory;
     (void)prefix;
     if (found && data.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) { /* a link */
         HANDLE h = CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
@@ -243,9 +243,9 @@ static void look(folder_handle folder, const char *path, uint64_t prefix, int64_
     *mtime_ns = nanoseconds(data.ftLastWriteTime);
 }
 
-/* At most `length` bytes; *got of 0 is the end. 0 or errno. */
+/* Reads at most `length` bytes; *count is 0 at the end. Returns 0 or errno. */
 static int read_some(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
-                     uint64_t *got) {
+                     uint64_t *count) {
     OVERLAPPED at;
     memset(&at, 0, sizeof at);
     at.Offset = (DWORD)offset;
@@ -254,7 +254,7 @@ static int read_some(const dcm_file *f, uint64_t offset, uint64_t length, void *
     if (!ReadFile((HANDLE)f->handle, into, wanted, &n, &at) &&
         GetLastError() != ERROR_HANDLE_EOF)
         return sys_error();
-    *got = n;
+    *count = n;
     return 0;
 }
 
@@ -274,7 +274,7 @@ static void *map_private(const dcm_file *f, uint64_t offset, uint64_t length, in
                                          (DWORD)offset, (SIZE_T)length)
                          : NULL;
     if (!base) *sys = sys_error();
-    if (section) CloseHandle(section); /* the view keeps it alive */
+    if (section) CloseHandle(section); /* the view keeps the section */
     return base;
 }
 
@@ -296,9 +296,9 @@ static int64_t nanoseconds(const struct stat *st) {
 
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
     f->handle = -1;
-    f->given = NULL;
+    f->ranges = NULL;
     f->base = 0;
-    int fd; /* O_NONBLOCK: a FIFO without a writer must not block us */
+    int fd; /* O_NONBLOCK: a FIFO without a writer must not block */
     do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) {
@@ -328,39 +328,39 @@ void dcm_file_close(dcm_file *f) {
     f->handle = -1;
 }
 
-/* The way to a folder that is open need not be found anew for each file. */
+/* With an open directory the system need not resolve its path for each file. */
 #ifdef O_PATH
-#define FOLDER (O_PATH | O_DIRECTORY | O_CLOEXEC)
+#define DIRECTORY (O_PATH | O_DIRECTORY | O_CLOEXEC)
 #else
-#define FOLDER (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+#define DIRECTORY (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #endif
-typedef int folder_handle;
-#define NO_FOLDER (-1)
+typedef int directory_handle;
+#define NO_DIRECTORY (-1)
 
-static folder_handle open_folder(const char *path) {
-    return *path ? open(path, FOLDER) : NO_FOLDER;
+static directory_handle open_directory(const char *path) {
+    return *path ? open(path, DIRECTORY) : NO_DIRECTORY;
 }
 
-static void close_folder(folder_handle folder) {
-    if (folder >= 0) close(folder);
+static void close_directory(directory_handle directory) {
+    if (directory >= 0) close(directory);
 }
 
-static void look(folder_handle folder, const char *path, uint64_t prefix, int64_t *size,
-                 int64_t *mtime_ns) {
+static void stat_path(directory_handle directory, const char *path, uint64_t prefix,
+                      int64_t *size, int64_t *mtime_ns) {
     struct stat st;
-    if (folder < 0 ? stat(path, &st) : fstatat(folder, path + prefix, &st, 0)) return;
+    if (directory < 0 ? stat(path, &st) : fstatat(directory, path + prefix, &st, 0)) return;
     *size = (int64_t)st.st_size;
     *mtime_ns = nanoseconds(&st);
 }
 
 static int read_some(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
-                     uint64_t *got) {
+                     uint64_t *count) {
     ssize_t n; /* macOS refuses reads of 2 GiB and more */
     size_t wanted = length > 1u << 30 ? (size_t)1 << 30 : (size_t)length;
     do n = pread((int)f->handle, into, wanted, (off_t)offset);
     while (n < 0 && errno == EINTR);
     if (n < 0) return errno;
-    *got = (uint64_t)n;
+    *count = (uint64_t)n;
     return 0;
 }
 
@@ -399,21 +399,22 @@ int dcm_file_narrow(dcm_file *f, uint64_t base, uint64_t length, dcm_error *err)
     return DCM_OK;
 }
 
-void dcm_file_given(dcm_file *f, dcm_given *given, uint64_t size, int64_t mtime_ns) {
-    *f = (dcm_file){.handle = -1, .given = given, .size = size, .mtime_ns = mtime_ns};
+void dcm_file_from_ranges(dcm_file *f, dcm_range_list *ranges, uint64_t size,
+                          int64_t mtime_ns) {
+    *f = (dcm_file){.handle = -1, .ranges = ranges, .size = size, .mtime_ns = mtime_ns};
 }
 
-/* From ranges: what the first one has of it, and so on. */
-static int read_given(dcm_given *g, uint64_t offset, uint64_t length, uint8_t *into) {
+/* Copies the bytes from the ranges that contain them, one range after another. */
+static int read_ranges(dcm_range_list *list, uint64_t offset, uint64_t length, uint8_t *into) {
     while (length) {
         const dcm_range *r = NULL;
-        for (uint64_t i = 0; i < g->count && !r; i++)
-            if (offset >= g->ranges[i].offset &&
-                offset - g->ranges[i].offset < g->ranges[i].length)
-                r = g->ranges + i;
+        for (uint64_t i = 0; i < list->count && !r; i++)
+            if (offset >= list->ranges[i].offset &&
+                offset - list->ranges[i].offset < list->ranges[i].length)
+                r = list->ranges + i;
         if (!r) {
-            g->need_offset = offset;
-            g->need_length = length;
+            list->need_offset = offset;
+            list->need_length = length;
             return DCM_NEED;
         }
         const uint64_t skip = offset - r->offset;
@@ -426,34 +427,38 @@ static int read_given(dcm_given *g, uint64_t offset, uint64_t length, uint8_t *i
     return DCM_OK;
 }
 
-static uint64_t folder_length(const char *path, uint64_t n) {
-    while (n && path[n - 1] != '/' && path[n - 1] != SEPARATOR) n--;
+static int is_separator(char c) {
+    return c == '/' || c == SEPARATOR;
+}
+
+static uint64_t directory_length(const char *path, uint64_t n) {
+    while (n && !is_separator(path[n - 1])) n--;
     return n;
 }
 
 int dcm_list_stat(const dcm_list *l) {
     char *path = NULL;
     uint64_t capacity = 0, begin = 0, prefix = 0;
-    folder_handle folder = NO_FOLDER;
+    directory_handle directory = NO_DIRECTORY;
     int code = DCM_OK;
     for (uint64_t i = 0; i < l->count; begin = l->ends[i++]) {
         const char *p = l->paths + begin;
-        const uint64_t n = l->ends[i] - begin, length = folder_length(p, n);
+        const uint64_t n = l->ends[i] - begin, length = directory_length(p, n);
         l->sizes[i] = l->mtimes_ns[i] = -1;
         if (l->errnos[i] || memchr(p, 0, (size_t)n)) continue;
         if ((code = dcm_grow((void **)&path, &capacity, n + 1, 1))) break;
-        if (length != prefix || memcmp(path, p, (size_t)length)) {
-            close_folder(folder);
+        if (length != prefix || memcmp(path, p, (size_t)length) != 0) {
+            close_directory(directory);
             memcpy(path, p, (size_t)length);
             path[length] = 0;
-            folder = open_folder(path);
+            directory = open_directory(path);
             prefix = length;
         }
         memcpy(path + prefix, p + prefix, (size_t)(n - prefix));
         path[n] = 0;
-        look(folder, path, prefix, l->sizes + i, l->mtimes_ns + i);
+        stat_path(directory, path, prefix, l->sizes + i, l->mtimes_ns + i);
     }
-    close_folder(folder);
+    close_directory(directory);
     dcm_free(path);
     return code;
 }
@@ -463,38 +468,38 @@ int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length, void *int
     uint8_t *p = into;
     if (offset > f->size || length > f->size - offset)
         return dcm_fail(err, DCM_E_CHANGED, f->size, 0);
-    if (f->given) return read_given(f->given, offset, length, p);
+    if (f->ranges) return read_ranges(f->ranges, offset, length, p);
     while (length) {
-        uint64_t got = 0;
-        int sys = read_some(f, f->base + offset, length, p, &got);
+        uint64_t count = 0;
+        int sys = read_some(f, f->base + offset, length, p, &count);
         if (sys) return fail_sys(err, DCM_E_READ, sys, offset);
-        if (!got) return dcm_fail(err, DCM_E_CHANGED, offset, 0);
-        p += got;
-        offset += got;
-        length -= got;
+        if (!count) return dcm_fail(err, DCM_E_CHANGED, offset, 0);
+        p += count;
+        offset += count;
+        length -= count;
     }
     return DCM_OK;
 }
 
-/* A gap of this size costs less to read than to jump. */
+/* Up to this size it costs less to read a gap than to skip it. */
 #define GAP (64u << 10)
 
 int dcm_file_fill(const dcm_file *f, dcm_bytes *b, uint64_t offset, uint64_t length,
-                  uint64_t ahead, int transient, dcm_error *err) {
+                  uint64_t ahead, dcm_read_mode mode, dcm_error *err) {
     if (offset > b->total || length > b->total - offset)
         return dcm_fail(err, DCM_E_CHANGED, b->total, 0);
     uint64_t start = offset, end = offset + length;
-    if (!transient && b->n_segments && !b->transient) {
+    if (mode == DCM_READ_KEEP && b->n_segments && !b->transient) {
         const dcm_segment *last = b->segments + b->n_segments - 1;
         uint64_t have = last->offset + last->length;
         if (have <= offset ? offset - have <= GAP : last->offset <= offset)
-            start = have; /* go on where the last segment ends */
+            start = have; /* extend the last segment */
     }
     end = b->total - end > ahead ? end + ahead : b->total;
-    uint8_t *room;
-    int code = dcm_bytes_room(b, end - start, &room);
-    if (!code && (code = dcm_file_read(f, start, end - start, room, err))) return code;
-    if (!code) code = dcm_bytes_commit(b, start, end - start, transient);
+    uint8_t *space;
+    int code = dcm_bytes_reserve(b, end - start, &space);
+    if (!code && (code = dcm_file_read(f, start, end - start, space, err))) return code;
+    if (!code) code = dcm_bytes_commit(b, start, end - start, mode != DCM_READ_KEEP);
     return code ? dcm_fail(err, code, start, 0) : DCM_OK;
 }
 

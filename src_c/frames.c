@@ -1,13 +1,15 @@
-/* frames.c: encapsulated pixel data (PS3.5 A.4) to a table of frames.
+/* frames.c: the offsets of the frames of encapsulated pixel data (PS3.5 A.4).
  *
- * The value is a row of items: a Basic Offset Table, then the fragments of one
- * frame after the other. So N + 1 offsets are N frames: frame i is what lies
- * from offsets[i] to offsets[i + 1], its item headers with it. A table that
- * holds together is believed without a look at the fragments between its first
- * and its last frame. Else the headers of all fragments are walked.
+ * The value is a list of items: a Basic Offset Table, then the fragments of one
+ * frame after another. N + 1 offsets describe N frames: frame i is the bytes from
+ * offsets[i] to offsets[i + 1], including item headers. A consistent table is used
+ * without reading the fragments between its first and its last frame. Otherwise
+ * the headers of all fragments are read.
  *
- * As the index this never reads: it asks (DCM_NEED) and goes on. */
-#include "column.h"
+ * Like the index this never reads: it returns DCM_NEED and continues at the next
+ * call. */
+#include "dcm_frames.h"
+
 #include "header.h"
 
 #include <string.h>
@@ -15,12 +17,10 @@
 #define TABLE_TAG 0x7FE00001u
 #define VALUE_TAG 0x7FE00010u
 
-enum { AT_FIRST_ITEM, AT_TABLE, AT_CHECK, AT_WALK, AT_DONE };
-
-#define PEEK        24   /* an item's header and how its content begins */
-#define BULK_STRIDE 2048 /* fragments smaller than this are read with what follows */
+#define PEEK        24   /* an item header and the first bytes of its content */
+#define BULK_STRIDE 2048 /* fragments smaller than this are read with those after them */
 #define BULK        (64u << 10)
-#define MAX_REPAIRS 64 /* lengths that lie, before nothing is believed */
+#define MAX_REPAIRS 64 /* most wrong lengths that are repaired */
 
 static int note(dcm_frames *t, int code, uint64_t offset, uint32_t tag) {
     int failed =
@@ -29,7 +29,8 @@ static int note(dcm_frames *t, int code, uint64_t offset, uint32_t tag) {
     return failed;
 }
 
-/* The bytes, or NULL: they are asked for, with `ahead` more when they are cheap. */
+/* The bytes, or NULL if they are not in memory: then they are requested, with
+ * `ahead` more that may be needed next. */
 static const uint8_t *peek(dcm_frames *t, const dcm_bytes *b, uint64_t offset, uint64_t length,
                            uint64_t ahead) {
     t->need_offset = offset;
@@ -42,8 +43,9 @@ static uint64_t at_most(uint64_t n, uint64_t limit) {
     return n < limit ? n : limit;
 }
 
-/* How a codestream begins, 0 when it is none that is known. RLE's header of
- * 64 bytes (PS3.5 G.5) counts its segments, the first of which follows it. */
+/* The kind of codestream that begins with these bytes, or 0 if unknown. An RLE
+ * header (PS3.5 G.5) has 64 bytes: the number of segments, then the offset of the
+ * first one, 64. */
 static int codestream(const uint8_t *p, uint64_t n) {
     static const struct {
         uint8_t n, bytes[12];
@@ -65,17 +67,17 @@ static int codestream(const uint8_t *p, uint64_t n) {
 /* ---------------------------------------------------------- fragments --- */
 
 static void walk_start(dcm_frames *t, uint64_t from) {
-    t->state = AT_WALK;
+    t->state = DCM_FRAMES_AT_WALK;
     t->pos = from;
     t->seek = 0;
     t->repairs = t->open = 0;
     t->n_fragments = t->n_starts = t->count = 0;
 }
 
-/* Looks for the item that ends a fragment whose length lies. */
+/* Searches for the item after a fragment with a wrong length. */
 static int search(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
-    const uint64_t lied = t->open ? t->at : t->begin;
-    const int cut = t->open && t->length > t->end - t->at - 8;
+    const uint64_t wrong = t->open ? t->at : t->begin;
+    const int truncated = t->open && t->length > t->end - t->at - 8;
     while (t->end - t->seek >= 8) {
         const uint8_t *p = NULL;
         uint64_t left = t->end - t->seek;
@@ -93,8 +95,9 @@ static int search(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
                 continue;
             t->pos = at;
             t->seek = 0;
-            if (++t->repairs > MAX_REPAIRS) return dcm_fail(err, DCM_E_FRAMES, lied, VALUE_TAG);
-            return note(t, DCM_I_FRAGMENTS, lied, VALUE_TAG);
+            if (++t->repairs > MAX_REPAIRS)
+                return dcm_fail(err, DCM_E_FRAMES, wrong, VALUE_TAG);
+            return note(t, DCM_I_FRAGMENTS, wrong, VALUE_TAG);
         }
         t->seek += n - 7;
     }
@@ -102,11 +105,11 @@ static int search(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     t->seek = 0;
     if (!t->open) return DCM_OK;
     t->repairs++;
-    return note(t, cut ? DCM_I_ITEM_LENGTH : DCM_I_FRAGMENTS, lied, VALUE_TAG);
+    return note(t, truncated ? DCM_I_ITEM_LENGTH : DCM_I_FRAGMENTS, wrong, VALUE_TAG);
 }
 
-/* The next fragment: its header at t->from, its content from there + 8 up to
- * t->upto, and how that begins. *found is 0 behind the last one. */
+/* Finds the next fragment: its header is at t->from, its content from there + 8 to
+ * t->upto, and t->kind is how it begins. *found is 0 after the last one. */
 static int next_fragment(dcm_frames *t, const dcm_bytes *b, int *found, dcm_error *err) {
     *found = 0;
     for (;;) {
@@ -141,7 +144,7 @@ static int next_fragment(dcm_frames *t, const dcm_bytes *b, int *found, dcm_erro
             int code = note(t, DCM_I_FRAGMENTS, t->at, VALUE_TAG);
             if (code) return code;
             t->repairs++;
-            t->pos++; /* its pad byte was not counted */
+            t->pos++; /* its length does not include the pad byte */
         } else {
             t->seek = (t->open ? t->at : t->begin) + 8;
             if (t->seek > t->end) t->seek = t->end;
@@ -155,15 +158,15 @@ static int put_offset(uint64_t **list, uint64_t *capacity, uint64_t i, uint64_t 
     return code;
 }
 
-/* Frames by their fragments: one each, else by where codestreams begin. */
+/* Assigns fragments to frames: one each, or by those that begin a codestream. */
 static int walk(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     int found, code;
     for (;;) {
         if ((code = next_fragment(t, b, &found, err))) return code;
         if (!found) break;
-        uint64_t i = t->n_fragments - 1 - t->open; /* of this one */
+        uint64_t i = t->n_fragments - 1 - t->open; /* index of this fragment */
         if (!i) t->first_kind = t->kind;
-        if (i <= t->frames) /* one more than frames: where the last one ends */
+        if (i <= t->frames) /* and the end of the last frame */
             code = put_offset(&t->offsets, &t->cap_offsets, i, t->from);
         if (!code && t->first_kind && t->kind == t->first_kind && t->n_starts++ <= t->frames)
             code = put_offset(&t->starts, &t->cap_starts, t->n_starts - 1, t->from);
@@ -189,25 +192,26 @@ static int walk(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     t->count = at_most(n, t->frames);
     if (!code && n <= t->frames)
         code = put_offset(&t->offsets, &t->cap_offsets, t->count, t->end);
-    t->state = AT_DONE;
+    t->state = DCM_FRAMES_DONE;
     return code;
 }
 
 /* ------------------------------------------------------------- tables --- */
 
-/* Offsets of `unit` bytes, as a table has them, from its first frame on. Of 32
- * bits they run over at 4 GiB: one that is less than the one before did. They
- * ascend by an item's header at least, or the table is none. */
-static int take_table(dcm_frames *t, const uint8_t *p, uint64_t n, int unit) {
-    const uint64_t room = t->end - t->begin;
-    uint64_t last = 0, first = 0, over = 0;
+/* Reads the n entries of a table, of `unit` bytes each, as offsets relative to its
+ * first entry. 32-bit offsets wrap around at 4 GiB: an entry that is smaller than
+ * the one before has wrapped. The offsets must ascend by at least an item header,
+ * or the table is not used. */
+static int read_table(dcm_frames *t, const uint8_t *p, uint64_t n, int unit) {
+    const uint64_t size = t->end - t->begin;
+    uint64_t last = 0, first = 0, wrapped = 0;
     t->count = 0;
     if (n < t->frames) return DCM_OK;
     n = at_most(n, t->frames + 1);
     for (uint64_t i = 0; i < n; i++, p += unit) {
-        uint64_t raw = unit == 8 ? dcm_u64(p, 0) : dcm_u32(p, 0) + over;
-        if (i && raw < last && unit == 4 && room >> 32) {
-            over += (uint64_t)1 << 32;
+        uint64_t raw = unit == 8 ? dcm_u64(p, 0) : dcm_u32(p, 0) + wrapped;
+        if (i && raw < last && unit == 4 && size >> 32) {
+            wrapped += (uint64_t)1 << 32;
             raw += (uint64_t)1 << 32;
         }
         if (!i) first = raw;
@@ -216,7 +220,7 @@ static int take_table(dcm_frames *t, const uint8_t *p, uint64_t n, int unit) {
             return DCM_OK;
         }
         last = raw;
-        if (raw - first >= room) break; /* cut off */
+        if (raw - first >= size) break; /* the value is truncated */
         int code = put_offset(&t->offsets, &t->cap_offsets, i, raw - first);
         if (code) return code;
         t->count = i + 1;
@@ -225,26 +229,26 @@ static int take_table(dcm_frames *t, const uint8_t *p, uint64_t n, int unit) {
     return DCM_OK;
 }
 
-/* From relative to absolute, when it is known where the first frame begins. */
-static int place_table(dcm_frames *t, uint64_t base) {
-    const uint64_t room = t->end - base;
+/* Makes the offsets absolute, now that the offset of the first frame is known. */
+static int apply_table(dcm_frames *t, uint64_t base) {
+    const uint64_t size = t->end - base;
     int code = DCM_OK;
-    while (t->count && (room < 8 || t->offsets[t->count - 1] > room - 8)) t->count--;
+    while (t->count && (size < 8 || t->offsets[t->count - 1] > size - 8)) t->count--;
     for (uint64_t i = 0; i < t->count; i++) t->offsets[i] += base;
     if (!t->count) return DCM_OK;
     t->recount = t->count != t->frames;
     if (t->count <= t->frames)
         code = put_offset(&t->offsets, &t->cap_offsets, t->count, t->end);
     else
-        t->count = t->frames; /* there is one more: where the last one ends */
+        t->count = t->frames; /* one more entry: the end of the last frame */
     t->checked = 0;
-    t->state = AT_CHECK;
+    t->state = DCM_FRAMES_AT_CHECK;
     return code;
 }
 
 int dcm_frames_extended(dcm_frames *t, const uint8_t *offsets, uint64_t n,
                         const uint8_t *lengths, uint64_t n_lengths) {
-    int code = n % 8 ? DCM_OK : take_table(t, offsets, n / 8, 8);
+    int code = n % 8 ? DCM_OK : read_table(t, offsets, n / 8, 8);
     for (uint64_t i = 0; i < t->count && lengths; i++) {
         const uint64_t next = i + 1 < t->count ? t->offsets[i + 1] : t->end - t->begin;
         if (i >= n_lengths / 8 || dcm_u64(lengths + 8 * i, 0) > next - t->offsets[i] - 8)
@@ -258,7 +262,8 @@ int dcm_frames_extended(dcm_frames *t, const uint8_t *offsets, uint64_t n,
     return code;
 }
 
-/* The first item: the Basic Offset Table, which some forget. */
+/* Reads the header of the first item: the Basic Offset Table, which some writers
+ * omit. */
 static int first_item(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     const uint64_t left = t->end - t->begin, n = at_most(left, PEEK);
     const uint8_t *p = peek(t, b, t->begin, n, 512);
@@ -280,20 +285,20 @@ static int first_item(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     }
     if (code) return code;
     if (t->source == DCM_FRAMES_EXTENDED) {
-        code = place_table(t, t->base);
+        code = apply_table(t, t->base);
         if (code || t->count) return code;
         if ((code = note(t, DCM_I_OFFSET_TABLE, t->begin, TABLE_TAG))) return code;
         t->source_tag = VALUE_TAG;
     }
     if (t->entries > 1 || (t->entries && t->frames > 1)) {
-        t->state = AT_TABLE;
+        t->state = DCM_FRAMES_AT_TABLE;
     } else if (t->frames > 1) {
         walk_start(t, t->base);
-    } else { /* one frame is all there is */
+    } else { /* a single frame */
         uint8_t zero[4] = {0};
         t->source = t->entries ? DCM_FRAMES_BASIC : DCM_FRAMES_FRAGMENTS;
-        code = take_table(t, zero, 1, 4);
-        if (!code) code = place_table(t, t->base);
+        code = read_table(t, zero, 1, 4);
+        if (!code) code = apply_table(t, t->base);
         if (!t->count) walk_start(t, t->base);
     }
     return code;
@@ -304,13 +309,13 @@ static int basic_table(dcm_frames *t, const dcm_bytes *b) {
     int code = DCM_OK;
     t->count = 0;
     if (n >= t->frames) {
-        const uint8_t *p = peek(t, b, t->begin + 8, 4 * n, 8); /* and an item */
+        const uint8_t *p = peek(t, b, t->begin + 8, 4 * n, 8); /* and an item header */
         if (!p) return DCM_NEED;
-        code = take_table(t, p, n, 4);
+        code = read_table(t, p, n, 4);
     }
     t->source = DCM_FRAMES_BASIC;
     t->source_tag = VALUE_TAG;
-    if (!code) code = place_table(t, t->base);
+    if (!code) code = apply_table(t, t->base);
     if (!code && !t->count) {
         code = note(t, DCM_I_OFFSET_TABLE, t->begin, VALUE_TAG);
         walk_start(t, t->base);
@@ -318,7 +323,7 @@ static int basic_table(dcm_frames *t, const dcm_bytes *b) {
     return code;
 }
 
-/* Where the table says that the first and the last frame begin, items are. */
+/* Checks that items begin where the table has the first and the last frame. */
 static int check_table(dcm_frames *t, const dcm_bytes *b) {
     for (; t->checked < 2; t->checked++) {
         const uint64_t at = t->offsets[t->checked ? t->count - 1 : 0];
@@ -333,7 +338,7 @@ static int check_table(dcm_frames *t, const dcm_bytes *b) {
     }
     int code = t->shifted ? note(t, DCM_I_OFFSET_TABLE, t->begin, t->source_tag) : DCM_OK;
     if (!code && t->recount) code = note(t, DCM_I_FRAME_COUNT, t->begin, VALUE_TAG);
-    t->state = AT_DONE;
+    t->state = DCM_FRAMES_DONE;
     return code;
 }
 
@@ -342,12 +347,12 @@ static int check_table(dcm_frames *t, const dcm_bytes *b) {
 void dcm_frames_start(dcm_frames *t, uint64_t begin, uint64_t end, uint64_t frames) {
     t->begin = begin;
     t->end = end;
-    t->frames = at_most(frames ? frames : 1, (end - begin) / 8 + 1); /* an item has 8 */
+    t->frames = at_most(frames ? frames : 1, (end - begin) / 8 + 1); /* an item has 8 bytes */
     t->count = t->n_issues = t->entries = t->base = t->bytes_read = 0;
     t->source = t->shifted = t->recount = t->checked = 0;
     t->source_tag = VALUE_TAG;
     t->repairs = 0;
-    t->state = AT_FIRST_ITEM;
+    t->state = DCM_FRAMES_AT_FIRST_ITEM;
 }
 
 void dcm_frames_fragments(dcm_frames *t, uint64_t begin, uint64_t end, uint64_t frames) {
@@ -358,11 +363,11 @@ void dcm_frames_fragments(dcm_frames *t, uint64_t begin, uint64_t end, uint64_t 
 
 int dcm_frames_run(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     int code = DCM_OK;
-    while (!code && t->state != AT_DONE) {
+    while (!code && t->state != DCM_FRAMES_DONE) {
         switch (t->state) {
-        case AT_FIRST_ITEM: code = first_item(t, b, err); break;
-        case AT_TABLE: code = basic_table(t, b); break;
-        case AT_CHECK: code = check_table(t, b); break;
+        case DCM_FRAMES_AT_FIRST_ITEM: code = first_item(t, b, err); break;
+        case DCM_FRAMES_AT_TABLE: code = basic_table(t, b); break;
+        case DCM_FRAMES_AT_CHECK: code = check_table(t, b); break;
         default: code = walk(t, b, err); break;
         }
     }
@@ -370,7 +375,7 @@ int dcm_frames_run(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
 }
 
 int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *err) {
-    /* Mostly it is one header after another: they need no buffer to be kept in. */
+    /* Usually it reads one header after another, which need not be kept. */
     uint8_t head[PEEK];
     dcm_segment all = {0, 0, 0};
     dcm_bytes one = {
@@ -386,7 +391,8 @@ int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *e
             t->bytes_read += all.length;
             from = &one;
         } else {
-            code = dcm_file_fill(f, b, t->need_offset, t->need_length, t->need_ahead, 1, err);
+            code = dcm_file_fill(f, b, t->need_offset, t->need_length, t->need_ahead,
+                                 DCM_READ_ONCE, err);
             t->bytes_read += b->used;
             from = b;
         }
@@ -433,7 +439,7 @@ int dcm_frames_find(dcm_frames *t, const dcm_index *ix, const dcm_row *row,
         const uint64_t size = at_most(table->length, 8 * (t->frames + 1));
         const uint8_t *p = dcm_bytes_at(b, table->offset, size);
         if (!p) {
-            code = dcm_file_fill(f, own, table->offset, size, 0, 1, err);
+            code = dcm_file_fill(f, own, table->offset, size, 0, DCM_READ_ONCE, err);
             t->bytes_read += own->used;
             p = own->data;
         }
@@ -441,12 +447,6 @@ int dcm_frames_find(dcm_frames *t, const dcm_index *ix, const dcm_row *row,
     }
     if (!code) code = dcm_frames_run(t, b, err);
     return code == DCM_NEED ? dcm_frames_read(t, own, f, err) : code;
-}
-
-int dcm_frames_put(const dcm_frames *t, dcm_column *c) {
-    int code = DCM_OK;
-    for (uint64_t i = 0; i <= t->count && !code; i++) code = put_number(c, t->offsets + i, 1);
-    return code ? code : push(c, 0, 1);
 }
 
 void dcm_frames_free(dcm_frames *t) {

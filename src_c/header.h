@@ -1,9 +1,10 @@
-/* header.h: one element header, inlined into the loops that live on it. */
+/* header.h: reading one element header, inlined into the loops that do little else. */
 #ifndef DCM_HEADER_H
 #define DCM_HEADER_H
 
-#include "dcm.h"
+#include "dcm_dictionary.h"
 #include "dcm_endian.h"
+#include "dcm_value.h"
 
 #define DCM_ITEM         0xFFFEE000u
 #define DCM_ITEM_END     0xFFFEE00Du
@@ -12,20 +13,20 @@
 
 typedef struct dcm_header {
     uint32_t tag;
-    uint32_t length; /* as it stands: DCM_UNDEFINED possible */
+    uint32_t length; /* as stored: may be DCM_UNDEFINED */
     uint8_t vr;      /* dcm_vr; NONE for items and unknown implicit tags */
     uint8_t size;    /* 8 or 12 */
     uint8_t implicit;
-    uint8_t issue; /* 0 or the DCM_I_ of an odd header */
+    uint8_t issue; /* 0 or the DCM_I_ code of an invalid header */
 } dcm_header;
 
 #ifdef _MSC_VER
-#define DCM_APART __declspec(noinline)
+#define DCM_NOINLINE __declspec(noinline)
 #else
-#define DCM_APART __attribute__((noinline))
+#define DCM_NOINLINE __attribute__((noinline))
 #endif
 
-/* Two letters to dcm_vr | header size << 8; 0 when PS3.5 6.2 does not know them. */
+/* dcm_vr | header size << 8 of two letters; 0 if PS3.5 6.2 does not define them. */
 static inline uint32_t dcm_vr_of(const uint8_t *p) {
     uint32_t letters = dcm_u16(p, 0);
     uint32_t found = dcm_vr_of_letters[(letters & 31) << 5 | (letters >> 8 & 31)];
@@ -36,11 +37,11 @@ static inline int dcm_is_letter(uint8_t c) {
     return c >= 'A' && c <= 'Z';
 }
 
-/* A header whose two bytes of VR are none that PS3.5 6.2 knows. */
-void dcm_header_odd(const uint8_t *p, uint64_t left, int big, dcm_header *h);
+/* Reads a header whose VR is not defined in PS3.5 6.2. */
+void dcm_header_invalid(const uint8_t *p, uint64_t left, int big, dcm_header *h);
 
-/* p holds 12 bytes, or all `left` (8 or more) bytes of the data set. 0 when
- * the header itself is cut off (PS3.5 7.1.2 and 7.1.3). */
+/* Reads a header (PS3.5 7.1.2 and 7.1.3). p holds 12 bytes, or all `left` (8 or
+ * more) bytes of the data set. 0 if the data set ends inside the header. */
 static inline int dcm_header_read(const uint8_t *p, uint64_t left, int encoding,
                                   dcm_header *h) {
     const int big = encoding & DCM_BIG;
@@ -58,7 +59,7 @@ static inline int dcm_header_read(const uint8_t *p, uint64_t left, int encoding,
     h->vr = (uint8_t)found;
     h->size = (uint8_t)(found >> 8);
     if (!found) {
-        dcm_header_odd(p, left, big, h);
+        dcm_header_invalid(p, left, big, h);
     } else if (h->size == 12) {
         if (left < 12) return 0;
         h->length = dcm_u32(p + 8, big);
@@ -68,8 +69,8 @@ static inline int dcm_header_read(const uint8_t *p, uint64_t left, int encoding,
     return 1;
 }
 
-/* The encoding of an item's elements, told by its first header: writers do
- * put implicit VR items into explicit VR data sets, not the reverse. */
+/* The encoding of an item's elements, determined from its first header: some
+ * writers put implicit VR items into explicit VR data sets, none the reverse. */
 static inline int dcm_item_encoding(const uint8_t *p, uint64_t n, int encoding) {
     if (encoding & DCM_IMPLICIT || n < 6 || dcm_u16(p, encoding & DCM_BIG) == 0xFFFE)
         return encoding;

@@ -1,24 +1,25 @@
-/* index.c: the bytes of one data set level to a table of rows.
+/* index.c: the elements of one data set level, or of all levels, as rows.
  *
- * A value of defined length is one jump. One of undefined length is walked to
- * its delimiter with a stack of our own, so that no input makes us recurse.
- * The index never reads: where bytes are missing it says which (DCM_NEED) and
- * goes on from there when called again. */
+ * A value of defined length is skipped. A value of undefined length is walked to
+ * its delimiter with an explicit stack, so that no input causes recursion. The
+ * index never reads: it returns DCM_NEED with the bytes that are missing, and
+ * continues from there at the next call. */
+#include "dcm_index.h"
+
 #include "header.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* TABLED: fragments behind a table that may tell where the last of them are;
- * TABLE: at the end of that table; JUMPED: where it led. */
-enum {
-    FRAME_SEQUENCE,
-    FRAME_ITEM,
-    FRAME_FRAGMENTS,
-    FRAME_TABLED,
-    FRAME_TABLE,
-    FRAME_JUMPED,
-    FRAME_SEARCH
+/* What a dcm_container is, and for fragments how their end is looked for. */
+enum container_kind {
+    CONTAINER_SEQUENCE,
+    CONTAINER_ITEM,
+    CONTAINER_FRAGMENTS, /* from one fragment to the next */
+    CONTAINER_TABLED,    /* at the first item: an offset table may lead to the end */
+    CONTAINER_TABLE,     /* at the last entry of that table */
+    CONTAINER_JUMPED,    /* at the last frame, if the table is right */
+    CONTAINER_SEARCH     /* by a search for the delimiter */
 };
 
 #define EXTENDED_TABLE 0x7FE00001u
@@ -27,16 +28,18 @@ enum {
 #define MAX_ISSUES 256
 
 void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end, int encoding, uint32_t stop,
-                     int flat) {
+                     dcm_index_scope scope) {
     ix->begin = ix->pos = begin;
     ix->end = end;
     ix->encoding = (uint8_t)encoding;
     ix->from = 0;
     ix->stop = stop;
-    ix->flat = (uint8_t)flat;
+    ix->scope = (uint8_t)scope;
     ix->last = 0;
     ix->count = ix->n_issues = ix->sp = 0;
-    ix->done = ix->unsorted = ix->need_transient = 0;
+    ix->state = DCM_INDEX_PARTIAL;
+    ix->need_mode = DCM_READ_KEEP;
+    ix->unsorted = 0;
     if (!ix->depth_limit) ix->depth_limit = DCM_DEPTH_LIMIT;
 }
 
@@ -57,30 +60,32 @@ int dcm_index_issue(dcm_index *ix, int code, uint64_t offset, uint32_t tag) {
     return DCM_OK;
 }
 
-static int need(dcm_index *ix, uint64_t offset, uint64_t length, int transient) {
+static int need(dcm_index *ix, uint64_t offset, uint64_t length, dcm_read_mode mode) {
     ix->need_offset = offset;
     ix->need_length = length;
-    ix->need_transient = (uint8_t)transient;
+    ix->need_mode = (uint8_t)mode;
     return DCM_NEED;
 }
 
-/* A long value of undefined length is looked through in pieces that are not
- * kept: whoever wants its elements reads it again. 2: such a piece. */
+/* The bytes of a value of undefined length are kept up to this length. A longer
+ * value is walked in blocks that are not kept: to get its elements it is read
+ * again. */
 #define WALK_KEPT (256u << 10)
 
-static int walking(const dcm_index *ix) {
-    return !ix->flat && ix->sp && ix->pos - ix->stack[0].start > WALK_KEPT ? 2 : 0;
+static dcm_read_mode walk_mode(const dcm_index *ix) {
+    return !ix->scope && ix->sp && ix->pos - ix->stack[0].start > WALK_KEPT ? DCM_READ_STREAM
+                                                                            : DCM_READ_KEEP;
 }
 
 static int push(dcm_index *ix, int kind, uint32_t tag, uint64_t end, int defined, int encoding,
                 uint32_t row) {
-    /* a sequence and its item are two frames of one depth */
+    /* a sequence and its item are two containers, but one level */
     if (ix->sp / 2 >= ix->depth_limit) return DCM_E_DEPTH;
     if (ix->sp == ix->cap_stack) {
         int code = dcm_grow((void **)&ix->stack, &ix->cap_stack, ix->sp + 1, sizeof *ix->stack);
         if (code) return code;
     }
-    ix->stack[ix->sp++] = (dcm_frame){
+    ix->stack[ix->sp++] = (dcm_container){
         ix->pos, end, tag, row, 0, (uint8_t)kind, (uint8_t)encoding, (uint8_t)defined};
     return DCM_OK;
 }
@@ -96,14 +101,14 @@ static int add_row(dcm_index *ix, const dcm_row *row) {
     return DCM_OK;
 }
 
-/* Is the value of undefined length a sequence, or fragments? p: its first
- * bytes, n of them (4 at least, or all there are). */
+/* Determines whether a value of undefined length is a sequence or fragments. p
+ * holds its first n bytes: at least 4, or all of them. */
 static void classify(dcm_row *row, const uint8_t *p, uint64_t n, int *encoding) {
     int big = *encoding & DCM_BIG;
     int items = row->vr == DCM_VR_SQ;
     if (row->vr == DCM_VR_UN) {
-        /* PS3.5 6.2.2 note 4 (CP-246): implicit VR little endian inside,
-         * though some keep the encoding of the data set. */
+        /* PS3.5 6.2.2 note 4 (CP-246): the items are implicit VR little endian, but
+         * some writers use the encoding of the data set. */
         items = 1;
         if (big && n >= 4 && dcm_tag(p, 0) == DCM_ITEM) {
             *encoding = DCM_IMPLICIT;
@@ -120,131 +125,134 @@ static uint8_t row_flags(const dcm_header *h, int encoding) {
                      (encoding & DCM_BIG ? DCM_ROW_BIG : 0));
 }
 
-/* Closes the frame on top: its value ends at `at`, the next thing is at
- * `next`. */
-static void close_frame(dcm_index *ix, uint64_t at, uint64_t next, int delimited) {
-    dcm_frame *f = ix->stack + --ix->sp;
+/* Closes the container on top of the stack: its value ends at `at`, and the next
+ * header is at `next`. */
+static void close_container(dcm_index *ix, uint64_t at, uint64_t next, int delimited) {
+    dcm_container *top = ix->stack + --ix->sp;
     ix->closed = at;
     ix->pos = next;
-    if (f->row == UINT32_MAX) return;
-    dcm_row *row = ix->rows + f->row;
+    if (top->row == UINT32_MAX) return;
+    dcm_row *row = ix->rows + top->row;
     row->length = at - row->offset;
     if (delimited) row->flags |= DCM_ROW_DELIMITED;
 }
 
-/* A value that cannot be followed for so long runs to the end of its data set:
- * its file would otherwise be read whole for one delimiter. */
-#define SEARCH_MOST (256u << 20)
+/* A value whose delimiter is not found within this length runs to the end of its
+ * data set; otherwise the complete file would be read for one delimiter. */
+#define SEARCH_LIMIT (256u << 20)
 
-/* Looks for the delimiter of a value whose fragments cannot be followed. */
+/* Searches for the delimiter of a value with wrong fragment lengths. */
 static int search(dcm_index *ix, const dcm_bytes *b) {
-    dcm_frame *f = ix->stack + ix->sp - 1;
-    uint8_t wanted[4] = {0xFE, 0xFF, 0xDD, 0xE0};
-    if (f->encoding & DCM_BIG) memcpy(wanted, "\xFF\xFE\xE0\xDD", 4);
+    dcm_container *top = ix->stack + ix->sp - 1;
+    static const uint8_t delimiters[2][4] = {{0xFE, 0xFF, 0xDD, 0xE0},
+                                             {0xFF, 0xFE, 0xE0, 0xDD}};
+    const uint8_t *wanted = delimiters[top->encoding & DCM_BIG];
     for (;;) {
         const uint8_t *p = NULL;
-        uint64_t left = f->end - ix->pos;
-        if (left < 4 || ix->pos - f->start > SEARCH_MOST) {
-            int code = dcm_index_issue(ix, DCM_I_UNCLOSED, f->end, f->tag);
-            if (!code) close_frame(ix, f->end, f->end, 0);
+        uint64_t left = top->end - ix->pos;
+        if (left < 4 || ix->pos - top->start > SEARCH_LIMIT) {
+            int code = dcm_index_issue(ix, DCM_I_UNCLOSED, top->end, top->tag);
+            if (!code) close_container(ix, top->end, top->end, 0);
             return code;
         }
         uint64_t n = dcm_bytes_run(b, ix->pos, &p);
         if (n > left) n = left;
-        if (n < 4) return need(ix, ix->pos, left < 1u << 20 ? left : 1u << 20, 1);
+        if (n < 4) return need(ix, ix->pos, left < 1u << 20 ? left : 1u << 20, DCM_READ_ONCE);
         for (const uint8_t *q = p, *last = p + n - 4; q <= last; q++) {
             q = memchr(q, wanted[0], (size_t)(last - q) + 1);
             if (!q) break;
-            if (memcmp(q, wanted, 4)) continue;
+            if (memcmp(q, wanted, 4) != 0) continue;
             uint64_t at = ix->pos + (uint64_t)(q - p);
-            uint64_t next = f->end - at < 8 ? f->end : at + 8;
-            close_frame(ix, at, next, 1);
+            uint64_t next = top->end - at < 8 ? top->end : at + 8;
+            close_container(ix, at, next, 1);
             return DCM_OK;
         }
         ix->pos += n - 3;
     }
 }
 
-/* From the first item of pixel data to the end of its offset table: the Basic
- * one, which that item is, or the Extended one, an element before (PS3.5 A.4). */
-static void to_table(dcm_index *ix, dcm_frame *f, uint64_t length) {
-    f->kind = FRAME_TABLE;
-    f->last = (uint32_t)length;
-    ix->pos += length; /* its last 8 bytes, for the header is as long */
+/* Moves from the first item of the pixel data to the last entry of the offset
+ * table: the Basic Offset Table in that item, or the Extended Offset Table in an
+ * element before (PS3.5 A.4). */
+static void go_to_table(dcm_index *ix, dcm_container *top, uint64_t length) {
+    top->kind = CONTAINER_TABLE;
+    top->last = (uint32_t)length;
+    ix->pos += length; /* the last 8 bytes: the header has 8 bytes, too */
     if (length >= 8) return;
-    for (uint64_t i = f->row; i && ix->rows[i - 1].tag >= EXTENDED_TABLE; i--) {
+    for (uint64_t i = top->row; i && ix->rows[i - 1].tag >= EXTENDED_TABLE; i--) {
         const dcm_row *row = ix->rows + i - 1;
         if (row->tag != EXTENDED_TABLE || row->length < 8) continue;
         ix->pos = row->offset + row->length - 8;
         return;
     }
-    f->kind = FRAME_FRAGMENTS;
-    ix->pos = f->start;
+    top->kind = CONTAINER_FRAGMENTS;
+    ix->pos = top->start;
 }
 
-/* On to the last frame: thousands of fragments need not be passed one by one to
- * find where they end. p: the last 8 bytes of the table. */
-static void jump(dcm_index *ix, dcm_frame *f, const uint8_t *p) {
-    const uint64_t first = f->start + 8 + f->last, room = f->end - first;
-    const uint64_t offset = f->last < 8 ? dcm_u64(p, 0) : dcm_u32(p + 4, 0);
-    f->kind = room >= 8 && offset <= room - 8 ? FRAME_JUMPED : FRAME_FRAGMENTS;
-    ix->pos = f->kind == FRAME_JUMPED ? first + offset : f->start;
+/* Moves to the last frame, so that thousands of fragments need not be walked to
+ * find their end. p: the last 8 bytes of the table. */
+static void go_to_last_frame(dcm_index *ix, dcm_container *top, const uint8_t *p) {
+    const uint64_t first = top->start + 8 + top->last, size = top->end - first;
+    const uint64_t offset = top->last < 8 ? dcm_u64(p, 0) : dcm_u32(p + 4, 0);
+    top->kind = size >= 8 && offset <= size - 8 ? CONTAINER_JUMPED : CONTAINER_FRAGMENTS;
+    ix->pos = top->kind == CONTAINER_JUMPED ? first + offset : top->start;
 }
 
-/* The table lies, or the file is damaged: all fragments are passed, after all. */
-static void jumped_astray(dcm_index *ix, dcm_frame *f) {
-    f->kind = FRAME_FRAGMENTS;
-    ix->pos = f->start;
+/* The table is wrong or the file is damaged: walks all fragments. */
+static void ignore_table(dcm_index *ix, dcm_container *top) {
+    top->kind = CONTAINER_FRAGMENTS;
+    ix->pos = top->start;
 }
 
 static int step_fragments(dcm_index *ix, const uint8_t *p) {
-    dcm_frame *f = ix->stack + ix->sp - 1;
-    const int big = f->encoding & DCM_BIG;
+    dcm_container *top = ix->stack + ix->sp - 1;
+    const int big = top->encoding & DCM_BIG;
     const uint32_t tag = dcm_tag(p, big), length = dcm_u32(p + 4, big);
     const uint64_t start = ix->pos + 8;
-    if (f->kind == FRAME_TABLE) {
-        jump(ix, f, p);
-    } else if (tag == DCM_ITEM && length <= f->end - start) {
-        if (f->kind == FRAME_TABLED)
-            to_table(ix, f, length);
+    if (top->kind == CONTAINER_TABLE) {
+        go_to_last_frame(ix, top, p);
+    } else if (tag == DCM_ITEM && length <= top->end - start) {
+        if (top->kind == CONTAINER_TABLED)
+            go_to_table(ix, top, length);
         else
             ix->pos = start + length;
     } else if (tag == DCM_SEQUENCE_END) {
-        close_frame(ix, ix->pos, start, 1);
-    } else if (f->kind == FRAME_JUMPED) {
-        jumped_astray(ix, f);
-    } else { /* start again, by search */
-        ix->pos = f->start;
-        f->kind = FRAME_SEARCH;
-        return dcm_index_issue(ix, DCM_I_FRAGMENTS, start - 8, f->tag);
+        close_container(ix, ix->pos, start, 1);
+    } else if (top->kind == CONTAINER_JUMPED) {
+        ignore_table(ix, top);
+    } else { /* start again, with a search */
+        ix->pos = top->start;
+        top->kind = CONTAINER_SEARCH;
+        return dcm_index_issue(ix, DCM_I_FRAGMENTS, start - 8, top->tag);
     }
     return DCM_OK;
 }
 
-/* One step inside a sequence, at an item header. p: 8 bytes. */
+/* Processes one item header of a sequence. p: 8 bytes. */
 static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
-    dcm_frame *f = ix->stack + ix->sp - 1;
-    const int big = f->encoding & DCM_BIG;
+    dcm_container *top = ix->stack + ix->sp - 1;
+    const int big = top->encoding & DCM_BIG;
     uint32_t tag = dcm_tag(p, big), length = dcm_u32(p + 4, big);
-    uint64_t start = ix->pos + 8, room = f->end - start;
+    uint64_t start = ix->pos + 8, after = top->end - start;
     int code;
     if (tag == DCM_ITEM) {
         int undefined = length == DCM_UNDEFINED;
-        uint64_t end = undefined ? f->end : start + length;
-        if (!undefined && length > room) {
-            code = dcm_index_issue(ix, DCM_I_ITEM_LENGTH, ix->pos, f->tag);
+        uint64_t end = undefined ? top->end : start + length;
+        if (!undefined && length > after) {
+            code = dcm_index_issue(ix, DCM_I_ITEM_LENGTH, ix->pos, top->tag);
             if (code) return code;
-            end = f->end;
+            end = top->end;
         }
-        if (!undefined && !ix->flat) {
+        if (!undefined && !ix->scope) {
             ix->pos = end;
             return DCM_OK;
         }
         uint64_t n = have - 8, left = end - start;
-        if (n < 6 && n < left) return need(ix, ix->pos, left < 6 ? 8 + left : 14, walking(ix));
-        int encoding = dcm_item_encoding(p + 8, n < left ? n : left, f->encoding);
+        if (n < 6 && n < left)
+            return need(ix, ix->pos, left < 6 ? 8 + left : 14, walk_mode(ix));
+        int encoding = dcm_item_encoding(p + 8, n < left ? n : left, top->encoding);
         uint32_t row = UINT32_MAX;
-        if (ix->flat) {
+        if (ix->scope) {
             dcm_row item = {start,    end - start,
                             DCM_ITEM, DCM_VR_NONE,
                             8,        (uint8_t)(undefined ? DCM_ROW_UNDEFINED : 0),
@@ -254,34 +262,34 @@ static int step_items(dcm_index *ix, const uint8_t *p, uint64_t have) {
             row = (uint32_t)ix->count;
             if ((code = add_row(ix, &item))) return code;
         }
-        uint32_t of = f->tag;
+        uint32_t of = top->tag;
         ix->pos = start;
-        return push(ix, FRAME_ITEM, of, end, !undefined, encoding, row);
+        return push(ix, CONTAINER_ITEM, of, end, !undefined, encoding, row);
     }
-    if (tag == DCM_SEQUENCE_END && !f->defined) {
-        close_frame(ix, ix->pos, start, 1);
+    if (tag == DCM_SEQUENCE_END && !top->defined) {
+        close_container(ix, ix->pos, start, 1);
         return DCM_OK;
     }
     code =
         dcm_index_issue(ix, tag == DCM_SEQUENCE_END ? DCM_I_STRAY_DELIMITER : DCM_I_NOT_AN_ITEM,
-                        ix->pos, f->tag);
-    if (f->defined)
-        ix->pos = f->end;
+                        ix->pos, top->tag);
+    if (top->defined)
+        ix->pos = top->end;
     else
-        close_frame(ix, ix->pos, ix->pos, 0);
+        close_container(ix, ix->pos, ix->pos, 0);
     return code;
 }
 
-/* Enters a value of undefined length whose header was just read into `row`.
- * `keep`: the row is one of the index's. */
+/* Opens the container of a value of undefined length whose header was read into
+ * `row`. `keep`: whether to add the row to the index. */
 static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row, uint64_t end,
                  int encoding, int keep) {
-    uint64_t room = end - row->offset, least = room < 4 ? room : 4;
+    uint64_t length = end - row->offset, least = length < 4 ? length : 4;
     uint64_t n = have - row->header;
-    if (n < least) return need(ix, ix->pos, row->header + least, walking(ix));
-    row->length = room;
+    if (n < least) return need(ix, ix->pos, row->header + least, walk_mode(ix));
+    row->length = length;
     row->flags |= DCM_ROW_UNDEFINED;
-    classify(row, p + row->header, n < room ? n : room, &encoding);
+    classify(row, p + row->header, n < length ? n : length, &encoding);
     uint32_t at = UINT32_MAX;
     if (keep) {
         at = (uint32_t)ix->count;
@@ -289,27 +297,31 @@ static int enter(dcm_index *ix, const uint8_t *p, uint64_t have, dcm_row *row, u
         if (code) return code;
     }
     ix->pos = row->offset;
-    const int kind = row->flags & DCM_ROW_ITEMS ? FRAME_SEQUENCE
-                     : keep && !ix->flat && row->tag == PIXEL_DATA && !(encoding & DCM_BIG)
-                         ? FRAME_TABLED
-                         : FRAME_FRAGMENTS;
+    const int kind = row->flags & DCM_ROW_ITEMS ? CONTAINER_SEQUENCE
+                     : keep && !ix->scope && row->tag == PIXEL_DATA && !(encoding & DCM_BIG)
+                         ? CONTAINER_TABLED
+                         : CONTAINER_FRAGMENTS;
     return push(ix, kind, row->tag, end, 0, encoding, at);
 }
 
-/* What plain() does with the elements that it passes. FLAT keeps them, too, and
- * stops at sequences, which a flat index enters. */
-enum { SKIP, KEEP, FLAT };
+/* What scan_plain() does with elements. */
+enum plain_use {
+    SKIP, /* adds no rows */
+    KEEP, /* adds rows, up to the stop tag */
+    FLAT  /* adds rows, up to the next sequence, which a flat index enters */
+};
 
-static inline uint64_t plain_as(dcm_index *ix, const uint8_t *p, uint64_t n, uint32_t *before,
-                                const int implicit, const int use) {
+static inline uint64_t scan_plain_as(dcm_index *ix, const uint8_t *p, uint64_t n,
+                                     uint32_t *before, const int implicit,
+                                     const enum plain_use use) {
     const uint32_t stop = use == KEEP && ix->stop < 0xFFFDFFFF ? ix->stop : 0xFFFDFFFF;
     const uint8_t *const begin = p, *const end = p + n, *const last_header = end - 12;
     const uint64_t shift = ix->pos - (uint64_t)(uintptr_t)p; /* of pointers to offsets */
-    const dcm_row *const room = use == SKIP ? NULL : ix->rows + ix->capacity;
+    const dcm_row *const rows_end = use == SKIP ? NULL : ix->rows + ix->capacity;
     const uint8_t depth = (uint8_t)(ix->sp / 2);
     dcm_row *row = use == SKIP ? NULL : ix->rows + ix->count;
     uint32_t last = *before;
-    while (p <= last_header && (use == SKIP || row < room)) {
+    while (p <= last_header && (use == SKIP || row < rows_end)) {
         uint32_t tag = dcm_tag(p, 0), length, found;
         const uint8_t *value = p + 8;
         if (tag <= last || tag > stop) break;
@@ -318,7 +330,7 @@ static inline uint64_t plain_as(dcm_index *ix, const uint8_t *p, uint64_t n, uin
             length = dcm_u32(p + 4, 0);
         } else if ((found = dcm_vr_of(p + 4)) >> 8 == 8) {
             length = dcm_u16(p + 6, 0);
-        } else if (found) { /* a branch: its guess is faster than the table */
+        } else if (found) { /* a predicted branch is faster than adding the header size */
             length = dcm_u32(p + 8, 0);
             value = p + 12;
         } else {
@@ -346,65 +358,65 @@ static inline uint64_t plain_as(dcm_index *ix, const uint8_t *p, uint64_t n, uin
     return (uint64_t)(p - begin);
 }
 
-/* Passes what most elements are: little endian, in order after *last, of a known
- * VR and a length that ends within the `n` bytes at p, which stand at ix->pos.
- * Stops at the first that is not: the slower loops deal with it. How many bytes
- * were passed. Not inlined into those, for the sake of its registers. */
-DCM_APART static uint64_t plain(dcm_index *ix, const uint8_t *p, uint64_t n, uint32_t *last,
-                                int encoding, int use) {
+/* Processes the common elements at ix->pos, whose n bytes are at p: little endian,
+ * in ascending order after *last, with a known VR, and ending within these bytes.
+ * Stops at the first other element, which the general loops process. Returns the
+ * number of bytes processed. Not inlined, because this loop needs all registers. */
+DCM_NOINLINE static uint64_t scan_plain(dcm_index *ix, const uint8_t *p, uint64_t n,
+                                        uint32_t *last, int encoding, enum plain_use use) {
     if (n < 12 || (use != SKIP && ix->count == ix->capacity)) return 0;
-    switch (encoding << 2 | use) {
-    case DCM_EXPLICIT_LE << 2 | SKIP: return plain_as(ix, p, n, last, 0, SKIP);
-    case DCM_EXPLICIT_LE << 2 | KEEP: return plain_as(ix, p, n, last, 0, KEEP);
-    case DCM_EXPLICIT_LE << 2 | FLAT: return plain_as(ix, p, n, last, 0, FLAT);
-    case DCM_IMPLICIT << 2 | SKIP: return plain_as(ix, p, n, last, 1, SKIP);
-    case DCM_IMPLICIT << 2 | KEEP: return plain_as(ix, p, n, last, 1, KEEP);
-    case DCM_IMPLICIT << 2 | FLAT: return plain_as(ix, p, n, last, 1, FLAT);
+    switch (encoding << 2 | (int)use) {
+    case DCM_EXPLICIT_LE << 2 | SKIP: return scan_plain_as(ix, p, n, last, 0, SKIP);
+    case DCM_EXPLICIT_LE << 2 | KEEP: return scan_plain_as(ix, p, n, last, 0, KEEP);
+    case DCM_EXPLICIT_LE << 2 | FLAT: return scan_plain_as(ix, p, n, last, 0, FLAT);
+    case DCM_IMPLICIT << 2 | SKIP: return scan_plain_as(ix, p, n, last, 1, SKIP);
+    case DCM_IMPLICIT << 2 | KEEP: return scan_plain_as(ix, p, n, last, 1, KEEP);
+    case DCM_IMPLICIT << 2 | FLAT: return scan_plain_as(ix, p, n, last, 1, FLAT);
     default: return 0;
     }
 }
 
-/* One element inside an item. p: min(12, left) bytes. */
+/* Processes one element of an item. p: min(12, left) bytes. */
 static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
-    dcm_frame *f = ix->stack + ix->sp - 1;
+    dcm_container *top = ix->stack + ix->sp - 1;
     dcm_header h;
-    uint64_t left = f->end - ix->pos;
+    uint64_t left = top->end - ix->pos;
     int code = DCM_OK;
-    if (!dcm_u64(p, 0)) { /* as at_end() for the level itself */
-        code = dcm_index_issue(ix, DCM_I_PADDING, ix->pos, f->tag);
-        ix->pos = f->end;
+    if (!dcm_u64(p, 0)) { /* as at_end() does for the level itself */
+        code = dcm_index_issue(ix, DCM_I_PADDING, ix->pos, top->tag);
+        ix->pos = top->end;
         return code;
     }
-    if (!dcm_header_read(p, left, f->encoding, &h)) {
+    if (!dcm_header_read(p, left, top->encoding, &h)) {
         code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, h.tag);
-        ix->pos = f->end;
+        ix->pos = top->end;
         return code;
     }
     if (h.tag >> 16 == 0xFFFE) {
-        if (h.tag == DCM_ITEM_END && !f->defined) {
-            close_frame(ix, ix->pos, ix->pos + 8, 1);
-        } else if (!f->defined) { /* its own delimiter is missing */
-            code = dcm_index_issue(ix, DCM_I_UNCLOSED, ix->pos, f->tag);
-            close_frame(ix, ix->pos, ix->pos, 0);
+        if (h.tag == DCM_ITEM_END && !top->defined) {
+            close_container(ix, ix->pos, ix->pos + 8, 1);
+        } else if (!top->defined) { /* the delimiter of this item is missing */
+            code = dcm_index_issue(ix, DCM_I_UNCLOSED, ix->pos, top->tag);
+            close_container(ix, ix->pos, ix->pos, 0);
         } else {
             code = dcm_index_issue(ix, DCM_I_STRAY_DELIMITER, ix->pos, h.tag);
             ix->pos += 8;
         }
         return code;
     }
-    dcm_row row = {ix->pos + h.size,           h.length, h.tag, h.vr, h.size,
-                   row_flags(&h, f->encoding), 0};
-    const int encoding = f->encoding | (h.implicit ? DCM_IMPLICIT : 0);
+    dcm_row row = {
+        ix->pos + h.size, h.length, h.tag, h.vr, h.size, row_flags(&h, top->encoding), 0};
+    const int encoding = top->encoding | (h.implicit ? DCM_IMPLICIT : 0);
     const uint64_t here = ix->sp - 1;
-    if (h.tag <= f->last && ix->pos > f->start) ix->unsorted = 1;
+    if (h.tag <= top->last && ix->pos > top->start) ix->unsorted = 1;
     if (h.length == DCM_UNDEFINED) {
-        code = enter(ix, p, have, &row, f->end, encoding, ix->flat);
+        code = enter(ix, p, have, &row, top->end, encoding, ix->scope);
         if (code == DCM_OK) ix->stack[here].last = h.tag;
         if (code == DCM_OK && h.issue)
             code = dcm_index_issue(ix, h.issue, row.offset - h.size, h.tag);
         return code;
     }
-    f->last = h.tag;
+    top->last = h.tag;
     if (h.issue && (code = dcm_index_issue(ix, h.issue, ix->pos, h.tag))) return code;
     if (h.length > left - h.size) {
         code = dcm_index_issue(ix, DCM_I_TRUNCATED_VALUE, ix->pos, h.tag);
@@ -414,85 +426,86 @@ static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
     }
     uint64_t end = row.offset + row.length;
     ix->pos = end;
-    if (!ix->flat) return DCM_OK;
+    if (!ix->scope) return DCM_OK;
     int sequence = h.vr == DCM_VR_SQ;
     if (sequence) row.flags |= DCM_ROW_ITEMS;
     uint32_t at = (uint32_t)ix->count;
     if ((code = add_row(ix, &row)) || !sequence || !row.length) return code;
     ix->pos = row.offset;
-    return push(ix, FRAME_SEQUENCE, h.tag, end, 1, encoding, at);
+    return push(ix, CONTAINER_SEQUENCE, h.tag, end, 1, encoding, at);
 }
 
-/* What a walk through undefined lengths does most, when no rows are kept: out of
- * an item, or into a sequence of explicit VR little endian. p: min(12, left) bytes.
- * 0: this is something else. */
-static inline int out_or_in(dcm_index *ix, const uint8_t *p, uint64_t left, int *code) {
-    dcm_frame *f = ix->stack + ix->sp - 1;
+/* The most common steps of a walk through undefined lengths that adds no rows:
+ * leaves an item, or enters an explicit VR little endian sequence. p: min(12, left)
+ * bytes. Returns 0 if it did neither. */
+static inline int leave_or_enter(dcm_index *ix, const uint8_t *p, uint64_t left, int *code) {
+    dcm_container *top = ix->stack + ix->sp - 1;
     uint32_t tag = dcm_tag(p, 0);
-    if (f->encoding & DCM_BIG) return 0;
-    if (tag == DCM_ITEM_END && !f->defined) {
-        close_frame(ix, ix->pos, ix->pos + 8, 1);
+    if (top->encoding & DCM_BIG) return 0;
+    if (tag == DCM_ITEM_END && !top->defined) {
+        close_container(ix, ix->pos, ix->pos + 8, 1);
         return 1;
     }
-    if (left < 12 || f->encoding || p[4] != 'S' || p[5] != 'Q' || tag <= f->last ||
+    if (left < 12 || top->encoding || p[4] != 'S' || p[5] != 'Q' || tag <= top->last ||
         tag >= 0xFFFE0000 || dcm_u32(p + 8, 0) != DCM_UNDEFINED)
         return 0;
-    f->last = tag;
+    top->last = tag;
     ix->pos += 12;
-    *code = push(ix, FRAME_SEQUENCE, tag, f->end, 0, 0, UINT32_MAX);
+    *code = push(ix, CONTAINER_SEQUENCE, tag, top->end, 0, 0, UINT32_MAX);
     return 1;
 }
 
-/* Walks until the stack is down to `base` frames. */
+/* Processes headers until the stack has `base` containers. */
 static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
-    const uint8_t *p = NULL; /* `run` bytes from `at` on */
+    const uint8_t *p = NULL; /* the `run` bytes from offset `at` on */
     uint64_t at = 0, run = 0;
     int code = DCM_OK;
     while (!code && ix->sp > base) {
-        dcm_frame *f = ix->stack + ix->sp - 1;
-        if (f->kind == FRAME_SEARCH) {
+        dcm_container *top = ix->stack + ix->sp - 1;
+        if (top->kind == CONTAINER_SEARCH) {
             code = search(ix, b);
             continue;
         }
-        uint64_t left = f->end - ix->pos;
-        if (left < 8 && f->kind == FRAME_JUMPED) {
-            jumped_astray(ix, f);
+        uint64_t left = top->end - ix->pos;
+        if (left < 8 && top->kind == CONTAINER_JUMPED) {
+            ignore_table(ix, top);
             continue;
         }
         if (!left) {
-            if (!f->defined) code = dcm_index_issue(ix, DCM_I_UNCLOSED, ix->pos, f->tag);
-            close_frame(ix, ix->pos, ix->pos, 0);
+            if (!top->defined) code = dcm_index_issue(ix, DCM_I_UNCLOSED, ix->pos, top->tag);
+            close_container(ix, ix->pos, ix->pos, 0);
             continue;
         }
         if (left < 8) {
-            code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, f->tag);
-            ix->pos = f->end;
+            code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, top->tag);
+            ix->pos = top->end;
             continue;
         }
-        uint64_t least = f->kind == FRAME_ITEM && left >= 12 ? 12 : 8;
-        uint64_t gone = ix->pos - at; /* huge when pos went back */
+        uint64_t least = top->kind == CONTAINER_ITEM && left >= 12 ? 12 : 8;
+        uint64_t gone = ix->pos - at; /* huge if pos moved back */
         if (gone > run || run - gone < least) {
             run = dcm_bytes_run(b, ix->pos, &p);
             at = ix->pos;
             gone = 0;
             if (run < least)
-                return need(ix, at, least, f->kind >= FRAME_FRAGMENTS ? 1 : walking(ix));
+                return need(ix, at, least,
+                            top->kind >= CONTAINER_FRAGMENTS ? DCM_READ_ONCE : walk_mode(ix));
         }
-        if (f->kind >= FRAME_FRAGMENTS) {
+        if (top->kind >= CONTAINER_FRAGMENTS) {
             code = step_fragments(ix, p + gone);
-        } else if (f->kind != FRAME_ITEM) {
+        } else if (top->kind != CONTAINER_ITEM) {
             code = step_items(ix, p + gone, run - gone);
-        } else if (!ix->flat && out_or_in(ix, p + gone, left, &code)) {
+        } else if (!ix->scope && leave_or_enter(ix, p + gone, left, &code)) {
             continue;
-        } else if (!plain(ix, p + gone, run - gone < left ? run - gone : left, &f->last,
-                          f->encoding, ix->flat ? FLAT : SKIP)) {
+        } else if (!scan_plain(ix, p + gone, run - gone < left ? run - gone : left, &top->last,
+                               top->encoding, ix->scope ? FLAT : SKIP)) {
             code = step_element(ix, p + gone, run - gone);
         }
     }
     return code;
 }
 
-/* What stands at the end of the level and is no element. 1: stop here. */
+/* Whether the bytes at the end of the level are padding or a truncated header. */
 static int at_end(dcm_index *ix, const uint8_t *p, uint64_t left, int *code) {
     static const uint8_t zeros[8];
     uint64_t n = left < 8 ? left : 8;
@@ -506,8 +519,8 @@ static int at_end(dcm_index *ix, const uint8_t *p, uint64_t left, int *code) {
     return 1;
 }
 
-/* The level itself, from ix->pos up to a value of undefined length or the
- * end: the loop that every file goes through. */
+/* Processes the level itself, from ix->pos up to the end or up to a value of
+ * undefined length: the loop that every file goes through. */
 static int level(dcm_index *ix, const dcm_bytes *b) {
     const uint64_t end = ix->end;
     const uint32_t from = ix->from, span = ix->stop - from;
@@ -518,37 +531,39 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
     int code = DCM_OK;
     while (pos < end) {
         uint64_t left = end - pos;
-        if (run >= 12 && ix->last >= from) { /* plain() knows no `from` */
+        if (run >= 12 && ix->last >= from) { /* scan_plain() does not check `from` */
             ix->pos = pos;
-            uint64_t passed = plain(ix, p, run < left ? run : left, &ix->last, encoding, KEEP);
+            uint64_t passed =
+                scan_plain(ix, p, run < left ? run : left, &ix->last, encoding, KEEP);
             pos += passed, p += passed, run -= passed, left -= passed;
             if (!left) break;
         }
         if (run < 12 && run < left) {
             run = dcm_bytes_run(b, pos, &p);
             ix->pos = pos;
-            if (run < 12 && run < left) return need(ix, pos, left < 12 ? left : 12, 0);
+            if (run < 12 && run < left)
+                return need(ix, pos, left < 12 ? left : 12, DCM_READ_KEEP);
         }
         if (left < 8 || !dcm_u32(p, 0)) {
             ix->pos = pos;
             if (at_end(ix, p, left, &code)) {
-                ix->done = 1;
+                ix->state = DCM_INDEX_COMPLETE;
                 return code;
             }
         }
         dcm_header h;
-        int whole = dcm_header_read(p, left, encoding, &h);
+        int complete = dcm_header_read(p, left, encoding, &h);
         if (h.tag - from > span && (h.tag >> 16 != 0xFFFE || from)) {
             ix->pos = pos;
-            ix->done = 2;
+            ix->state = DCM_INDEX_STOPPED;
             return code;
         }
-        if (!whole) {
-            ix->done = 1;
+        if (!complete) {
+            ix->state = DCM_INDEX_COMPLETE;
             ix->pos = end;
             return dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, pos, h.tag);
         }
-        if (h.tag >> 16 == 0xFFFE) { /* no element: on to the next header */
+        if (h.tag >> 16 == 0xFFFE) { /* not an element: skip the header */
             if ((code = dcm_index_issue(ix, DCM_I_STRAY_DELIMITER, pos, h.tag))) return code;
             pos += 8, p += 8, run -= 8;
             continue;
@@ -585,7 +600,7 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
             if (code) return code;
         }
         ix->last = h.tag;
-        if (ix->sp) return DCM_OK; /* walk it */
+        if (ix->sp) return DCM_OK; /* to walk this value */
         uint64_t size = h.size + ix->rows[ix->count - 1].length;
         pos += size;
         if (size < run)
@@ -594,7 +609,7 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
             run = 0;
     }
     ix->pos = pos;
-    ix->done = 1;
+    ix->state = DCM_INDEX_COMPLETE;
     return code;
 }
 
@@ -604,7 +619,7 @@ static int by_tag(const void *a, const void *b) {
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* Tags must ascend (PS3.5 7.1): sorts, and of equal tags keeps the last. */
+/* Sorts rows whose tags do not ascend (PS3.5 7.1); keeps the last of equal tags. */
 static int order_rows(dcm_index *ix) {
     qsort(ix->rows, (size_t)ix->count, sizeof *ix->rows, by_tag);
     uint64_t kept = 0;
@@ -625,41 +640,44 @@ static int order_rows(dcm_index *ix) {
 
 int dcm_index_run(dcm_index *ix, const dcm_bytes *b, dcm_error *err) {
     int code = DCM_OK;
-    if (ix->flat) {
-        if (!ix->done && !ix->sp) {
-            code = push(ix, FRAME_ITEM, 0, ix->end, 1, ix->encoding, UINT32_MAX);
-            if (!code && ix->flat == DCM_FLAT_ITEMS)
-                code = push(ix, FRAME_SEQUENCE, 0, ix->end, 1, ix->encoding, UINT32_MAX);
+    if (ix->scope) {
+        if (!ix->state && !ix->sp) {
+            code = push(ix, CONTAINER_ITEM, 0, ix->end, 1, ix->encoding, UINT32_MAX);
+            if (!code && ix->scope == DCM_FLAT_ITEMS)
+                code = push(ix, CONTAINER_SEQUENCE, 0, ix->end, 1, ix->encoding, UINT32_MAX);
         }
         if (!code) code = walk(ix, b, 0);
-        if (!code) ix->done = 1;
+        if (!code) ix->state = DCM_INDEX_COMPLETE;
     } else {
-        while (!code && !ix->done) code = ix->sp ? walk(ix, b, 0) : level(ix, b);
+        while (!code && !ix->state) code = ix->sp ? walk(ix, b, 0) : level(ix, b);
         if (!code && ix->unsorted) code = order_rows(ix);
     }
-    if (code > DCM_NEED) {
+    if (code && code != DCM_NEED) {
         dcm_fail(err, code, ix->pos, ix->sp ? ix->stack[ix->sp - 1].tag : ix->last);
         if (err) err->depth = (uint32_t)(ix->sp / 2);
     }
     return code;
 }
 
-uint64_t dcm_read_ahead(const dcm_bytes *b, int transient) {
-    if (transient) return transient == 2 ? WALK_KEPT : 512;
-    return b->used<4096 ? 4096 : b->used>(4u << 20) ? 4u << 20 : b->used;
+uint64_t dcm_read_ahead(const dcm_bytes *b, dcm_read_mode mode) {
+    if (mode == DCM_READ_STREAM) return WALK_KEPT;
+    if (mode == DCM_READ_ONCE) return 512;
+    if (b->used < 4096) return 4096;
+    return b->used > 4u << 20 ? 4u << 20 : b->used;
 }
 
 int dcm_index_read(dcm_index *ix, dcm_bytes *b, const dcm_file *f, dcm_error *err) {
     int code;
     while ((code = dcm_index_run(ix, b, err)) == DCM_NEED) {
         code = dcm_file_fill(f, b, ix->need_offset, ix->need_length,
-                             dcm_read_ahead(b, ix->need_transient), ix->need_transient, err);
+                             dcm_read_ahead(b, (dcm_read_mode)ix->need_mode),
+                             (dcm_read_mode)ix->need_mode, err);
         if (code) return code;
     }
     return code;
 }
 
-int dcm_index_take(dcm_index *ix, dcm_index *from) {
+int dcm_index_move(dcm_index *ix, dcm_index *from) {
     dcm_row *rows = dcm_copy(from->rows, (size_t)from->count * sizeof *rows);
     if (!rows) return DCM_E_MEMORY;
     *ix = *from;
@@ -694,14 +712,14 @@ int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work, dcm_item 
               uint64_t *capacity, uint64_t *count, dcm_error *err) {
     const uint64_t end = row->offset + row->length;
     const int encoding = dcm_row_encoding(row), big = encoding & DCM_BIG;
-    dcm_index_start(work, row->offset, end, encoding, UINT32_MAX, 0);
+    dcm_index_start(work, row->offset, end, encoding, UINT32_MAX, DCM_ONE_LEVEL);
     *count = 0;
     int code = DCM_OK;
     uint64_t at = row->offset;
     while (at < end) {
         const uint8_t *p = NULL;
         uint64_t run = dcm_bytes_run(b, at, &p);
-        if (run < end - at) return need(work, at, end - at, 0);
+        if (run < end - at) return need(work, at, end - at, DCM_READ_KEEP);
         if (end - at < 8) {
             code = dcm_index_issue(work, DCM_I_TRUNCATED_HEADER, at, row->tag);
             break;
@@ -713,22 +731,22 @@ int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work, dcm_item 
             break;
         }
         dcm_item item = {at + 8, length, 0, 0};
-        uint64_t room = end - item.offset;
+        uint64_t after = end - item.offset;
         item.encoding =
-            (uint8_t)dcm_item_encoding(p + 8, length < room ? length : room, encoding);
+            (uint8_t)dcm_item_encoding(p + 8, length < after ? length : after, encoding);
         if (length == DCM_UNDEFINED) {
             item.flags = DCM_ROW_UNDEFINED;
             work->pos = item.offset;
-            code = push(work, FRAME_ITEM, row->tag, end, 0, item.encoding, UINT32_MAX);
+            code = push(work, CONTAINER_ITEM, row->tag, end, 0, item.encoding, UINT32_MAX);
             if (!code) code = walk(work, b, 0);
             if (code) break;
             item.length = work->closed - item.offset;
             at = work->pos;
         } else {
-            if (length > room) {
+            if (length > after) {
                 code = dcm_index_issue(work, DCM_I_ITEM_LENGTH, at, row->tag);
                 item.flags = DCM_ROW_TRUNCATED;
-                item.length = room;
+                item.length = after;
             }
             at = item.offset + item.length;
         }
@@ -736,6 +754,6 @@ int dcm_items(const dcm_row *row, const dcm_bytes *b, dcm_index *work, dcm_item 
         if (code) break;
         (*items)[(*count)++] = item;
     }
-    if (code > DCM_NEED) dcm_fail(err, code, at, row->tag);
+    if (code && code != DCM_NEED) dcm_fail(err, code, at, row->tag);
     return code;
 }

@@ -1,20 +1,20 @@
-/* part10.c: preamble, file meta information and data set (PS3.10 7), and what
- * is found instead of them: files without a preamble, without group 0002, with
- * group 0002 in the wrong encoding, with a transfer syntax that lies, and the
- * bare streams of ACR-NEMA 1.0 and 2.0. */
-#include "header.h"
+/* part10.c: preamble, file meta information and data set (PS3.10 7). Also reads
+ * files without a preamble or without group 0002, with group 0002 in the wrong
+ * encoding or a wrong transfer syntax, and the bare data sets of ACR-NEMA 1.0 and
+ * 2.0. */
+#include "dcm_endian.h"
+#include "dcm_index.h"
+#include "dcm_value.h"
 
 #include <string.h>
 
-enum { AT_START, AT_META, AT_DATA, AT_ROWS, AT_DONE };
-
 #define META_FIRST  0x00020000u
 #define META_LAST   0x0002FFFFu
-#define GUESS       512u  /* bytes that an encoding is told by, however many are there */
-#define LONGEST_UID 4096u /* with any padding */
+#define GUESS       512u  /* most bytes used to guess an encoding */
+#define LONGEST_UID 4096u /* including padding */
 
 void dcm_part10_start(dcm_part10 *p, uint64_t total, uint32_t stop, int force) {
-    p->state = AT_START;
+    p->state = DCM_PART10_PREAMBLE;
     p->total = total;
     p->stop = stop;
     p->force = (uint8_t)(force != 0);
@@ -30,8 +30,8 @@ void dcm_part10_free(dcm_part10 *p) {
     dcm_index_free(&p->data);
 }
 
-/* The encoding a transfer syntax states, -1 when it is none we know
- * (PS3.5 A; 1.2.840.113619.5.2 is GE's: only its pixels are big endian). */
+/* The encoding that a transfer syntax states (PS3.5 A), or -1 if it is unknown.
+ * 1.2.840.113619.5.2 is private to GE: only its pixel data is big endian. */
 static int stated_encoding(const char *uid, int *deflated) {
     static const struct {
         const char *uid;
@@ -51,23 +51,25 @@ static int stated_encoding(const char *uid, int *deflated) {
             *deflated = table[i].deflated;
             return table[i].encoding;
         }
-    /* All the others are explicit VR little endian. */
+    /* All others are explicit VR little endian. */
     return strncmp(uid, "1.2.840.10008.1.2.", 18) ? -1 : DCM_EXPLICIT_LE;
 }
 
-static int ask(uint64_t at, uint64_t n, uint64_t *offset, uint64_t *length, int *transient) {
+static int need(uint64_t at, uint64_t n, uint64_t *offset, uint64_t *length,
+                dcm_read_mode *mode) {
     *offset = at;
     *length = n;
-    *transient = 0;
+    *mode = DCM_READ_KEEP;
     return DCM_NEED;
 }
 
-static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
-                 int *transient) {
+/* Reads preamble and prefix, and finds the encoding of group 0002. */
+static int read_preamble(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                         dcm_read_mode *mode) {
     const uint8_t *q = NULL;
     uint64_t n = dcm_bytes_run(b, 0, &q), least = p->total < GUESS ? p->total : GUESS;
     if (!p->total) return DCM_E_EMPTY;
-    if (n < least) return ask(0, least, offset, length, transient);
+    if (n < least) return need(0, least, offset, length, mode);
     n = least;
     uint64_t at = 0;
     int encoding = DCM_EXPLICIT_LE, code = DCM_OK;
@@ -80,7 +82,7 @@ static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *
         encoding = dcm_encoding_guess(q, n, p->total, DCM_EXPLICIT_LE, 3);
         if (encoding < 0 && !p->force) return DCM_E_NOT_DICOM;
     }
-    dcm_index_start(&p->meta, at, p->total, DCM_EXPLICIT_LE, META_LAST, 0);
+    dcm_index_start(&p->meta, at, p->total, DCM_EXPLICIT_LE, META_LAST, DCM_ONE_LEVEL);
     p->meta.from = META_FIRST;
     if (!p->preamble) code = dcm_index_issue(&p->meta, DCM_I_NO_PREAMBLE, 0, 0);
     if (p->total - at >= 8) {
@@ -92,20 +94,20 @@ static int start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *
             if (!code) code = dcm_index_issue(&p->meta, DCM_I_META_ENCODING, at, 0);
         }
     }
-    p->state = AT_META;
+    p->state = DCM_PART10_META;
     return code;
 }
 
-/* After group 0002: which transfer syntax, and where the data set begins. */
-static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
-                     int *transient) {
+/* After group 0002: finds the transfer syntax and where the data set begins. */
+static int end_meta(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                    dcm_read_mode *mode) {
     dcm_index *m = &p->meta;
     const dcm_row *row = dcm_index_find(m, 0x00020010);
     const uint8_t *q = NULL;
     int code = DCM_OK;
     if (row && (!row->length || row->length > LONGEST_UID)) row = NULL;
-    if (row && !dcm_bytes_at(b, row->offset, row->length)) /* jumped over */
-        return ask(row->offset, row->length, offset, length, transient);
+    if (row && !dcm_bytes_at(b, row->offset, row->length)) /* was skipped */
+        return need(row->offset, row->length, offset, length, mode);
     p->data_begin = m->pos;
     if (!m->count) code = dcm_index_issue(m, DCM_I_NO_META, m->begin, 0);
     if (row && (q = dcm_bytes_at(b, row->offset, row->length))) {
@@ -121,13 +123,14 @@ static int meta_read(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64
         (q = dcm_bytes_at(b, row->offset, 4)) &&
         row->offset + 4 + dcm_u32(q, m->encoding & DCM_BIG) != m->pos)
         code = dcm_index_issue(m, DCM_I_META_LENGTH, row->offset - row->header, META_FIRST);
-    p->state = AT_DATA;
+    p->state = DCM_PART10_ENCODING;
     return code;
 }
 
-/* Labelled or not, the data set's first header tells how it is encoded. */
-static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
-                      int *transient) {
+/* Finds the encoding of the data set from the transfer syntax and from its first
+ * header, which is right if they differ. */
+static int start_data(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
+                      dcm_read_mode *mode) {
     uint64_t left = p->total - p->data_begin;
     int deflated, stated = stated_encoding(p->transfer_syntax, &deflated);
     const int known = stated >= 0, labelled = deflated;
@@ -137,11 +140,11 @@ static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint6
         const uint8_t *q = NULL;
         uint64_t n = dcm_bytes_run(b, p->data_begin, &q), least = deflated ? GUESS : 12;
         if (left < least) least = left;
-        if (n < least) return ask(p->data_begin, least, offset, length, transient);
+        if (n < least) return need(p->data_begin, least, offset, length, mode);
         n = least;
-        /* A deflate stream could look like a header by chance, not like three.
-         * A command set (group 0000) is implicit VR in every data set
-         * (PS3.7 6.3): its headers are told one by one. */
+        /* A deflate stream can look like one header by chance, but not like three.
+         * A command set (group 0000) is always implicit VR (PS3.7 6.3), in any
+         * encoding of the data set after it. */
         found = dcm_encoding_guess(q, n, left, stated, deflated ? 3 : 1);
         if (found >= 0) deflated = 0;
         if (found >= 0 && !dcm_u16(q, 0)) found = stated;
@@ -150,75 +153,76 @@ static int data_start(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint6
     if (!known && p->transfer_syntax[0])
         code =
             dcm_index_issue(&p->meta, DCM_I_UNKNOWN_TRANSFER_SYNTAX, p->meta.begin, 0x00020010);
-    int lies = known && left && (encoding != stated || deflated != labelled);
-    if (!code && lies) code = dcm_index_issue(&p->meta, DCM_I_ENCODING, p->data_begin, 0);
+    int differs = known && left && (encoding != stated || deflated != labelled);
+    if (!code && differs) code = dcm_index_issue(&p->meta, DCM_I_ENCODING, p->data_begin, 0);
     p->encoding = (uint8_t)encoding;
     p->deflated = (uint8_t)(deflated && left);
-    dcm_index_start(&p->data, p->data_begin, p->total, encoding, p->stop, 0);
-    p->state = p->deflated ? AT_DONE : AT_ROWS;
+    dcm_index_start(&p->data, p->data_begin, p->total, encoding, p->stop, DCM_ONE_LEVEL);
+    p->state = p->deflated ? DCM_PART10_DONE : DCM_PART10_DATA;
     return code;
 }
 
 int dcm_part10_run(dcm_part10 *p, const dcm_bytes *b, uint64_t *offset, uint64_t *length,
-                   int *transient, dcm_error *err) {
+                   dcm_read_mode *mode, dcm_error *err) {
     int code = DCM_OK;
     dcm_index *ix = NULL;
-    if (p->state == AT_START) code = start(p, b, offset, length, transient);
-    if (!code && p->state == AT_META) {
+    if (p->state == DCM_PART10_PREAMBLE) code = read_preamble(p, b, offset, length, mode);
+    if (!code && p->state == DCM_PART10_META) {
         ix = &p->meta;
         code = dcm_index_run(ix, b, err);
         if (!code) {
             ix = NULL;
-            code = meta_read(p, b, offset, length, transient);
+            code = end_meta(p, b, offset, length, mode);
         }
     }
-    if (!code && p->state == AT_DATA) {
+    if (!code && p->state == DCM_PART10_ENCODING) {
         ix = NULL;
-        code = data_start(p, b, offset, length, transient);
+        code = start_data(p, b, offset, length, mode);
     }
-    if (!code && p->state == AT_ROWS) {
+    if (!code && p->state == DCM_PART10_DATA) {
         ix = &p->data;
         code = dcm_index_run(ix, b, err);
-        if (!code) p->state = AT_DONE;
+        if (!code) p->state = DCM_PART10_DONE;
     }
     if (code == DCM_NEED && ix) {
         *offset = ix->need_offset;
         *length = ix->need_length;
-        *transient = ix->need_transient;
+        *mode = (dcm_read_mode)ix->need_mode;
     }
-    if (code > DCM_NEED && !ix) dcm_fail(err, code, 0, 0);
+    if (code && code != DCM_NEED && !ix) dcm_fail(err, code, 0, 0);
     return code;
 }
 
-/* Headers are alike within an archive, so the first read is sized to those
- * seen last: one that is longer costs a second read and doubles it, one that
- * fills less than a quarter halves it. */
-#define FIRST_LEAST 4096u
-#define FIRST_MOST  65536u
-#define BEHIND_JUMP 512u
+/* The files of an archive have headers of similar size, so the size of the first
+ * read follows them: a longer header costs a second read and doubles it, a header
+ * that fills less than a quarter halves it. */
+#define FIRST_MIN  ((uint64_t)4096)
+#define FIRST_MAX  ((uint64_t)65536)
+#define AFTER_SKIP 512u /* read after a large value that was skipped */
 
 int dcm_part10_read(dcm_part10 *p, dcm_bytes *b, const dcm_file *f, dcm_error *err) {
     uint64_t offset = 0, length = 0, ahead;
-    int transient = 0, code;
-    if (p->first_read < FIRST_LEAST) p->first_read = FIRST_LEAST * 2;
+    dcm_read_mode mode = DCM_READ_KEEP;
+    int code;
+    if (p->first_read < FIRST_MIN) p->first_read = FIRST_MIN * 2;
     if (p->total && !b->n_segments) {
         length = p->total < p->first_read ? p->total : p->first_read;
-        code = dcm_file_fill(f, b, 0, length, 0, 0, err);
+        code = dcm_file_fill(f, b, 0, length, 0, DCM_READ_KEEP, err);
         if (code) return code;
     }
     const uint64_t first = length;
-    while ((code = dcm_part10_run(p, b, &offset, &length, &transient, err)) == DCM_NEED) {
-        /* behind a jump over a large value there is little header left */
-        int jump = offset > first + FIRST_MOST && !transient;
-        ahead = jump ? BEHIND_JUMP : dcm_read_ahead(b, transient);
-        code = dcm_file_fill(f, b, offset, length, ahead, transient, err);
+    while ((code = dcm_part10_run(p, b, &offset, &length, &mode, err)) == DCM_NEED) {
+        /* after a large value that was skipped there is little header left */
+        int skipped = offset > first + FIRST_MAX && mode == DCM_READ_KEEP;
+        ahead = skipped ? AFTER_SKIP : dcm_read_ahead(b, mode);
+        code = dcm_file_fill(f, b, offset, length, ahead, mode, err);
         if (code) return code;
-        if (offset <= first + FIRST_LEAST && p->first_read == first && first < FIRST_MOST)
+        if (offset <= first + FIRST_MIN && p->first_read == first && first < FIRST_MAX)
             p->first_read *= 2;
     }
-    if (!code && p->first_read == first && first > FIRST_LEAST * 2) {
+    if (!code && p->first_read == first && first > FIRST_MIN * 2) {
         uint64_t i = p->data.count;
-        while (i && p->data.rows[i - 1].offset > first) i--; /* behind a jump */
+        while (i && p->data.rows[i - 1].offset > first) i--; /* after a skip */
         if (!i || p->data.rows[i - 1].offset < first / 4) p->first_read /= 2;
     }
     return code;

@@ -1,20 +1,23 @@
-/* pixel.c: kernels over the cells of native pixel data (PS3.5 8, PS3.3 C.7.6.3,
+/* pixel.c: loops over the cells of native pixel data (PS3.5 8, PS3.3 C.7.6.3,
  * C.11.1, C.11.2).
  *
- * Loops are written so that a compiler makes vectors of them: one simple loop
- * for each type of cell. Cells in the other byte order, or with unused bits,
- * are brought into shape a block at a time, which stays in the cache. */
-#include "dcm.h"
+ * The loops are written so that compilers vectorize them: one simple loop for each
+ * type of cell. Cells in the other byte order, or with unused bits, are converted
+ * a block at a time, which stays in the cache. */
+#include "dcm_pixel.h"
+
+#include "dcm_base.h"
 #include "dcm_endian.h"
 
 #include <math.h>
+#include <string.h>
 #if defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
 #define SSE2 1
 #endif
 
-/* A product that is fused into its sum rounds once instead of twice: results
- * would depend on the machine. (gcc does not fuse under -std=c11.) */
+/* No fused multiply-add: it rounds once instead of twice, and results would depend
+ * on the machine. (gcc does not fuse under -std=c11.) */
 #if defined(_MSC_VER) && !defined(__clang__)
 #pragma fp_contract(off)
 #elif defined(__clang__)
@@ -32,8 +35,8 @@ int dcm_cells_valid(const dcm_cells *c) {
     return !c->bits_stored || (c->high_bit < 8 * c->size && c->bits_stored <= c->high_bit + 1);
 }
 
-/* The bits of a byte, the lowest first, to eight bytes of 0 and 1. */
-static void spread(uint8_t byte, uint8_t *out) {
+/* Expands the bits of a byte, lowest first, to eight bytes of 0 and 1. */
+static void expand_bits(uint8_t byte, uint8_t *out) {
     uint64_t v = byte * 0x0101010101010101u & 0x8040201008040201u;
     v = (v + 0x7f7f7f7f7f7f7f7fu) >> 7 & 0x0101010101010101u;
     if (DCM_HOST_BIG) v = dcm_swap64(v);
@@ -47,7 +50,7 @@ void dcm_unpack_bits(const uint8_t *src, uint64_t start, uint64_t count, uint8_t
         out[i++] = *src >> bit & 1;
         if (bit == 7) src++;
     }
-    for (; i + 8 <= count; i += 8) spread(*src++, out + i);
+    for (; i + 8 <= count; i += 8) expand_bits(*src++, out + i);
     for (unsigned bit = 0; i < count; bit++) out[i++] = *src >> bit & 1;
 }
 
@@ -79,42 +82,42 @@ void dcm_swap_units(uint8_t *p, uint64_t n, int unit) {
 
 #define dcm_swap8(v) (v)
 
-/* One loop of dcm_cells_native: unsigned shifts drop the bits above the value
- * and below it; a signed one keeps the sign. */
-#define NATIVE(bits, load, down)                                              \
-    for (uint64_t i = 0; i < count; i++) {                                    \
-        uint##bits##_t v;                                                     \
-        memcpy(&v, src + i * sizeof v, sizeof v);                             \
-        v = (uint##bits##_t)((down)((uint##bits##_t)(load(v) << up)) >> low); \
-        memcpy(out + i * sizeof v, &v, sizeof v);                             \
+/* One loop of dcm_cells_native: the left shift removes the bits above the value,
+ * the right shift those below it; for signed cells it extends the sign. */
+#define NATIVE(bits, load, shifted)                                               \
+    for (uint64_t i = 0; i < count; i++) {                                        \
+        uint##bits##_t v;                                                         \
+        memcpy(&v, src + i * sizeof v, sizeof v);                                 \
+        v = (uint##bits##_t)((shifted)((uint##bits##_t)(load(v) << up)) >> down); \
+        memcpy(out + i * sizeof v, &v, sizeof v);                                 \
     }
 #define SAME(v) (v)
 #define NATIVES(bits)                                    \
     if (c->kind == DCM_CELL_SIGNED) {                    \
-        if (turn)                                        \
+        if (swap)                                        \
             NATIVE(bits, dcm_swap##bits, int##bits##_t)  \
         else                                             \
             NATIVE(bits, SAME, int##bits##_t)            \
     } else {                                             \
-        if (turn)                                        \
+        if (swap)                                        \
             NATIVE(bits, dcm_swap##bits, uint##bits##_t) \
         else                                             \
             NATIVE(bits, SAME, uint##bits##_t)           \
     }
 
-static int is_turned(const dcm_cells *c) {
+static int is_swapped(const dcm_cells *c) {
     return c->size > 1 && c->big != DCM_HOST_BIG;
 }
 
 static int is_native(const dcm_cells *c) {
-    return !is_turned(c) && (!c->bits_stored || c->bits_stored == 8 * c->size);
+    return !is_swapped(c) && (!c->bits_stored || c->bits_stored == 8 * c->size);
 }
 
 static void native(const dcm_cells *c, const uint8_t *restrict src, uint64_t count,
                    uint8_t *restrict out) {
-    const int turn = is_turned(c), width = 8 * c->size;
+    const int swap = is_swapped(c), width = 8 * c->size;
     const int up = c->bits_stored ? width - 1 - c->high_bit : 0;
-    const int low = c->bits_stored ? width - c->bits_stored : 0;
+    const int down = c->bits_stored ? width - c->bits_stored : 0;
     if (c->size == 1)
         NATIVES(8)
     else if (c->size == 2)
@@ -132,9 +135,9 @@ void dcm_cells_native(const dcm_cells *c, const uint8_t *src, uint64_t count, ui
         native(c, src, count, out);
 }
 
-/* Cells in the machine's order whose value begins at bit 0: what differs from
- * it is found without a store, and mostly there is nothing. */
-#define SETTLE(bits)                                                                       \
+/* Cells in the machine's byte order whose value begins at bit 0. Usually no unused
+ * bit is set: this is checked first, without a store. */
+#define CLEAR_UNUSED(bits)                                                                 \
     do {                                                                                   \
         const uint##bits##_t mask = (uint##bits##_t)(UINT64_MAX >> (64 - c->bits_stored)); \
         const uint##bits##_t sign = (uint##bits##_t)(                                      \
@@ -153,68 +156,83 @@ void dcm_cells_native(const dcm_cells *c, const uint8_t *src, uint64_t count, ui
         }                                                                                  \
     } while (0)
 
-static void settle(const dcm_cells *c, uint8_t *p, uint64_t n) {
+static void clear_unused(const dcm_cells *c, uint8_t *p, uint64_t n) {
     if (c->size == 1)
-        SETTLE(8);
+        CLEAR_UNUSED(8);
     else if (c->size == 2)
-        SETTLE(16);
+        CLEAR_UNUSED(16);
     else if (c->size == 4)
-        SETTLE(32);
+        CLEAR_UNUSED(32);
     else
-        SETTLE(64);
+        CLEAR_UNUSED(64);
 }
 
-/* By blocks: pages of a mapping that need no change stay shared with the file's. */
+/* In blocks, so that unchanged pages of a mapping stay shared with the file. */
 void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
-    uint8_t room[BLOCK * 8];
+    uint8_t block[BLOCK * 8];
     if (is_native(c)) return;
     while (count) {
         const uint64_t n = count < BLOCK ? count : BLOCK, bytes = n * c->size;
-        if (!is_turned(c) && c->bits_stored == c->high_bit + 1) {
-            settle(c, p, n);
+        if (!is_swapped(c) && c->bits_stored == c->high_bit + 1) {
+            clear_unused(c, p, n);
         } else {
-            native(c, p, n, room);
-            if (is_turned(c)) dcm_swap_units(room, bytes, c->size);
-            if (memcmp(p, room, (size_t)bytes) != 0) memcpy(p, room, (size_t)bytes);
+            native(c, p, n, block);
+            if (is_swapped(c)) dcm_swap_units(block, bytes, c->size);
+            if (memcmp(p, block, (size_t)bytes) != 0) memcpy(p, block, (size_t)bytes);
         }
         p += bytes;
         count -= n;
     }
 }
 
-/* Runs `body` over blocks of at most BLOCK cells: p, n cells in the machine's
- * order; `at` of them came before. */
+/* Runs `body` for blocks of cells: n cells in the machine's byte order at p, after
+ * `at` other cells. */
 #define BLOCKS(body)                                                     \
     do {                                                                 \
-        uint8_t room[BLOCK * 8];                                         \
-        const int plain = is_native(c);                                  \
+        uint8_t block[BLOCK * 8];                                        \
+        const int as_is = is_native(c);                                  \
         for (uint64_t at = 0, n; at < count; at += n) {                  \
             const uint8_t *p = src + at * c->size;                       \
-            n = plain ? count : count - at < BLOCK ? count - at : BLOCK; \
-            if (!plain) {                                                \
-                native(c, p, n, room);                                   \
-                p = room;                                                \
+            n = as_is ? count : count - at < BLOCK ? count - at : BLOCK; \
+            if (!as_is) {                                                \
+                native(c, p, n, block);                                  \
+                p = block;                                               \
             }                                                            \
             body;                                                        \
         }                                                                \
     } while (0)
 
-/* Calls `one`(type) for the type of c's cells. */
-#define BY_INTEGER(one)                                                             \
-    if (c->size == 1 && c->kind == DCM_CELL_UNSIGNED)                               \
-    one(uint8_t) else if (c->size == 1)                                             \
-        one(int8_t) else if (c->size == 2 && c->kind == DCM_CELL_UNSIGNED)          \
-            one(uint16_t) else if (c->size == 2)                                    \
-                one(int16_t) else if (c->size == 4 && c->kind == DCM_CELL_UNSIGNED) \
-                    one(uint32_t) else if (c->size == 4) one(int32_t)
-#define BY_TYPE(one)                                  \
-    if (c->kind == DCM_CELL_FLOAT) {                  \
-        if (c->size == 4) one(float) else one(double) \
-    } else                                            \
-        BY_INTEGER(one)                               \
-    else if (c->kind == DCM_CELL_UNSIGNED) one(uint64_t) else one(int64_t)
+/* Runs loop(type) for the type of c's cells: integers of up to 4 bytes, or all. */
+#define FOR_INTEGERS(loop)                                \
+    {                                                     \
+        const int is_signed = c->kind == DCM_CELL_SIGNED; \
+        if (c->size == 1 && is_signed) {                  \
+            loop(int8_t)                                  \
+        } else if (c->size == 1) {                        \
+            loop(uint8_t)                                 \
+        } else if (c->size == 2 && is_signed) {           \
+            loop(int16_t)                                 \
+        } else if (c->size == 2) {                        \
+            loop(uint16_t)                                \
+        } else if (c->size == 4 && is_signed) {           \
+            loop(int32_t)                                 \
+        } else if (c->size == 4) {                        \
+            loop(uint32_t)                                \
+        }                                                 \
+    }
+#define FOR_TYPES(loop)                                      \
+    if (c->kind == DCM_CELL_FLOAT && c->size == 4) {         \
+        loop(float)                                          \
+    } else if (c->kind == DCM_CELL_FLOAT) {                  \
+        loop(double)                                         \
+    } else if (c->size == 8 && c->kind == DCM_CELL_SIGNED) { \
+        loop(int64_t)                                        \
+    } else if (c->size == 8) {                               \
+        loop(uint64_t)                                       \
+    } else                                                   \
+        FOR_INTEGERS(loop)
 
-/* ------------------------------------------------------------- colour --- */
+/* -------------------------------------------------------------- color --- */
 
 #define INTERLEAVE(size)                     \
     for (unsigned s = 0; s < samples; s++)   \
@@ -223,7 +241,7 @@ void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
 
 void dcm_interleave(const uint8_t *restrict src, uint64_t cells, unsigned samples,
                     unsigned size, uint8_t *restrict out) {
-    if (size == 1 && samples == 3) { /* what colour mostly is */
+    if (size == 1 && samples == 3) { /* the most common case */
         const uint8_t *g = src + cells, *b = g + cells;
         for (uint64_t i = 0; i < cells; i++) {
             out[3 * i] = src[i];
@@ -249,10 +267,10 @@ void dcm_expand_422(const uint8_t *restrict src, uint64_t cells, uint8_t *restri
     }
 }
 
-/* floor(v + 0.5), clamped to 0 ... most. */
-static uint16_t rounded(double v, double most) {
+/* floor(v + 0.5), clamped to 0 ... max. */
+static uint16_t rounded(double v, double max) {
     v += 0.5;
-    return (uint16_t)(v < 0 ? 0 : v > most ? most : v);
+    return (uint16_t)(v < 0 ? 0 : v > max ? max : v);
 }
 
 static void put(uint8_t *out, uint64_t i, unsigned bits, uint16_t value) {
@@ -262,22 +280,22 @@ static void put(uint8_t *out, uint64_t i, unsigned bits, uint16_t value) {
         memcpy(out + 2 * i, &value, 2);
 }
 
-/* R = Y + 1.402 Cr, G = Y - 0.344 Cb - 0.714 Cr, B = Y + 1.772 Cb, as the
- * inverse of PS3.3 C.7.6.3.1.2 and ISO/IEC 10918-5 7 have it. */
+/* R = Y + 1.402 Cr, G = Y - 0.344 Cb - 0.714 Cr, B = Y + 1.772 Cb: the inverse of
+ * PS3.3 C.7.6.3.1.2, as in ISO/IEC 10918-5 7. */
 #define CR_R 1.402
 #define CB_B 1.772
 #define CB_G (0.114 * 1.772 / 0.587)
 #define CR_G (0.299 * 1.402 / 0.587)
 
 static void to_rgb(double y, double cb, double cr, unsigned bits, uint64_t i, uint8_t *out) {
-    const double most = (double)((1u << bits) - 1);
-    put(out, 3 * i, bits, rounded(y + CR_R * cr, most));
-    put(out, 3 * i + 1, bits, rounded(y - CB_G * cb - CR_G * cr, most));
-    put(out, 3 * i + 2, bits, rounded(y + CB_B * cb, most));
+    const double max = (double)((1u << bits) - 1);
+    put(out, 3 * i, bits, rounded(y + CR_R * cr, max));
+    put(out, 3 * i + 1, bits, rounded(y - CB_G * cb - CR_G * cr, max));
+    put(out, 3 * i + 2, bits, rounded(y + CB_B * cb, max));
 }
 
-/* Bytes: Y is whole, so what chroma adds can be rounded apart from it, but for
- * green, which is a sum of two: kept in units of 2 to the power -20. */
+/* 8-bit cells: Y is an integer, so what chroma adds can be rounded separately and
+ * read from tables; for green, a sum of two, the tables have 20 fractional bits. */
 static void ybr_full_8(const uint8_t *src, uint64_t cells, uint8_t *out) {
     enum { BELOW = 384 }; /* sums reach from -227 to 482 */
     int16_t red[256], blue[256];
@@ -326,7 +344,7 @@ static void load_signed(const uint8_t *src, unsigned size, uint64_t i, int32_t v
     }
 }
 
-/* The irreversible transform of JPEG 2000: the same matrix, chroma around 0. */
+/* The irreversible transform of JPEG 2000: the same matrix, with signed chroma. */
 void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
                  uint8_t *out) {
     int32_t v[3];
@@ -336,17 +354,17 @@ void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bit
     }
 }
 
-/* The reversible one: G = Y - floor((Cb + Cr) / 4), R = Cr + G, B = Cb + G. */
+/* The reversible transform: G = Y - floor((Cb + Cr) / 4), R = Cr + G, B = Cb + G. */
 void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
                  uint8_t *out) {
-    const double most = (double)((1u << bits) - 1);
+    const double max = (double)((1u << bits) - 1);
     int32_t v[3];
     for (uint64_t i = 0; i < cells; i++) {
         load_signed(src, size, i, v);
         const double g = v[0] - floor(((double)v[1] + v[2]) / 4);
-        put(out, 3 * i, bits, rounded(v[2] + g, most));
-        put(out, 3 * i + 1, bits, rounded(g, most));
-        put(out, 3 * i + 2, bits, rounded(v[1] + g, most));
+        put(out, 3 * i, bits, rounded(v[2] + g, max));
+        put(out, 3 * i + 1, bits, rounded(g, max));
+        put(out, 3 * i + 2, bits, rounded(v[1] + g, max));
     }
 }
 
@@ -364,8 +382,8 @@ void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bit
 #define RESCALE_SINGLE(type) RESCALE(type, double, float)
 #define RESCALE_EXACT(type)  RESCALE(type, float, float)
 
-/* Whole numbers that stay below 2 to the power 24 on the way: then float
- * arithmetic is exact, and no other result is possible. */
+/* With integers below 2^24 in all steps float arithmetic is exact, so that double
+ * precision would give the same result. */
 static int is_exact(const dcm_cells *c, double slope, double intercept) {
     return c->size <= 2 && c->kind != DCM_CELL_FLOAT && slope == floor(slope) &&
            intercept == floor(intercept) && fabs(slope) * 65536 + fabs(intercept) < 16777216;
@@ -374,11 +392,11 @@ static int is_exact(const dcm_cells *c, double slope, double intercept) {
 static void rescale_block(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
                           double slope, double intercept, unsigned size, uint8_t *restrict to) {
     if (size == 8) {
-        BY_TYPE(RESCALE_DOUBLE)
+        FOR_TYPES(RESCALE_DOUBLE)
     } else if (is_exact(c, slope, intercept)) {
-        BY_INTEGER(RESCALE_EXACT)
+        FOR_INTEGERS(RESCALE_EXACT)
     } else {
-        BY_TYPE(RESCALE_SINGLE)
+        FOR_TYPES(RESCALE_SINGLE)
     }
 }
 
@@ -389,12 +407,11 @@ void dcm_rescale(const dcm_cells *c, const uint8_t *src, uint64_t count, double 
 
 /* ------------------------------------------------------------- window --- */
 
-/* Each value is what formula() gives. It never falls (or never rises) with the
- * stored value, and takes 256 values: so it is known when it is known at which
- * stored values it steps, and whatever steps there as well is equal to it.
- * Cells of 16 bits are done by a line in float arithmetic that was checked at
- * each step, else by a table. */
-enum { WAY_FORMULA, WAY_SMALL, WAY_LINE, WAY_TABLE };
+/* Every result equals formula(). That is monotonic in the stored value and has 256
+ * different results, so it is determined by the stored values at which the result
+ * changes ("steps"), and any function with the same steps is equal to it. 16-bit
+ * cells are computed by a line in float arithmetic that was checked at each step,
+ * or else by a table. */
 
 static double formula(const dcm_window *w, double stored) {
     const double x = stored * w->slope + w->intercept, c = w->center, width = w->width;
@@ -416,14 +433,15 @@ static unsigned level(const dcm_window *w, double stored) {
     return y >= 255 ? 255 : y > 0 ? (unsigned)y : 0; /* NaN: 0 */
 }
 
-/* 16-bit cells in the order in which the window rises: 0 ... w->mask. */
+/* The result for the u-th 16-bit cell, 0 ... w->mask, in the order in which the
+ * window rises. */
 static unsigned rising(const dcm_window *w, uint32_t u) {
     if (w->slope < 0) u = w->mask - u;
-    return level(w,
-                 w->cells.kind == DCM_CELL_SIGNED ? (double)u - (w->mask / 2 + 1) : (double)u);
+    const int lowest = w->cells.kind == DCM_CELL_SIGNED ? -(w->mask / 2 + 1) : 0;
+    return level(w, (double)u + lowest);
 }
 
-/* About where the formula passes k - 0.5. */
+/* About where formula() reaches k - 0.5. */
 static uint32_t guess(const dcm_window *w, unsigned k, uint32_t from) {
     double part = (k - 0.5) / 255, x;
     if (w->function == DCM_VOI_SIGMOID)
@@ -433,23 +451,24 @@ static uint32_t guess(const dcm_window *w, unsigned k, uint32_t from) {
     else
         x = w->center - 0.5 + (w->width - 1) * (part - 0.5);
     x = (x - w->intercept) / w->slope;
-    if (w->cells.kind == DCM_CELL_SIGNED) x += w->mask / 2 + 1;
+    const int lowest = w->cells.kind == DCM_CELL_SIGNED ? -(w->mask / 2 + 1) : 0;
+    x -= lowest;
     if (w->slope < 0) x = w->mask - x;
     return x > from ? x < w->mask ? (uint32_t)x : w->mask + 1u : from;
 }
 
-/* The first u from `from` on whose level is k or more; mask + 1: there is none. */
+/* The first u from `from` on whose result is k or more; mask + 1 if there is none. */
 static uint32_t step_to(const dcm_window *w, unsigned k, uint32_t from) {
     const uint32_t end = w->mask + 1u;
     uint32_t low = guess(w, k, from), high = low, stride = 1;
-    /* the step is at `low` or behind, and at `high` or before */
+    /* the step is at `low` or after it, and at `high` or before it */
     while (high < end && rising(w, high) < k) {
         low = high + 1;
         high = end - high > stride ? high + stride : end;
         stride *= 2;
     }
     stride = 1;
-    if (low == high) /* the guess was not too low: go down */
+    if (low == high) /* the guess was not too low: search below it */
         while (low > from && rising(w, low - 1) >= k) {
             high = low - 1;
             low = low - from > stride ? low - stride : from;
@@ -466,34 +485,36 @@ static uint32_t step_to(const dcm_window *w, unsigned k, uint32_t from) {
 }
 
 #ifdef SSE2
-/* The line of eight values, as window_line's own loop works it out; packing
- * clamps. Compilers do not find this: theirs takes half as long again. */
-static __m128i line_8(__m128i x, __m128 scale, __m128 shift) {
+/* Eight values of window_line; packing clamps. Compilers do not find this: their
+ * loop takes 1.5 times as long. */
+static __m128i line_8(__m128i x, __m128 scale, __m128 offset) {
     const __m128i zero = _mm_setzero_si128();
     __m128i a = _mm_unpacklo_epi16(x, zero), b = _mm_unpackhi_epi16(x, zero);
-    a = _mm_cvttps_epi32(_mm_add_ps(_mm_mul_ps(_mm_cvtepi32_ps(a), scale), shift));
-    b = _mm_cvttps_epi32(_mm_add_ps(_mm_mul_ps(_mm_cvtepi32_ps(b), scale), shift));
+    a = _mm_cvttps_epi32(_mm_add_ps(_mm_mul_ps(_mm_cvtepi32_ps(a), scale), offset));
+    b = _mm_cvttps_epi32(_mm_add_ps(_mm_mul_ps(_mm_cvtepi32_ps(b), scale), offset));
     return _mm_packs_epi32(a, b);
 }
 
-/* As many values as are done sixteen at a time. */
+/* Computes sixteen values at a time; returns the number of values computed. */
 static uint64_t window_line_16(const dcm_window *w, const uint8_t *restrict src, uint64_t n,
                                uint8_t *restrict out) {
-    const __m128i mask = _mm_set1_epi16((short)w->mask), turn = _mm_set1_epi16((short)w->turn);
+    const __m128i mask = _mm_set1_epi16((short)w->mask),
+                  order_xor = _mm_set1_epi16((short)w->order_xor);
     const __m128i low = _mm_set1_epi16(w->low), high = _mm_set1_epi16(w->high);
-    const __m128i flip = _mm_set1_epi8((char)w->flip);
-    const __m128 scale = _mm_set1_ps(w->scale), shift = _mm_set1_ps(w->shift);
+    const __m128i output_xor = _mm_set1_epi8((char)w->output_xor);
+    const __m128 scale = _mm_set1_ps(w->scale), offset = _mm_set1_ps(w->offset);
     uint64_t i = 0;
     for (; n - i >= 16; i += 16) {
         __m128i x[2];
         for (int k = 0; k < 2; k++) {
-            x[k] = _mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i + 16 * k));
-            x[k] = _mm_xor_si128(_mm_and_si128(x[k], mask), turn);
+            x[k] =
+                _mm_loadu_si128((const __m128i *)(const void *)(src + 2 * i + 16 * (size_t)k));
+            x[k] = _mm_xor_si128(_mm_and_si128(x[k], mask), order_xor);
             x[k] = _mm_min_epi16(_mm_max_epi16(x[k], low), high);
-            x[k] = line_8(_mm_sub_epi16(x[k], low), scale, shift);
+            x[k] = line_8(_mm_sub_epi16(x[k], low), scale, offset);
         }
         _mm_storeu_si128((__m128i *)(void *)(out + i),
-                         _mm_xor_si128(_mm_packus_epi16(x[0], x[1]), flip));
+                         _mm_xor_si128(_mm_packus_epi16(x[0], x[1]), output_xor));
     }
     return i;
 }
@@ -501,10 +522,10 @@ static uint64_t window_line_16(const dcm_window *w, const uint8_t *restrict src,
 
 static void window_line(const dcm_window *w, const uint8_t *restrict src, uint64_t n,
                         uint8_t *restrict out) {
-    const uint16_t mask = w->mask, turn = w->turn;
+    const uint16_t mask = w->mask, order_xor = w->order_xor;
     const int16_t low = w->low, high = w->high;
-    const float scale = w->scale, shift = w->shift;
-    const uint8_t flip = w->flip;
+    const float scale = w->scale, offset = w->offset;
+    const uint8_t output_xor = w->output_xor;
     uint64_t i = 0;
 #ifdef SSE2
     i = window_line_16(w, src, n, out);
@@ -512,44 +533,44 @@ static void window_line(const dcm_window *w, const uint8_t *restrict src, uint64
     for (; i < n; i++) {
         uint16_t raw;
         memcpy(&raw, src + 2 * i, 2);
-        int16_t x = (int16_t)((raw & mask) ^ turn);
+        int16_t x = (int16_t)((raw & mask) ^ order_xor);
         x = x < low ? low : x;
         x = x > high ? high : x;
-        int16_t y = (int16_t)((float)(uint16_t)(x - low) * scale + shift);
+        int16_t y = (int16_t)((float)(uint16_t)(x - low) * scale + offset);
         y = y < 255 ? y : 255;
         y = y > 0 ? y : 0;
-        out[i] = (uint8_t)((uint8_t)y ^ flip);
+        out[i] = (uint8_t)((uint8_t)y ^ output_xor);
     }
 }
 
-/* Whether a line steps where the formula does; steps[k] for 1 ... 255. */
+/* Sets the line, and checks that it has the steps of the formula: steps[1 ... 255]. */
 static int fit_line(dcm_window *w, const uint32_t *steps) {
     const uint32_t low = steps[1] ? steps[1] - 1 : 0;
     const uint32_t high = steps[255] < w->mask ? steps[255] : w->mask;
     const double width = w->function == DCM_VOI_LINEAR ? w->width - 1 : w->width;
     const double scale = (float)(255 * fabs(w->slope) / width);
-    /* within int16_t all the way; 0/0 is no number and fails, too */
+    /* within int16_t in all steps; NaN of 0/0 fails, too */
     if (!(scale * (high - low) < 16000)) return 0;
-    double least = -16000, most = 16000;
+    double min = -16000, max = 16000;
     for (unsigned k = 1; k < 256; k++) {
         double at = (double)steps[k] - low;
-        if (steps[k] <= high && k - scale * at > least) least = k - scale * at;
-        if (steps[k] > low && k - scale * (at - 1) < most) most = k - scale * (at - 1);
+        if (steps[k] <= high && k - scale * at > min) min = k - scale * at;
+        if (steps[k] > low && k - scale * (at - 1) < max) max = k - scale * (at - 1);
     }
     w->low = (int16_t)((int32_t)low - 32768);
     w->high = (int16_t)((int32_t)high - 32768);
     w->scale = (float)scale;
-    w->shift = (float)((least + most) / 2);
+    w->offset = (float)((min + max) / 2);
     uint16_t tests[512];
-    uint8_t got[512], wanted[512];
+    uint8_t results[512], expected[512];
     unsigned n = 0;
     for (unsigned k = 1; k < 256; k++)
         for (uint32_t u = steps[k] ? steps[k] - 1 : 0; u <= steps[k] && u <= w->mask; u++) {
-            tests[n] = (uint16_t)(u ^ 0x8000u ^ w->turn); /* bits above mask count not */
-            wanted[n++] = (uint8_t)(rising(w, u) ^ w->flip);
+            tests[n] = (uint16_t)(u ^ 0x8000u ^ w->order_xor); /* masked bits do not matter */
+            expected[n++] = (uint8_t)(rising(w, u) ^ w->output_xor);
         }
-    window_line(w, (const uint8_t *)tests, n, got);
-    return !memcmp(got, wanted, n);
+    window_line(w, (const uint8_t *)tests, n, results);
+    return !memcmp(results, expected, n);
 }
 
 static int prepare_16(dcm_window *w, dcm_error *err) {
@@ -559,140 +580,142 @@ static int prepare_16(dcm_window *w, dcm_error *err) {
     steps[0] = 0;
     for (unsigned k = 1; k < 256; k++) steps[k] = step_to(w, k, steps[k - 1]);
     steps[256] = w->mask + 1u;
-    /* from a cell to u, and from u to what compares as int16_t */
-    w->turn = (uint16_t)((c->kind == DCM_CELL_SIGNED ? w->mask / 2 + 1u : 0) ^
-                         (w->slope < 0 ? w->mask : 0) ^ 0x8000u);
-    /* the mask does what is to be done about unused bits above the value */
-    w->staged = *c;
-    if (c->bits_stored == c->high_bit + 1) w->staged.bits_stored = 0;
+    /* from a cell to u, and from u to its order as int16_t */
+    w->order_xor = (uint16_t)((c->kind == DCM_CELL_SIGNED ? w->mask / 2 + 1u : 0) ^
+                              (w->slope < 0 ? w->mask : 0) ^ 0x8000u);
+    /* the mask clears unused bits above the value */
+    w->input = *c;
+    if (c->bits_stored == c->high_bit + 1) w->input.bits_stored = 0;
     if (w->function != DCM_VOI_SIGMOID && fit_line(w, steps)) {
-        w->way = WAY_LINE;
+        w->method = DCM_WINDOW_LINE;
         return DCM_OK;
     }
-    if (!w->table && !(w->table = dcm_alloc(65536))) return dcm_fail(err, DCM_E_MEMORY, 0, 0);
-    w->turn ^= 0x8000u;
+    if (!w->word_table && !(w->word_table = dcm_alloc(65536)))
+        return dcm_fail(err, DCM_E_MEMORY, 0, 0);
+    w->order_xor ^= 0x8000u;
     for (unsigned k = 0; k < 256; k++)
-        memset(w->table + steps[k], (int)k ^ w->flip, steps[k + 1] - steps[k]);
-    w->way = WAY_TABLE;
+        memset(w->word_table + steps[k], (int)k ^ w->output_xor, steps[k + 1] - steps[k]);
+    w->method = DCM_WINDOW_WORD_TABLE;
     return DCM_OK;
 }
 
 int dcm_window_prepare(dcm_window *w, dcm_error *err) {
     const dcm_cells *c = &w->cells;
-    w->staged = *c;
-    const double least = w->function == DCM_VOI_LINEAR ? 1 : 0;
-    /* PS3.3 C.11.2.1.2: a width of 1 or more, C.11.2.1.3: above 0 */
+    w->input = *c;
+    const double min_width = w->function == DCM_VOI_LINEAR ? 1 : 0;
+    /* PS3.3 C.11.2.1.2 requires a width of at least 1, C.11.2.1.3 above 0 */
     if (!isfinite(w->center) || !isfinite(w->width) || !isfinite(w->slope) ||
-        !isfinite(w->intercept) || w->function > DCM_VOI_SIGMOID || w->width < least ||
+        !isfinite(w->intercept) || w->function > DCM_VOI_SIGMOID || w->width < min_width ||
         w->width == 0)
         return dcm_fail(err, DCM_E_WINDOW, 0, 0);
-    w->flip = w->invert ? 255 : 0;
-    w->way = WAY_FORMULA;
+    w->output_xor = w->invert ? 255 : 0;
+    w->method = DCM_WINDOW_FORMULA;
     if (c->kind == DCM_CELL_FLOAT || c->size > 2) return DCM_OK;
     if (c->size == 2) return prepare_16(w, err);
     for (int i = 0; i < 256; i++)
-        w->small[i] = (uint8_t)(level(w, c->kind == DCM_CELL_SIGNED ? (int8_t)i : i) ^ w->flip);
-    w->way = WAY_SMALL;
+        w->byte_table[i] =
+            (uint8_t)(level(w, c->kind == DCM_CELL_SIGNED ? (int8_t)i : i) ^ w->output_xor);
+    w->method = DCM_WINDOW_BYTE_TABLE;
     return DCM_OK;
 }
 
-#define FORMULA(type)                                      \
-    for (uint64_t i = 0; i < n; i++) {                     \
-        type v;                                            \
-        memcpy(&v, p + i * sizeof v, sizeof v);            \
-        out[i] = (uint8_t)(level(w, (double)v) ^ w->flip); \
+#define FORMULA(type)                                            \
+    for (uint64_t i = 0; i < n; i++) {                           \
+        type v;                                                  \
+        memcpy(&v, p + i * sizeof v, sizeof v);                  \
+        out[i] = (uint8_t)(level(w, (double)v) ^ w->output_xor); \
     }
 
 static void window_block(const dcm_window *w, const uint8_t *restrict p, uint64_t n,
                          uint8_t *restrict out) {
     const dcm_cells *c = &w->cells;
-    if (w->way == WAY_LINE) {
+    if (w->method == DCM_WINDOW_LINE) {
         window_line(w, p, n, out);
-    } else if (w->way == WAY_TABLE) {
-        const uint8_t *restrict table = w->table;
-        const uint16_t mask = w->mask, turn = w->turn;
+    } else if (w->method == DCM_WINDOW_WORD_TABLE) {
+        const uint8_t *restrict table = w->word_table;
+        const uint16_t mask = w->mask, order_xor = w->order_xor;
         for (uint64_t i = 0; i < n; i++) {
             uint16_t raw;
             memcpy(&raw, p + 2 * i, 2);
-            out[i] = table[(raw & mask) ^ turn];
+            out[i] = table[(raw & mask) ^ order_xor];
         }
-    } else if (w->way == WAY_SMALL) {
-        for (uint64_t i = 0; i < n; i++) out[i] = w->small[p[i]];
+    } else if (w->method == DCM_WINDOW_BYTE_TABLE) {
+        for (uint64_t i = 0; i < n; i++) out[i] = w->byte_table[p[i]];
     } else {
-        BY_TYPE(FORMULA)
+        FOR_TYPES(FORMULA)
     }
 }
 
 void dcm_window_run(const dcm_window *w, const uint8_t *src, uint64_t count, uint8_t *out) {
-    const dcm_cells *c = &w->staged;
+    const dcm_cells *c = &w->input;
     BLOCKS(window_block(w, p, n, out + at));
 }
 
 void dcm_window_free(dcm_window *w) {
-    dcm_free(w->table);
+    dcm_free(w->word_table);
     memset(w, 0, sizeof *w);
 }
 
 /* ------------------------------------------------------------- tables --- */
 
-/* Where each of n values falls in a table: below the first, the first; above
- * the last, the last. */
-#define PLACES(type)                                                             \
-    for (uint64_t i = 0; i < n; i++) {                                           \
-        type v;                                                                  \
-        memcpy(&v, p + i * sizeof v, sizeof v);                                  \
-        places[i] = v <= first                  ? 0                              \
-                    : (int64_t)v - first < last ? (uint32_t)((int64_t)v - first) \
-                                                : (uint32_t)last;                \
+/* Finds the table entry of each of n values; values outside of the table get its
+ * first or last entry. */
+#define FIND_ENTRIES(type)                                                        \
+    for (uint64_t i = 0; i < n; i++) {                                            \
+        type v;                                                                   \
+        memcpy(&v, p + i * sizeof v, sizeof v);                                   \
+        entries[i] = v <= first                  ? 0                              \
+                     : (int64_t)v - first < last ? (uint32_t)((int64_t)v - first) \
+                                                 : (uint32_t)last;                \
     }
 
-static void find_places(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
-                        int64_t first, int64_t last,
-                        uint32_t *restrict places){BY_INTEGER(PLACES)}
+static void find_entries(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
+                         int64_t first, int64_t last,
+                         uint32_t *restrict entries){FOR_INTEGERS(FIND_ENTRIES)}
 
-/* Every `step`th entry of out from the table. */
-#define ENTRIES(size)                \
+/* Copies entries of the table into every `step`th cell of out. */
+#define COPY_ENTRIES(size)           \
     for (uint64_t i = 0; i < n; i++) \
-        memcpy(out + i * step * size, table + (uint64_t)places[i] * size, size);
+        memcpy(out + i * step * size, table + (uint64_t)entries[i] * size, size);
 
-static void take_entries(const uint32_t *restrict places, uint64_t n,
+static void copy_entries(const uint32_t *restrict entries, uint64_t n,
                          const uint8_t *restrict table, unsigned size, unsigned step,
                          uint8_t *restrict out) {
     if (size == 1)
-        ENTRIES(1)
+        COPY_ENTRIES(1)
     else if (size == 2)
-        ENTRIES(2)
+        COPY_ENTRIES(2)
     else if (size == 4)
-        ENTRIES(4)
+        COPY_ENTRIES(4)
     else
-        ENTRIES(8)
+        COPY_ENTRIES(8)
 }
 
-/* As BLOCKS, also where nothing need be turned: the places want room. */
-#define PLACED(body)                                                          \
-    do {                                                                      \
-        uint8_t room[BLOCK * 4];                                              \
-        uint32_t places[BLOCK];                                               \
-        for (uint64_t at = 0, n; at < count; at += n) {                       \
-            n = count - at < BLOCK ? count - at : BLOCK;                      \
-            dcm_cells_native(c, src + at * c->size, n, room);                 \
-            find_places(c, room, n, first, (int64_t)(n_entries - 1), places); \
-            body;                                                             \
-        }                                                                     \
+/* As BLOCKS, but always in blocks, because the entries need a buffer. */
+#define FOR_ENTRIES(body)                                                        \
+    do {                                                                         \
+        uint8_t block[BLOCK * 4];                                                \
+        uint32_t entries[BLOCK];                                                 \
+        for (uint64_t at = 0, n; at < count; at += n) {                          \
+            n = count - at < BLOCK ? count - at : BLOCK;                         \
+            dcm_cells_native(c, src + at * c->size, n, block);                   \
+            find_entries(c, block, n, first, (int64_t)(n_entries - 1), entries); \
+            body;                                                                \
+        }                                                                        \
     } while (0)
 
 void dcm_lut(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *table,
              uint64_t n_entries, int64_t first, unsigned size, uint8_t *out) {
-    PLACED(take_entries(places, n, table, size, 1, out + at * size));
+    FOR_ENTRIES(copy_entries(entries, n, table, size, 1, out + at * size));
 }
 
 void dcm_palette(const dcm_cells *c, const uint8_t *src, uint64_t count, const uint8_t *red,
                  const uint8_t *green, const uint8_t *blue, uint64_t n_entries, int64_t first,
                  unsigned size, uint8_t *out) {
-    PLACED({
+    FOR_ENTRIES({
         uint8_t *to = out + at * 3 * size;
-        take_entries(places, n, red, size, 3, to);
-        take_entries(places, n, green, size, 3, to + size);
-        take_entries(places, n, blue, size, 3, to + 2 * size);
+        copy_entries(entries, n, red, size, 3, to);
+        copy_entries(entries, n, green, size, 3, to + size);
+        copy_entries(entries, n, blue, size, 3, to + 2 * (size_t)size);
     });
 }

@@ -1,39 +1,43 @@
-/* rle.c: RLE Lossless (PS3.5 G) of one whole frame.
+/* rle.c: RLE Lossless (PS3.5 G) of one frame.
  *
- * A frame has a segment for each byte of each sample, the most significant
- * byte first. The segments are unpacked side by side, a block of cells at a
- * time, into a few kilobytes that stay in the cache, and laid together there:
- * so runs are fills and copies, whatever the stride in the destination.
+ * A frame has one segment for each byte of each sample, the most significant byte
+ * first. All segments are unpacked in parallel, a block of cells at a time, into a
+ * few kilobytes that stay in the cache, and interleaved from there: so runs are
+ * fills and copies, whatever the stride in the destination.
  *
- * Tolerated, as pydicom, DCMTK and GDCM do: bytes behind the last packet that
- * is needed (a pad byte, or more); packets that run over the end of a row (G.3.1
- * forbids them); a last packet that gives more than the frame takes; a first
- * offset other than 64; unused offsets that are not 0. Refused, as they do: a
- * number of segments that is not samples x bytes; segments that give too few
- * bytes (GDCM fills up in silence: an image that nobody took). Refused, where
- * pydicom reads whatever is there: offsets that do not ascend within the frame. */
-#include "dcm.h"
+ * Accepted, as by pydicom, DCMTK and GDCM: bytes after the last packet that is
+ * needed (padding, or more); packets that run over the end of a row (forbidden by
+ * G.3.1); a last packet that is longer than the frame; a first offset other than
+ * 64; unused offsets that are not 0. Rejected, as by these: a number of segments
+ * other than samples x bytes; segments with too few bytes (GDCM pads them without
+ * an error). Rejected, but read by pydicom: offsets that do not ascend within the
+ * frame. */
+#include "dcm_base.h"
 #include "dcm_endian.h"
+#include "dcm_pixel.h"
 
-#define SEGMENTS 15    /* at most: G.5 */
-#define BLOCK    2048u /* cells at a time */
-#define PACKET   128u  /* bytes that one packet gives, at most */
-#define WIDE     16u   /* bytes written at once, also beyond a packet's end */
+#include <string.h>
+
+#define SEGMENTS 15    /* most segments (G.5) */
+#define BLOCK    2048u /* cells per block */
+#define PACKET   128u  /* most bytes of a packet */
+#define WIDE     16u   /* bytes written at once, also past the end of a packet */
 
 typedef struct segment {
     const uint8_t *p, *end;
-    uint64_t ready; /* bytes that stand in its block already */
+    uint64_t ready; /* bytes unpacked into its block */
 } segment;
 
-/* Unpacks whole packets until `wanted` bytes are there, and maybe PACKET - 1
- * more; writes up to WIDE - 1 behind them. 1, or 0 when the segment ends. */
+/* Unpacks complete packets until there are `wanted` bytes, and up to PACKET - 1
+ * more; writes up to WIDE - 1 bytes after them. Returns 0 if the segment ends
+ * before, else 1. */
 static int unpack(segment *s, uint8_t *out, uint64_t wanted) {
     const uint8_t *p = s->p, *end = s->end;
     uint64_t at = s->ready;
-    int whole = 1;
+    int complete = 1;
     while (at < wanted) {
         if (end - p < 2) {
-            whole = 0;
+            complete = 0;
             break;
         }
         unsigned n = *p++;
@@ -42,40 +46,41 @@ static int unpack(segment *s, uint8_t *out, uint64_t wanted) {
             n = 257 - n;
             for (unsigned i = 0; i < n; i += WIDE) memset(to + i, *p, WIDE);
             p++;
-        } else if (n < 128) { /* n + 1 bytes as they stand */
+        } else if (n < 128) { /* the next n + 1 bytes */
             n++;
             if ((uint64_t)(end - p) >= PACKET) {
                 for (unsigned i = 0; i < n; i += WIDE) memcpy(to + i, p + i, WIDE);
             } else if (n <= (uint64_t)(end - p)) {
                 memcpy(to, p, n);
             } else {
-                n = (unsigned)(end - p); /* what is there may be enough */
+                n = (unsigned)(end - p); /* a truncated packet may be enough */
                 memcpy(to, p, n);
             }
             p += n;
         } else {
-            n = 0; /* 128: nothing, G.3.1 */
+            n = 0; /* 128: no bytes (G.3.1) */
         }
         at += n;
     }
     s->p = p;
     s->ready = at;
-    return whole || at >= wanted;
+    return complete || at >= wanted;
 }
 
-/* The bits of a value's highest byte that count, and its sign. */
+/* The used bits of a value's highest byte, and its sign bit. */
 typedef struct top {
     uint8_t mask, sign;
 } top;
 
-static uint8_t settled(uint8_t byte, top t) {
+static uint8_t without_unused(uint8_t byte, top t) {
     return (uint8_t)(((byte & t.mask) ^ t.sign) - t.sign);
 }
 
-/* `group` blocks to cells of as many bytes, each block to the byte that
- * place[i] tells; of two bytes (mostly grey) the second is settled. */
-static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, unsigned group,
-                uint64_t n, top t, uint8_t *restrict out) {
+/* Interleaves `group` blocks to cells of `group` bytes: byte i is from the block
+ * place[i]. With two bytes (usually grayscale) unused bits of the second are
+ * cleared. */
+static void interleave(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place,
+                       unsigned group, uint64_t n, top t, uint8_t *restrict out) {
     const uint8_t *restrict a = blocks[place[0]];
     if (group == 1) {
         memcpy(out, a, (size_t)n);
@@ -83,7 +88,7 @@ static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, 
         const uint8_t *restrict b = blocks[place[1]];
         for (uint64_t i = 0; i < n; i++) {
             out[2 * i] = a[i];
-            out[2 * i + 1] = settled(b[i], t);
+            out[2 * i + 1] = without_unused(b[i], t);
         }
     } else if (group == 3) {
         const uint8_t *restrict b = blocks[place[1]], *restrict c = blocks[place[2]];
@@ -103,43 +108,43 @@ static void lay(uint8_t (*blocks)[BLOCK + PACKET + WIDE], const uint8_t *place, 
 int dcm_rle_decode(const dcm_cells *c, const uint8_t *p, uint64_t n, uint64_t cells,
                    unsigned samples, int planar, uint8_t *out, dcm_error *err) {
     const unsigned bytes = c->size, count = samples * bytes;
-    const unsigned loose = c->bits_stored ? 8 * bytes - c->bits_stored : 0;
+    const unsigned unused = c->bits_stored ? 8 * bytes - c->bits_stored : 0;
     segment s[SEGMENTS];
     uint8_t blocks[SEGMENTS][BLOCK + PACKET + WIDE], place[SEGMENTS];
     if (n < 64) return dcm_fail(err, DCM_E_RLE_HEADER, n, 0);
     if (!samples || samples > SEGMENTS || count > SEGMENTS || dcm_u32(p, 0) != count)
         return dcm_fail(err, DCM_E_RLE_COUNT, 0, 0);
     for (unsigned i = 0; i < count; i++) {
-        uint32_t begin = dcm_u32(p + 4 + 4 * i, 0);
+        uint32_t begin = dcm_u32(p + 4 + 4 * (size_t)i, 0);
         if (begin < 64 || begin > n || (i && p + begin < s[i - 1].p))
             return dcm_fail(err, DCM_E_RLE_HEADER, 4 + 4 * i, 0);
         s[i] = (segment){p + begin, p + n, 0};
         if (i) s[i - 1].end = p + begin;
     }
-    /* Those whose bytes lie side by side in the destination are one group. */
+    /* Segments whose bytes are adjacent in the destination are one group. */
     const unsigned group = planar ? bytes : count;
     top t = {0xFF, 0};
     const int by_byte =
-        group == 2 && bytes == 2 && loose < 8 && c->high_bit == c->bits_stored - 1;
-    if (loose && by_byte) {
-        t.mask = (uint8_t)(0xFF >> loose);
-        t.sign = (uint8_t)(c->kind == DCM_CELL_SIGNED ? 0x80 >> loose : 0);
+        group == 2 && bytes == 2 && unused < 8 && c->high_bit == c->bits_stored - 1;
+    if (unused && by_byte) {
+        t.mask = (uint8_t)(0xFF >> unused);
+        t.sign = (uint8_t)(c->kind == DCM_CELL_SIGNED ? 0x80 >> unused : 0);
     }
     for (unsigned first = 0; first < count; first += group) {
         segment *const g = s + first;
-        for (unsigned k = 0; k < group; k++) /* the lowest byte is last in file */
+        for (unsigned k = 0; k < group; k++) /* the lowest byte is last in the file */
             place[k] = (uint8_t)(k / bytes * bytes + bytes - 1 - k % bytes);
         for (uint64_t done = 0; done < cells;) {
-            const uint64_t take = cells - done < BLOCK ? cells - done : BLOCK;
+            const uint64_t length = cells - done < BLOCK ? cells - done : BLOCK;
             for (unsigned k = 0; k < group; k++)
-                if (!unpack(g + k, blocks[k], take))
+                if (!unpack(g + k, blocks[k], length))
                     return dcm_fail(err, DCM_E_RLE_SEGMENT, (uint64_t)(g[k].p - p), 0);
-            lay(blocks, place, group, take, t, out);
-            if (loose && !by_byte) dcm_cells_normalize(c, out, take * group / bytes);
-            out += take * group;
-            done += take;
+            interleave(blocks, place, group, length, t, out);
+            if (unused && !by_byte) dcm_cells_normalize(c, out, length * group / bytes);
+            out += length * group;
+            done += length;
             for (unsigned k = 0; k < group && done < cells; k++) {
-                g[k].ready -= BLOCK; /* what the last packet gave beyond */
+                g[k].ready -= BLOCK; /* the rest of the last packet */
                 memcpy(blocks[k], blocks[k] + BLOCK, PACKET);
             }
         }

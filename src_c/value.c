@@ -1,11 +1,13 @@
-/* value.c: text and numbers inside a value, independent of locale. */
-#include "dcm.h"
+/* value.c: text and numbers inside a value, independent of the locale. */
+#include "dcm_value.h"
+
 #include "dcm_endian.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-static int is_space(char c) { /* what str.strip() takes off in ASCII */
+static int is_space(char c) { /* what Python's str.strip() removes in ASCII */
     return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f);
 }
 
@@ -22,11 +24,11 @@ dcm_span dcm_trim(const char *p, uint64_t n) {
 
 int dcm_next_component(dcm_span *rest, dcm_span *out) {
     if (!rest->p) return 0;
-    const char *cut = rest->n ? memchr(rest->p, '\\', (size_t)rest->n) : NULL;
+    const char *end = rest->n ? memchr(rest->p, '\\', (size_t)rest->n) : NULL;
     out->p = rest->p;
-    out->n = cut ? (uint64_t)(cut - rest->p) : rest->n;
-    rest->n = cut ? rest->n - out->n - 1 : 0;
-    rest->p = cut ? cut + 1 : NULL;
+    out->n = end ? (uint64_t)(end - rest->p) : rest->n;
+    rest->n = end ? rest->n - out->n - 1 : 0;
+    rest->p = end ? end + 1 : NULL;
     return 1;
 }
 
@@ -41,9 +43,9 @@ static int is_word(dcm_span s, const char *word) {
     return i == s.n;
 }
 
-/* Beyond what two exact doubles can do: the C library rounds correctly, and a
- * text without a decimal point reads the same in every locale. */
-static int parse_slow(const char *digits, uint64_t n, int64_t exponent, double *out) {
+/* Parses numbers that two exact doubles cannot express: strtod rounds correctly,
+ * and text without a decimal point reads the same in every locale. */
+static double parse_slow(const char *digits, uint64_t n, int64_t exponent) {
     char text[800 + 32]; /* more than 767 digits never change the result */
     uint64_t used = 0, dropped = 0;
     for (uint64_t i = 0; i < n; i++) {
@@ -51,7 +53,7 @@ static int parse_slow(const char *digits, uint64_t n, int64_t exponent, double *
         if (used < 800)
             text[used++] = digits[i];
         else {
-            if (digits[i] != '0') text[799] = '1'; /* sticky */
+            if (digits[i] != '0') text[799] = '1'; /* dropped digits round up */
             dropped++;
         }
     }
@@ -63,8 +65,7 @@ static int parse_slow(const char *digits, uint64_t n, int64_t exponent, double *
     for (int64_t unit = 100000; unit; unit /= 10)
         text[used++] = (char)('0' + exponent / unit % 10);
     text[used] = 0;
-    *out = strtod(text, NULL);
-    return 1;
+    return strtod(text, NULL);
 }
 
 int dcm_parse_float(dcm_span s, double *out) {
@@ -77,11 +78,11 @@ int dcm_parse_float(dcm_span s, double *out) {
     const char *p = s.p, *end = s.p + s.n;
     uint64_t mantissa = 0;
     int64_t exponent = 0;
-    int digits = 0, seen = 0, point = 0;
+    int digits = 0, any = 0, point = 0;
     for (; p < end; p++) {
         unsigned digit = (unsigned)(*p - '0');
         if (digit < 10) {
-            seen = 1;
+            any = 1;
             if (digits < 19) {
                 mantissa = mantissa * 10 + digit;
                 digits += mantissa != 0;
@@ -97,7 +98,7 @@ int dcm_parse_float(dcm_span s, double *out) {
     }
     const char *digits_end = p;
     double value;
-    if (!seen) {
+    if (!any) {
         if (is_word(s, "nan"))
             value = NAN;
         else if (is_word(s, "inf") || is_word(s, "infinity"))
@@ -106,20 +107,21 @@ int dcm_parse_float(dcm_span s, double *out) {
             return 0;
     } else {
         if (p < end && (*p | 0x20) == 'e') {
-            int down = 0;
+            int minus = 0;
             int64_t e = 0;
-            if (++p < end && (*p == '+' || *p == '-')) down = *p++ == '-';
+            p++;
+            if (p < end && (*p == '+' || *p == '-')) minus = *p++ == '-';
             if (p == end) return 0;
             for (; p < end; p++) {
                 unsigned digit = (unsigned)(*p - '0');
                 if (digit > 9) return 0;
                 if (e < 100000) e = e * 10 + digit;
             }
-            exponent += down ? -e : e;
+            exponent += minus ? -e : e;
         }
         if (p != end) return 0;
-        /* A mantissa and a power of ten that are both exact give a correctly
-         * rounded quotient or product (Clinger 1990). */
+        /* If mantissa and power of ten are exact, their quotient or product is
+         * correctly rounded (Clinger 1990). */
         if (digits <= 19 && mantissa <= 1ull << 53 && exponent >= -22 && exponent <= 22) {
             value = (double)mantissa;
             if (exponent < 0)
@@ -127,7 +129,7 @@ int dcm_parse_float(dcm_span s, double *out) {
             else
                 value *= powers[exponent];
         } else {
-            parse_slow(s.p, (uint64_t)(digits_end - s.p), exponent, &value);
+            value = parse_slow(s.p, (uint64_t)(digits_end - s.p), exponent);
         }
     }
     *out = negative ? -value : value;

@@ -1,5 +1,5 @@
 /* vr.c: one row per value representation (PS3.5 6.2 and 7.1.2). */
-#include "dcm.h"
+#include "dcm_dictionary.h"
 
 #include <string.h>
 
@@ -67,8 +67,8 @@ const uint32_t dcm_vr_of_letters[1024] = {
 
 int dcm_vr_from_name(const char *name, size_t length) {
     for (int vr = DCM_VR_NONE + 1; vr < DCM_VR_COUNT; vr++) {
-        const char *known = dcm_vr_rows[vr].name;
-        if (strlen(known) == length && memcmp(known, name, length) == 0) return vr;
+        const char *row_name = dcm_vr_rows[vr].name;
+        if (strlen(row_name) == length && memcmp(row_name, name, length) == 0) return vr;
     }
     return DCM_VR_NONE;
 }

@@ -1,9 +1,9 @@
-/* walk.c: the files under a folder, in byte order of their paths.
+/* walk.c: the files under a directory, in byte order of their paths.
  *
- * The names of one folder are listed, sorted and kept until they are used, and
- * so are those of the folders above it; nothing else is. A folder's name is
- * kept with a separator at its end: so "a-b" comes before "a/b", as the bytes
- * of the paths want it, and the end of a name tells what it is. */
+ * The names of one directory are listed and sorted, and kept until they are used,
+ * as are those of its parents. The name of a directory is kept with a separator at
+ * its end: so "a-b" sorts before "a/b", as in the byte order of paths, and the end
+ * of a name shows whether it is a directory. */
 #if !defined(_WIN32)
 #define _FILE_OFFSET_BITS 64
 #if defined(__linux__)
@@ -13,7 +13,7 @@
 #endif
 #endif
 
-#include "dcm.h"
+#include "dcm_walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,11 +31,11 @@
 #endif
 
 struct dcm_walk_level {
-    char *pool; /* names, each closed by NUL */
+    char *pool; /* names, each terminated by NUL */
     uint64_t used, cap_pool;
     char **names; /* sorted */
     uint64_t count, cap_names, next;
-    uint64_t prefix; /* of the path: the folder and a separator */
+    uint64_t prefix; /* length of the directory in the path, with a separator */
     uint64_t device, inode;
 };
 
@@ -43,22 +43,21 @@ static int is_separator(char c) {
     return c == '/' || c == SEPARATOR;
 }
 
-static int add_name(struct dcm_walk_level *level, const char *name, uint64_t n, int folder) {
-    uint64_t size = n + (uint64_t)(folder != 0) + 1;
+static int add_name(struct dcm_walk_level *level, const char *name, uint64_t n, int directory) {
+    uint64_t size = n + (uint64_t)(directory != 0) + 1;
     int code = dcm_grow((void **)&level->pool, &level->cap_pool, level->used + size, 1);
     if (code) return code;
     char *to = level->pool + level->used;
     memcpy(to, name, (size_t)n);
-    if (folder) to[n] = SEPARATOR;
+    if (directory) to[n] = SEPARATOR;
     to[size - 1] = 0;
     level->used += size;
     level->count++;
     return DCM_OK;
 }
 
-/* list_folder: adds the names of the folder `path` to the level and notes who
- * it is, unless `seen` says that it is being walked already. */
-static int seen(const dcm_walk *w, uint64_t device, uint64_t inode) {
+/* Whether this directory is being listed already, at a level above. */
+static int is_parent(const dcm_walk *w, uint64_t device, uint64_t inode) {
     for (uint64_t i = 0; i < w->n_levels; i++)
         if (w->levels[i].device == device && w->levels[i].inode == inode) return 1;
     return 0;
@@ -90,7 +89,8 @@ static int identify(const wchar_t *path, struct dcm_walk_level *level) {
     return 1;
 }
 
-static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
+/* Adds the names of the directory `path` to the level. */
+static int list_directory(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
     int n = MultiByteToWideChar(CP_UTF8, 0, w->path, -1, NULL, 0);
     wchar_t *wide = n > 0 ? dcm_alloc(((size_t)n + 2) * sizeof *wide) : NULL;
     if (!wide) return DCM_E_MEMORY;
@@ -100,12 +100,12 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
         dcm_free(wide);
         return DCM_E_WALK;
     }
-    if (seen(w, level->device, level->inode)) {
+    if (is_parent(w, level->device, level->inode)) {
         *sys = ELOOP;
         dcm_free(wide);
         return DCM_E_WALK;
     }
-    n--; /* the NUL */
+    n--; /* without the NUL */
     if (!is_separator(w->path[w->length - 1])) wide[n++] = SEPARATOR;
     wide[n++] = L'*';
     wide[n] = 0;
@@ -120,11 +120,11 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
     do {
         char name[4 * MAX_PATH];
         if (!wcscmp(data.cFileName, L".") || !wcscmp(data.cFileName, L"..")) continue;
-        int folder = (data.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
-        if (folder && !w->recursive) continue;
-        int got =
+        int directory = (data.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+        if (directory && !w->recursive) continue;
+        int size =
             WideCharToMultiByte(CP_UTF8, 0, data.cFileName, -1, name, sizeof name, NULL, NULL);
-        if (got > 0) code = add_name(level, name, (uint64_t)got - 1, folder);
+        if (size > 0) code = add_name(level, name, (uint64_t)size - 1, directory);
     } while (!code && FindNextFileW(h, &data));
     if (!code && GetLastError() != ERROR_NO_MORE_FILES) {
         *sys = sys_error();
@@ -136,7 +136,7 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
 
 #else /* POSIX */
 
-static int is_folder(DIR *dir, const struct dirent *entry) {
+static int is_directory(DIR *dir, const struct dirent *entry) {
 #ifdef DT_DIR
     if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) return entry->d_type == DT_DIR;
 #endif
@@ -144,7 +144,8 @@ static int is_folder(DIR *dir, const struct dirent *entry) {
     return !fstatat(dirfd(dir), entry->d_name, &st, 0) && S_ISDIR(st.st_mode);
 }
 
-static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
+/* Adds the names of the directory `path` to the level. */
+static int list_directory(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
     struct stat st;
     DIR *dir = opendir(w->path);
     if (!dir || fstat(dirfd(dir), &st)) {
@@ -154,7 +155,7 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
     }
     level->device = (uint64_t)st.st_dev;
     level->inode = (uint64_t)st.st_ino;
-    if (seen(w, level->device, level->inode)) {
+    if (is_parent(w, level->device, level->inode)) {
         closedir(dir);
         *sys = ELOOP;
         return DCM_E_WALK;
@@ -172,8 +173,8 @@ static int list_folder(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
         }
         const char *name = entry->d_name;
         if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
-        int folder = is_folder(dir, entry);
-        if (!folder || w->recursive) code = add_name(level, name, strlen(name), folder);
+        int directory = is_directory(dir, entry);
+        if (!directory || w->recursive) code = add_name(level, name, strlen(name), directory);
     }
     closedir(dir);
     return code;
@@ -185,8 +186,8 @@ static int by_bytes(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The path becomes its first `prefix` bytes, the last of them a separator, and
- * a name. */
+/* Sets the path to its first `prefix` bytes, the last of them a separator, and a
+ * name. */
 static int set_path(dcm_walk *w, uint64_t prefix, const char *name, uint64_t n) {
     int code = dcm_grow((void **)&w->path, &w->cap_path, prefix + n + 1, 1);
     if (code) return code;
@@ -197,8 +198,8 @@ static int set_path(dcm_walk *w, uint64_t prefix, const char *name, uint64_t n) 
     return DCM_OK;
 }
 
-/* Goes into the folder `path`. One that fails half-way keeps the names that
- * were read. */
+/* Lists the directory `path` as the next level. If that fails half-way the level
+ * has the names that were read. */
 static int enter(dcm_walk *w, dcm_error *err) {
     if (w->n_levels == w->cap_levels) {
         uint64_t old = w->cap_levels;
@@ -208,7 +209,7 @@ static int enter(dcm_walk *w, dcm_error *err) {
     }
     struct dcm_walk_level *level = w->levels + w->n_levels;
     level->used = level->count = level->next = 0;
-    int sys = 0, code = list_folder(w, level, &sys);
+    int sys = 0, code = list_directory(w, level, &sys);
     if (code != DCM_E_MEMORY &&
         dcm_grow((void **)&level->names, &level->cap_names, level->count, sizeof *level->names))
         code = DCM_E_MEMORY;
@@ -222,7 +223,8 @@ static int enter(dcm_walk *w, dcm_error *err) {
         level->names[i] = name;
         name += strlen(name) + 1;
     }
-    if (level->count) qsort(level->names, (size_t)level->count, sizeof *level->names, by_bytes);
+    if (level->count)
+        qsort((void *)level->names, (size_t)level->count, sizeof *level->names, by_bytes);
     level->prefix = w->length + (uint64_t)!is_separator(w->path[w->length - 1]);
     w->n_levels++;
     return code;
@@ -250,19 +252,19 @@ int dcm_walk_next(dcm_walk *w, dcm_error *err) {
         }
         const char *name = level->names[level->next++];
         uint64_t n = strlen(name);
-        int folder = name[n - 1] == SEPARATOR;
-        if (set_path(w, level->prefix, name, n - (uint64_t)folder))
+        int directory = name[n - 1] == SEPARATOR;
+        if (set_path(w, level->prefix, name, n - (uint64_t)directory))
             return dcm_fail(err, DCM_E_MEMORY, 0, 0);
-        if (!folder) return DCM_OK;
+        if (!directory) return DCM_OK;
         if ((code = enter(w, err))) return code;
     }
-    return DCM_NEED;
+    return DCM_END;
 }
 
 void dcm_walk_free(dcm_walk *w) {
     for (uint64_t i = 0; i < w->cap_levels; i++) {
         dcm_free(w->levels[i].pool);
-        dcm_free(w->levels[i].names);
+        dcm_free((void *)w->levels[i].names);
     }
     dcm_free(w->levels);
     dcm_free(w->path);
@@ -275,18 +277,18 @@ static uint64_t begin_of(const dcm_list *l, uint64_t i) {
     return i ? l->ends[i - 1] : 0;
 }
 
-/* Which path the walk comes to first. A folder's went on with a separator when
- * it was sorted. */
-static int order(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
+/* Compares two paths in the order of a walk, which sorts directories with a
+ * separator at the end. */
+static int compare_paths(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
     const char *p = a->paths + begin_of(a, i), *q = b->paths + begin_of(b, j);
     uint64_t n = a->ends[i] - begin_of(a, i), m = b->ends[j] - begin_of(b, j);
-    int parts = memcmp(p, q, (size_t)(n < m ? n : m));
-    if (parts) return parts;
-    int folder_a = a->errnos[i] && !(n && is_separator(p[n - 1]));
-    int folder_b = b->errnos[j] && !(m && is_separator(q[m - 1]));
-    if (n == m) return folder_a - folder_b;
-    if (n < m) return folder_a && (unsigned char)q[n] < SEPARATOR ? 1 : -1;
-    return folder_b && (unsigned char)p[m] < SEPARATOR ? -1 : 1;
+    int order = memcmp(p, q, (size_t)(n < m ? n : m));
+    if (order) return order;
+    int directory_a = a->errnos[i] && !(n && is_separator(p[n - 1]));
+    int directory_b = b->errnos[j] && !(m && is_separator(q[m - 1]));
+    if (n == m) return directory_a - directory_b;
+    if (n < m) return directory_a && (unsigned char)q[n] < SEPARATOR ? 1 : -1;
+    return directory_b && (unsigned char)p[m] < SEPARATOR ? -1 : 1;
 }
 
 static int same(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
@@ -297,13 +299,13 @@ static int same(const dcm_list *a, uint64_t i, const dcm_list *b, uint64_t j) {
 void dcm_list_compare(const dcm_list *a, uint64_t *i, uint8_t *marks_a, const dcm_list *b,
                       uint64_t *j, uint8_t *marks_b) {
     while (*i < a->count && *j < b->count) {
-        int first = order(a, *i, b, *j);
-        if (first < 0)
-            marks_a[(*i)++] = DCM_ALONE;
-        else if (first > 0)
-            marks_b[(*j)++] = DCM_ALONE;
+        int order = compare_paths(a, *i, b, *j);
+        if (order < 0)
+            marks_a[(*i)++] = DCM_LIST_UNMATCHED;
+        else if (order > 0)
+            marks_b[(*j)++] = DCM_LIST_UNMATCHED;
         else {
-            uint8_t mark = same(a, *i, b, *j) ? DCM_SAME : DCM_CHANGED;
+            uint8_t mark = same(a, *i, b, *j) ? DCM_LIST_SAME : DCM_LIST_CHANGED;
             marks_a[(*i)++] = marks_b[(*j)++] = mark;
         }
     }

@@ -103,7 +103,7 @@ cdef uint32_t keyword_tag(str name) except? 0:
 
 cdef str keyword_of(uint32_t tag):
     cdef dcm_dict_row d
-    return d.keyword.decode() if dcm_dict_find(tag, &d) == 0 else ""
+    return d.keyword.decode() if dcm_dict_find(tag, &d) == DCM_OK else ""
 
 
 def tag_for_keyword(str keyword):
@@ -117,7 +117,7 @@ def keyword_for_tag(tag):
 
 
 cdef entry(tag, dcm_dict_row *d):
-    if dcm_dict_find(tag_number(tag), d):
+    if dcm_dict_find(tag_number(tag), d) != DCM_OK:
         raise KeyError(f"Tag {Tag(tag)} not found in DICOM dictionary")
 
 

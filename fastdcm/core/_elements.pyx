@@ -162,7 +162,7 @@ cdef class DataElement:
     @property
     def is_retired(self):
         cdef dcm_dict_row d
-        return dcm_dict_find(self.row.tag, &d) == 0 and bool(d.retired)
+        return dcm_dict_find(self.row.tag, &d) == DCM_OK and bool(d.retired)
 
     @property
     def is_raw(self):
@@ -226,13 +226,13 @@ cdef class DataElement:
         cdef dcm_dict_row d
         cdef uint32_t tag = self.row.tag
         cdef bytes creator
-        if dcm_dict_find(tag, &d) == 0:
+        if dcm_dict_find(tag, &d) == DCM_OK:
             return d.name.decode()
         if tag >> 16 & 1:
             who = self.private_creator
             if who:
                 creator = str(who).encode()
-                if dcm_dict_private(tag, creator, len(creator), &d) == 0:
+                if dcm_dict_private(tag, creator, len(creator), &d) == DCM_OK:
                     return f"[{d.name.decode()}]"
             if 0x10 <= tag & 0xFFFF < 0x100:
                 return "Private Creator"
@@ -645,7 +645,7 @@ cdef class ElementMap:
                     creator = creator_of(self, tag)
                     if creator:
                         name = creator.encode()
-                        if dcm_dict_private(tag, name, len(name), &d) == 0:
+                        if dcm_dict_private(tag, name, len(name), &d) == DCM_OK:
                             vr = d.vr
             elif vr == DCM_VR_NONE or row.length < 0xFFFF:
                 vr = dcm_dict_vr(tag)

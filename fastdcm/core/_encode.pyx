@@ -148,7 +148,7 @@ cdef class Writer:
         """Whether a group length (retired, PS3.5 7.2) no longer holds."""
         cdef dcm_index *ix = &level.index.ix
         cdef uint64_t i
-        if level.filtered or ix.done == 2:
+        if level.filtered or ix.state == DCM_INDEX_STOPPED:
             return True
         if level.overlay and any([t >> 16 == tag >> 16 for t in level.overlay]):
             return True
@@ -479,7 +479,7 @@ def keep_open(File f, device, inode):
 
 def is_whole(ElementMap level):
     """Whether nothing of the stream was left out in reading."""
-    return level.index is not None and not level.filtered and level.index.ix.done != 2
+    return level.index is not None and not level.filtered and level.index.ix.state != DCM_INDEX_STOPPED
 
 
 # ------------------------------------------------------------------ copies ---
@@ -578,7 +578,7 @@ cdef File independent(File f, Index index):
         if f is not root and not f.bytes.borrowed:
             for i in range(f.bytes.n_segments):
                 s = &f.bytes.segments[i]
-                check(dcm_bytes_room(&new.bytes, s.length, &room), &err, f, "")
+                check(dcm_bytes_reserve(&new.bytes, s.length, &room), &err, f, "")
                 if s.length:
                     memcpy(room, f.bytes.data + s.at, s.length)
                 check(dcm_bytes_commit(&new.bytes, s.offset, s.length, 0), &err, f, "")
@@ -631,11 +631,11 @@ def freeze(ElementMap level not None):
     spans.settle()
     parts = [(offset, length) for _, offset, length in spans.parts]
     if not changed:
-        parts = [(ix.begin, (ix.pos if ix.done == 2 else ix.end) - ix.begin)]
+        parts = [(ix.begin, (ix.pos if ix.state == DCM_INDEX_STOPPED else ix.end) - ix.begin)]
     if ix.begin >= 8:
         parts.append((ix.begin - 8, 8))  # of an item: its header
     stream = sorted([(offset, level.file.read(offset, length)) for offset, length in parts])
-    place = (ix.begin, ix.end, ix.pos, ix.encoding, ix.done, level.file.size)
+    place = (ix.begin, ix.end, ix.pos, ix.encoding, ix.state, level.file.size)
     how = (level.text().terms, level.inherited.terms, level.fixed, level.inherited_pixrep,
            level.filtered)
     return (rows, stream, place, how, level.index.issues(), level.file.notes,
@@ -662,15 +662,15 @@ def thaw(cls, state, attributes, source):
         f.closed = True
         dcm_bytes_reset(&f.bytes, place[5])
         for offset, data in stream:
-            check(dcm_bytes_room(&f.bytes, len(data), &room), &err, f, "")
+            check(dcm_bytes_reserve(&f.bytes, len(data), &room), &err, f, "")
             if data:  # an empty stream has no room
                 memcpy(room, PyBytes_AS_STRING(data), len(data))
             check(dcm_bytes_commit(&f.bytes, offset, len(data), 0), &err, f, "")
         index = Index.__new__(Index)
         index.file = f
-        dcm_index_start(&index.ix, place[0], place[1], place[3], 0xFFFFFFFF, 0)
+        dcm_index_start(&index.ix, place[0], place[1], place[3], 0xFFFFFFFF, DCM_ONE_LEVEL)
         index.ix.pos = place[2]
-        index.ix.done = place[4]
+        index.ix.state = place[4]
         check(dcm_grow(<void **>&index.ix.rows, &index.ix.capacity, len(rows), sizeof(dcm_row)),
               &err, f, "")
         for i, (tag, vr, offset, length, header, flags) in enumerate(rows):

@@ -26,7 +26,7 @@ cpdef str format_tag(uint32_t tag):
 
 cdef int check(int code, const dcm_error *err, File file, str path) except -1:
     """Raises for a code that is an error. path: of the level that was read."""
-    if code <= DCM_NEED:
+    if code < DCM_E_MEMORY:
         return 0
     where = (path or "") + (format_tag(err.tag) if err.tag else "")
     raise error_for(dcm_code_name(code).decode(), dcm_code_text(code).decode(),
@@ -300,7 +300,7 @@ cdef class File:
         """Reads bytes of the origin, or of the file object, into memory."""
         cdef uint8_t *room
         cdef dcm_error err
-        cdef int code = dcm_bytes_room(&self.bytes, length, &room)
+        cdef int code = dcm_bytes_reserve(&self.bytes, length, &room)
         if code == DCM_OK:
             self.read_into(offset, length, room)
             code = dcm_bytes_commit(&self.bytes, offset, length, transient)
@@ -315,7 +315,7 @@ cdef class File:
         if offset > self.bytes.total or length > self.bytes.total - offset:
             dcm_fail(&err, DCM_E_CHANGED, self.bytes.total, 0)
             check(DCM_E_CHANGED, &err, self, "")
-        ahead = dcm_read_ahead(&self.bytes, transient)
+        ahead = dcm_read_ahead(&self.bytes, <dcm_read_mode>transient)
         end = min(self.bytes.total, offset + length + ahead)
         if self.bytes.n_segments and not self.bytes.transient and not transient:
             last = &self.bytes.segments[self.bytes.n_segments - 1]
@@ -337,12 +337,10 @@ cdef class File:
 
     def note_issue(self, str name, uint64_t offset, uint32_t tag):
         """Keeps an issue by the name of its code, once."""
-        cdef int code
-        for code in range(DCM_I_NO_PREAMBLE, DCM_I_LAST):
-            if dcm_code_name(code).decode() == name:
-                self.note(code, offset, tag)
-                return
-        raise ValueError(f"no issue is called {name!r}")
+        cdef int code = dcm_code_from_name(name.encode())
+        if code < DCM_I_NO_PREAMBLE:
+            raise ValueError(f"no issue is called {name!r}")
+        self.note(code, offset, tag)
 
     def load(self):
         """Brings the whole stream into memory and lets go of the file."""
@@ -470,7 +468,7 @@ cdef class Index:
             if self.file.origin is None:  # others read it: extend one of our own
                 self.file = self.file.twin()
             self.file.extend(self.ix.need_offset, self.ix.need_length,
-                             self.ix.need_transient)
+                             self.ix.need_mode)
 
     cdef const dcm_row *find(self, uint32_t tag):
         return dcm_index_find(&self.ix, tag)
@@ -496,7 +494,7 @@ def issue_of(int code, uint64_t offset, uint32_t tag, str path=""):
 cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding):
     cdef Index index = Index.__new__(Index)
     index.file = f.part(begin, end - begin)
-    dcm_index_start(&index.ix, begin, end, encoding, 0xFFFFFFFF, 0)
+    dcm_index_start(&index.ix, begin, end, encoding, 0xFFFFFFFF, DCM_ONE_LEVEL)
     index.run()
     return index
 
@@ -537,7 +535,8 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
     cdef dcm_part10 *p = &s.part
     cdef dcm_error err
     cdef uint64_t offset = 0, length = 0, total = f.bytes.total
-    cdef int transient = 0, code
+    cdef int code
+    cdef dcm_read_mode mode = DCM_READ_KEEP
     cdef Index meta = Index.__new__(Index), data = Index.__new__(Index)
     memset(&err, 0, sizeof(err))
     borrow_spare(&s)
@@ -556,16 +555,16 @@ cpdef Index open_part10(File f, uint32_t stop, bint force):
         else:
             dcm_part10_start(p, total, stop, force)
             while True:
-                code = dcm_part10_run(p, &f.bytes, &offset, &length, &transient, &err)
+                code = dcm_part10_run(p, &f.bytes, &offset, &length, &mode, &err)
                 if code != DCM_NEED:
                     break
-                f.extend(offset, length, transient)
+                f.extend(offset, length, mode)
         if code == DCM_OK:
-            code = dcm_index_take(&meta.ix, &p.meta)
+            code = dcm_index_move(&meta.ix, &p.meta)
         if code == DCM_OK and p.deflated:
-            dcm_bytes_cut(&f.bytes, p.data_begin)
+            dcm_bytes_truncate(&f.bytes, p.data_begin)
         elif code == DCM_OK:
-            code = dcm_index_take(&data.ix, &p.data)
+            code = dcm_index_move(&data.ix, &p.data)
             cut(&f.bytes, &data.ix)
         if not f.bytes.borrowed:
             s.bytes = f.bytes
@@ -595,16 +594,16 @@ cdef void cut(dcm_bytes *b, const dcm_index *ix) noexcept:
     over."""
     cdef uint64_t i = ix.count, end = b.total
     cdef const dcm_row *row
-    if ix.count and ix.done == 2:
+    if ix.count and ix.state == DCM_INDEX_STOPPED:
         row = &ix.rows[ix.count - 1]
         if dcm_bytes_at(b, row.offset, row.length) != NULL:
             end = ix.pos
-    dcm_bytes_cut(b, end)
+    dcm_bytes_truncate(b, end)
     while i > 0:  # from the last, so that little moves
         i -= 1
         row = &ix.rows[i]
         if dcm_bytes_at(b, row.offset, row.length) == NULL:
-            dcm_bytes_cut(b, row.offset)
+            dcm_bytes_truncate(b, row.offset)
         if b.n_segments < 2:
             break
 
@@ -665,6 +664,6 @@ cdef Index inflate(File f, uint64_t begin, uint32_t stop):
     inner.notes = f.notes
     cdef Index index = Index.__new__(Index)
     index.file = inner
-    dcm_index_start(&index.ix, 0, len(plain), f.encoding, stop, 0)
+    dcm_index_start(&index.ix, 0, len(plain), f.encoding, stop, DCM_ONE_LEVEL)
     index.run()
     return index

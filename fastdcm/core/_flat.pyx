@@ -206,7 +206,7 @@ cdef Index flat_index(ElementMap level):
     cdef Index flat = Index.__new__(Index)
     cdef dcm_index *ix = &level.index.ix
     flat.file = level.file
-    dcm_index_start(&flat.ix, ix.begin, ix.pos if ix.done == 2 else ix.end,
+    dcm_index_start(&flat.ix, ix.begin, ix.pos if ix.state == DCM_INDEX_STOPPED else ix.end,
                     ix.encoding, 0xFFFFFFFF, DCM_FLAT)
     flat.run()
     return flat

@@ -58,7 +58,7 @@ cdef class Codestream:
 
     @property
     def least_bytes(self):
-        return self.c.floor
+        return self.c.min_length
 
 
 def read_codestream(data):

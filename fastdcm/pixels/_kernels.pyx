@@ -262,7 +262,7 @@ def rle_decode(src, str fmt not None, uint64_t cells, unsigned samples, out, bin
     check(code, &err, None, "")
 
 
-cdef int set_slots(dcm_batch *b, _Held out, double pad) except -1:
+cdef int set_slots(dcm_native_batch *b, _Held out, double pad) except -1:
     """What a slot is, from the shape and format of the block."""
     cdef Py_buffer *v = &out.view
     cdef bytes letter = v.format if v.format != NULL else b"B"
@@ -296,8 +296,8 @@ def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=F
     cdef list names = [os.fsencode(path) if os.name != "nt" or not isinstance(path, str)
                        else path.encode("utf-8", "surrogatepass") for path in paths]
     cdef uint64_t n = len(names), i
-    cdef dcm_batch b
-    cdef dcm_native frame
+    cdef dcm_native_batch b
+    cdef dcm_native_frame frame
     cdef dcm_error *errors
     cdef const char **at
     memset(&b, 0, sizeof(b))
@@ -307,9 +307,9 @@ def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=F
     b.convert = CONVERSIONS.index(convert)
     b.fit = fit
     set_slots(&b, slots, pad)
-    if records.n != n * sizeof(dcm_native) or <uint64_t>slots.view.shape[0] != n:
+    if records.n != n * sizeof(dcm_native_frame) or <uint64_t>slots.view.shape[0] != n:
         raise ValueError(f"{n} paths, {slots.view.shape[0]} slots and {records.n} bytes of frames, "
-                         f"which have {sizeof(dcm_native)} each")
+                         f"which have {sizeof(dcm_native_frame)} each")
     if (b.convert == DCM_CONVERT_RESCALE and (b.kind != DCM_CELL_FLOAT or b.size != 4) or
             b.convert == DCM_CONVERT_WINDOW and (b.kind != DCM_CELL_UNSIGNED or b.size != 1)):
         raise ValueError(f"{convert!r} gives {'float32' if convert == 'rescale' else 'uint8'}, out is something else")
@@ -325,12 +325,12 @@ def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=F
         with nogil:
             for i in range(n):
                 memset(&errors[i], 0, sizeof(dcm_error))
-                memcpy(&frame, records.p + i * sizeof(dcm_native), sizeof(dcm_native))
-                dcm_batch_read(&b, at[i], &frame, i, &errors[i])
+                memcpy(&frame, records.p + i * sizeof(dcm_native_frame), sizeof(dcm_native_frame))
+                dcm_native_batch_read(&b, at[i], &frame, i, &errors[i])
         return [(i, error_for(dcm_code_name(errors[i].code).decode(), dcm_code_text(errors[i].code).decode(),
                               errors[i].offset, "", paths[i], errors[i].sys))
                 for i in range(n) if errors[i].code]
     finally:
-        dcm_batch_free(&b)
+        dcm_native_batch_free(&b)
         dcm_free(errors)
         dcm_free(at)

@@ -462,8 +462,7 @@ cdef bytes detail(const dcm_error *e, str told):
 
 cdef bytes issue_text(const dcm_issue *issue):
     """ "truncated-value@1234 (0028,0010)": code, byte offset, element."""
-    name = "unfit" if issue.code == DCM_I_UNFIT else dcm_code_name(issue.code).decode()
-    text = f"{name}@{issue.offset}"
+    text = f"{dcm_code_name(issue.code).decode()}@{issue.offset}"
     if issue.tag:
         text += f" {format_tag(issue.tag)}"
     return text.encode()

@@ -33,7 +33,7 @@ cdef enum:
 
 cdef struct Opened:             # a stream
     dcm_span shown
-    dcm_given given
+    dcm_range_list given
     dcm_range first
     uint64_t size
     int64_t mtime_ns
@@ -192,7 +192,7 @@ cdef class Worker:
     cdef int fetch(self, stream, Opened *one) except -1:
         """Brings into memory what the row at hand waits for. After the first
         time as much as there is already, so that few times are enough."""
-        cdef dcm_given *given = &one.given
+        cdef dcm_range_list *given = &one.given
         cdef uint64_t offset = given.need_offset, length = given.need_length
         length = min(max(length, self.fetched), one.size - offset)
         if self.fetched + length > HEADER_MOST:
@@ -278,7 +278,7 @@ cdef class Worker:
     cdef tuple span(self, Batch batch, str name, uint64_t size):
         """(offset, length) of what is hashed in the file of the last row."""
         cdef dcm_column *c = &batch.c.columns[
-            batch.c.n_columns - (4 if self.plan.plan.pixels == 2 else 3)]
+            batch.c.n_columns - (4 if self.plan.plan.pixels == DCM_PIXELS_OFFSETS else 3)]
         cdef uint64_t row = batch.c.rows - 1
         if name == "file_hash":
             return 0, size
@@ -302,9 +302,9 @@ cdef class Worker:
             if not self.inflate(&err):
                 failed = &err
         elif self.reader.state == DCM_READER_TEXT:
-            for i in range(self.reader.n_asks):
-                if not self.reader.asks[i].done:
-                    self.answer(&self.reader.asks[i])
+            for i in range(self.reader.n_text_requests):
+                if not self.reader.text_requests[i].done:
+                    self.answer(&self.reader.text_requests[i])
         if self.fetched > LITTLE:
             with nogil:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
@@ -339,7 +339,7 @@ cdef class Worker:
         check_memory(dcm_bytes_borrow(inflated, inner.bytes.data, inner.bytes.total))
         return True
 
-    cdef int answer(self, dcm_ask *ask) except -1:
+    cdef int answer(self, dcm_text_request *ask) except -1:
         cdef const char *p = <const char *>self.reader.pool + ask.value
         cdef const char *q = <const char *>self.reader.pool + ask.charset
         cdef bytes text
@@ -367,16 +367,15 @@ cdef class Worker:
 
 cdef int fail_as(dcm_error *err, error) except -1:
     """The dcm_error that tells of a DicomError or an OSError."""
-    cdef int code, found = DCM_E_READ
+    cdef int code = DCM_E_READ
     if not isinstance(error, DicomError):
-        dcm_fail(err, found, 0, 0)
+        dcm_fail(err, code, 0, 0)
         err.sys = error.errno or 0
         return 0
-    name = error.code.encode()
-    for code in range(DCM_E_MEMORY, DCM_E_LAST):
-        if dcm_code_name(code) == name:
-            found = code
-    dcm_fail(err, found, error.offset or 0, 0)
+    code = dcm_code_from_name(error.code.encode())
+    if not DCM_E_MEMORY <= code < DCM_I_NO_PREAMBLE:  # only Python has this code
+        code = DCM_E_READ
+    dcm_fail(err, code, error.offset or 0, 0)
     err.sys = error.errno or 0
     return 0
 

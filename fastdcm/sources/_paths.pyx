@@ -462,7 +462,7 @@ def chunk_of_columns(const uint8_t[::1] data not None, const int64_t[::1] offset
     return chunk
 
 
-SAME, CHANGED, ALONE = DCM_SAME, DCM_CHANGED, DCM_ALONE
+SAME, CHANGED, ALONE = DCM_LIST_SAME, DCM_LIST_CHANGED, DCM_LIST_UNMATCHED
 
 
 def compare(Chunk old not None, uint64_t i, Chunk new not None, uint64_t j):
@@ -550,7 +550,7 @@ cdef class Walk:
         with nogil:
             while chunk.count < count and not self.ended:
                 code = dcm_walk_next(&self.walk, &err)
-                if code == DCM_NEED:
+                if code == DCM_END:
                     self.ended = True
                     break
                 if code != DCM_E_MEMORY:

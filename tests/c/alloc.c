@@ -1,27 +1,28 @@
-/* alloc.c: every allocation of the core fails in its turn, once for each thing
- * that is done with a file: the error is told, and nothing leaks.
+/* alloc.c: makes each allocation of the core fail, one after another, in each
+ * operation on a file: the error is reported, and no memory leaks.
  *
- *     alloc FOLDER FILE...          built with -DDCM_TEST_ALLOC
+ *     alloc DIRECTORY FILE...       built with -DDCM_TEST_ALLOC
  */
+#include "levels.h"
 #include "plan.h"
-#include "whole.h"
 
 typedef struct input {
-    const char *path, *folder;
+    const char *path, *directory;
     uint8_t *data;
     size_t size;
 } input;
 
-/* All levels of a stream in memory. Deflated ones are Python's. */
+/* Indexes all levels of a stream in memory, unless it is deflated. */
 static int index_all(const input *in) {
     dcm_part10 p = {0};
     dcm_bytes b = {0};
     dcm_error err = {0};
     uint64_t offset, length;
-    int transient, code = dcm_bytes_borrow(&b, in->data, in->size);
+    dcm_read_mode mode;
+    int code = dcm_bytes_borrow(&b, in->data, in->size);
     if (!code) {
         dcm_part10_start(&p, in->size, UINT32_MAX, 0);
-        code = dcm_part10_run(&p, &b, &offset, &length, &transient, &err);
+        code = dcm_part10_run(&p, &b, &offset, &length, &mode, &err);
         CHECK(code == err.code || !code);
         if (!code && !p.deflated) code = all_levels(&b, &p.data, &err);
     }
@@ -30,7 +31,7 @@ static int index_all(const input *in) {
     return code;
 }
 
-/* A header from the file itself, its memory kept for the next one. */
+/* Reads the header of the file twice, reusing the memory. */
 static int read_twice(const input *in) {
     dcm_part10 p = {0};
     dcm_bytes b = {0};
@@ -42,7 +43,7 @@ static int read_twice(const input *in) {
         dcm_bytes_reset(&b, f.size);
         dcm_part10_start(&p, f.size, 0x7FE00007, 0);
         code = dcm_part10_read(&p, &b, &f, &err);
-        if (!code) dcm_bytes_cut(&b, p.data.pos);
+        if (!code) dcm_bytes_truncate(&b, p.data.pos);
         dcm_file_close(&f);
     }
     dcm_part10_free(&p);
@@ -56,18 +57,18 @@ static int one_row(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, const in
     while (code == DCM_NEED) {
         int text = r->state == DCM_READER_TEXT;
         dcm_error failed = {DCM_E_DEFLATE, 0, 0, 0, 0};
-        for (uint64_t i = 0; i < r->n_asks; i++) {
-            if (r->asks[i].done) continue;
-            r->asks[i].text = "?";
-            r->asks[i].text_length = 1;
-            r->asks[i].done = 1;
+        for (uint64_t i = 0; i < r->n_text_requests; i++) {
+            if (r->text_requests[i].done) continue;
+            r->text_requests[i].text = "?";
+            r->text_requests[i].text_length = 1;
+            r->text_requests[i].done = 1;
         }
         code = dcm_columns_resume(c, plan, r, text ? NULL : &failed);
     }
     return code;
 }
 
-/* A table of frames from the file itself, and one frame. */
+/* Reads the offsets of the frames from the file, and one frame. */
 static int frame_table(const input *in) {
     dcm_part10 p = {0};
     dcm_bytes b = {0}, own = {0};
@@ -80,11 +81,12 @@ static int frame_table(const input *in) {
     dcm_part10_start(&p, f.size, UINT32_MAX, 0);
     code = dcm_part10_read(&p, &b, &f, &err);
     const dcm_row *row = code ? NULL : dcm_index_find(&p.data, 0x7FE00010);
-    for (uint64_t told = 1; row && told < 40 && !code; told += 19) {
-        code = dcm_frames_find(&t, &p.data, row, p.transfer_syntax, told, &own, &own, &f, &err);
+    for (uint64_t frames = 1; row && frames < 40 && !code; frames += 19) {
+        code =
+            dcm_frames_find(&t, &p.data, row, p.transfer_syntax, frames, &own, &own, &f, &err);
         CHECK(code != DCM_E_MEMORY || err.code == code);
         if (code == DCM_E_FRAMES)
-            code = DCM_OK; /* the file is not of so many */
+            code = DCM_OK; /* the file has another number of frames */
         else if (!code) {
             uint8_t out[64];
             uint64_t length;
@@ -102,7 +104,7 @@ static int frame_table(const input *in) {
     return code;
 }
 
-/* Two rows of columns, joined and sealed. */
+/* Writes two rows, joins and seals them. */
 static int columns(const input *in) {
     dcm_columns a = {0}, b = {0};
     dcm_reader *r = calloc(1, sizeof *r);
@@ -113,7 +115,7 @@ static int columns(const input *in) {
     if (!code) code = one_row(&b, &plan, r, in);
     if (!code) code = dcm_columns_join(&a, &b);
     for (uint32_t i = 0; !code && i < a.n_columns; i++) code = dcm_column_seal(a.columns + i);
-    /* a row that lacked memory says so, when the batch itself went on */
+    /* out of memory in one row is the error of that row */
     for (uint64_t i = 0; !code && i < a.n_errors; i++)
         if (a.errors[i].error.code == DCM_E_MEMORY) code = DCM_E_MEMORY;
     dcm_columns_free(&a);
@@ -123,13 +125,13 @@ static int columns(const input *in) {
     return code;
 }
 
-static int folder(const input *in) {
+static int list_directory(const input *in) {
     dcm_walk w = {0};
     dcm_error err = {0};
-    int code = dcm_walk_start(&w, in->folder, 1, &err);
+    int code = dcm_walk_start(&w, in->directory, 1, &err);
     while (!code) code = dcm_walk_next(&w, &err);
     dcm_walk_free(&w);
-    if (code != DCM_NEED) return code;
+    if (code != DCM_END) return code;
     uint64_t end = strlen(in->path);
     int64_t size, mtime_ns;
     int32_t none = 0;
@@ -139,36 +141,37 @@ static int folder(const input *in) {
     return code;
 }
 
-/* The file's first bytes as frames: planes through a table, then one bit a cell. */
-static int batch(const input *in) {
+/* Reads the first bytes of the file as native frames: planes through a window
+ * table, then cells of one bit. */
+static int native_frames(const input *in) {
     uint8_t out[2 * 4 * 4 * 3];
     dcm_error err = {0};
-    dcm_native planes = {.rows = 4,
-                         .columns = 4,
-                         .samples = 3,
-                         .bits_allocated = 16,
-                         .planar = 1,
-                         .slope = 1,
-                         .width = 9,
-                         .function = DCM_VOI_SIGMOID};
-    dcm_native bits = {
+    dcm_native_frame planes = {.rows = 4,
+                               .columns = 4,
+                               .samples = 3,
+                               .bits_allocated = 16,
+                               .planar = 1,
+                               .slope = 1,
+                               .width = 9,
+                               .function = DCM_VOI_SIGMOID};
+    dcm_native_frame bits = {
         .rows = 4, .columns = 4, .samples = 1, .bits_allocated = 1, .slope = 1, .width = 9};
-    dcm_batch b = {.out = out,
-                   .height = 4,
-                   .width = 4,
-                   .samples = 3,
-                   .size = 1,
-                   .convert = DCM_CONVERT_WINDOW,
-                   .file.handle = -1};
-    int code = dcm_batch_read(&b, in->path, &planes, 0, &err);
+    dcm_native_batch b = {.out = out,
+                          .height = 4,
+                          .width = 4,
+                          .samples = 3,
+                          .size = 1,
+                          .convert = DCM_CONVERT_WINDOW,
+                          .file.handle = -1};
+    int code = dcm_native_batch_read(&b, in->path, &planes, 0, &err);
     b.samples = 1;
-    if (!code) code = dcm_batch_read(&b, in->path, &bits, 1, &err);
+    if (!code) code = dcm_native_batch_read(&b, in->path, &bits, 1, &err);
     CHECK(code == err.code || !code);
-    dcm_batch_free(&b);
+    dcm_native_batch_free(&b);
     return code;
 }
 
-/* Whether the failure that was ordered has not come yet. */
+/* Whether the requested failure has not happened yet. */
 static int is_pending(int64_t n) {
     int pending = 0;
     while (n-- && !pending) {
@@ -180,19 +183,21 @@ static int is_pending(int64_t n) {
     return pending;
 }
 
-static int64_t each_in_turn(int (*does)(const input *), const input *in) {
+/* Runs an operation with the first, second, ... allocation failing; returns the
+ * number of allocations. */
+static int64_t fail_each(int (*operation)(const input *), const input *in) {
     dcm_alloc_fail_at(0);
-    int expected = does(in), pending = 0;
+    int expected = operation(in), pending = 0;
     int64_t n = 0;
-    CHECK(expected != DCM_E_MEMORY && dcm_alloc_live() == 0);
+    CHECK(expected != DCM_E_MEMORY && dcm_alloc_in_use() == 0);
     while (!pending) {
         dcm_alloc_fail_at(++n);
-        int code = does(in);
+        int code = operation(in);
         pending = is_pending(n);
-        /* Giving memory back may fail in silence. */
+        /* failing to shrink a block is not an error */
         CHECK(code == DCM_E_MEMORY || code == expected);
         CHECK(!pending || code == expected);
-        CHECK(dcm_alloc_live() == 0);
+        CHECK(dcm_alloc_in_use() == 0);
     }
     return n - 1;
 }
@@ -208,12 +213,12 @@ int main(int argc, char **argv) {
         in.data = malloc(in.size + 1);
         CHECK(in.data && !fseek(f, 0, SEEK_SET) && fread(in.data, 1, in.size, f) == in.size);
         fclose(f);
-        count[0] += each_in_turn(index_all, &in);
-        count[1] += each_in_turn(read_twice, &in);
-        count[2] += each_in_turn(columns, &in);
-        count[4] += each_in_turn(batch, &in);
-        if (i == 2) count[3] += each_in_turn(folder, &in);
-        count[5] += each_in_turn(frame_table, &in);
+        count[0] += fail_each(index_all, &in);
+        count[1] += fail_each(read_twice, &in);
+        count[2] += fail_each(columns, &in);
+        count[4] += fail_each(native_frames, &in);
+        if (i == 2) count[3] += fail_each(list_directory, &in);
+        count[5] += fail_each(frame_table, &in);
         free(in.data);
     }
     for (int i = 0; i < 6; i++) printf("%lld%c", (long long)count[i], i < 5 ? ' ' : '\n');

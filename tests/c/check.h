@@ -1,4 +1,4 @@
-/* check.h: what must hold, or the program says where it does not and aborts. */
+/* check.h: CHECK(condition) prints where the condition is false, and aborts. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -15,5 +15,9 @@
             abort();                                                        \
         }                                                                   \
     } while (0)
+
+static inline int is_issue(uint32_t code) {
+    return code >= DCM_I_NO_PREAMBLE && strcmp(dcm_code_name((int)code), "unknown") != 0;
+}
 
 #endif

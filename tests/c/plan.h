@@ -1,4 +1,4 @@
-/* plan.h: a request that touches every kind of column. */
+/* plan.h: a plan with every kind of column. */
 #ifndef PLAN_H
 #define PLAN_H
 
@@ -44,7 +44,13 @@ static const dcm_column column_types[] = {
 };
 
 static const dcm_plan plan = {
-    wants, levels, "FASTDCM1", column_types, sizeof column_types / sizeof *column_types, 2, 0,
+    wants,
+    levels,
+    "FASTDCM1",
+    column_types,
+    sizeof column_types / sizeof *column_types,
+    DCM_PIXELS_OFFSETS,
+    0,
 };
 
 #endif

@@ -1,10 +1,10 @@
-/* threads.c: what dcm.h allows several threads to share, shared by several.
+/* threads.c: shares between threads what dcm.h allows to be shared.
  *
  *     threads FILE
  *
- * Built with ThreadSanitizer by test_c.py. Each thread has its own index,
- * bytes, reader and columns; file, bytes that only are read, and plan are one
- * for all.
+ * Built with ThreadSanitizer by test_c.py. Each thread has its own index, bytes,
+ * reader and columns; all share one file, one plan and the bytes that are only
+ * read.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 enum { THREADS = 4, ROUNDS = 200, FIXED = 4 };
 
 static dcm_file file;
-static dcm_bytes whole;
+static dcm_bytes shared;
 static dcm_plan plan;
 static const char *path;
 
@@ -37,9 +37,9 @@ static void *worker(void *result) {
     must(reader && dcm_columns_init(&columns, &plan) == DCM_OK, "memory");
     for (int i = 0; i < ROUNDS; i++) {
         uint64_t offset, length;
-        int transient;
-        dcm_part10_start(&from_memory, whole.total, UINT32_MAX, 0);
-        must(!dcm_part10_run(&from_memory, &whole, &offset, &length, &transient, &err), "run");
+        dcm_read_mode mode;
+        dcm_part10_start(&from_memory, shared.total, UINT32_MAX, 0);
+        must(!dcm_part10_run(&from_memory, &shared, &offset, &length, &mode, &err), "run");
         dcm_bytes_reset(&bytes, file.size);
         dcm_part10_start(&from_file, file.size, UINT32_MAX, 0);
         must(!dcm_part10_read(&from_file, &bytes, &file, &err), "read");
@@ -79,13 +79,13 @@ int main(int argc, char **argv) {
     must(!dcm_file_open(&file, path, &err), "open");
     data = malloc(file.size);
     must(data && !dcm_file_read(&file, 0, file.size, data, &err), "read");
-    must(!dcm_bytes_borrow(&whole, data, file.size), "borrow");
+    must(!dcm_bytes_borrow(&shared, data, file.size), "borrow");
     for (int i = 0; i < THREADS; i++)
         must(!pthread_create(&threads[i], NULL, worker, &counts[i]), "thread");
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     for (int i = 0; i < THREADS; i++) must(counts[i] == counts[0], "counts differ");
     printf("%d rows\n", (int)counts[0]);
-    dcm_bytes_free(&whole);
+    dcm_bytes_free(&shared);
     dcm_file_close(&file);
     free(data);
     return 0;

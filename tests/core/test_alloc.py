@@ -1,4 +1,4 @@
-"""Every allocation of the C core fails in its turn."""
+"""Each allocation of the C core fails once: the error is reported, nothing leaks."""
 
 import subprocess
 
@@ -56,7 +56,7 @@ def inputs():
     yield part10(element(0x00280008, "IS", "39") + fragments(frames[:39], table=bytes(156)))
 
 
-def test_no_allocation_is_taken_for_granted(c_program, tmp_path):
+def test_every_failed_allocation_is_an_error(c_program, tmp_path):
     program = c_program("tests/c/alloc.c", flags=FLAGS)
     paths = []
     for i, raw in enumerate(inputs()):
@@ -64,7 +64,8 @@ def test_no_allocation_is_taken_for_granted(c_program, tmp_path):
         paths[-1].write_bytes(raw)
     done = subprocess.run([program, tmp_path, *paths], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    # So many allocations failed: of levels, of a header read twice, of columns, of a folder, of frames.
+    # The least number of allocations: of all levels, of a header read twice, of columns,
+    # of a directory, of native frames, of the offsets of frames.
     assert all(
         int(count) > least for count, least in zip(done.stdout.split(), (150, 60, 500, 4, 30, 100))
     )

@@ -1,4 +1,4 @@
-"""Every code of src_c/dcm.h: what causes it, and at which byte it is told."""
+"""Every code of src_c/dcm_base.h: what causes it, and the byte offset reported."""
 
 import errno
 import os
@@ -42,10 +42,10 @@ BARE_END = struct.pack("<HHI", ITEM_END >> 16, ITEM_END & 0xFFFF, 0)
 
 
 def codes_of(root, prefix):
-    text = (root / "src_c" / "dcm.h").read_text(encoding="utf-8")
+    text = (root / "src_c" / "dcm_base.h").read_text(encoding="utf-8")
     enum = text[text.index("typedef enum dcm_code") : text.index("} dcm_code;")]
     found = re.findall(rf"\bDCM_{prefix}_(\w+)", enum)
-    return {name.lower().replace("_", "-") for name in found} - {"last"}
+    return {name.lower().replace("_", "-") for name in found}
 
 
 # ----------------------------------------------------------------- errors ---
@@ -55,10 +55,10 @@ def meta_with(*wrong, **options):
     return preamble() + file_meta(*wrong, **options)
 
 
-ERRORS = {  # code: stream, byte, path of the element
+ERRORS = {  # code: stream, byte offset, path of the element
     "empty": (b"", 0, ""),
     "not-dicom": (b"GIF89a" + bytes(500), 0, ""),
-    # the item that would be the 129th level below the data set
+    # the item of the 129th level below the data set
     "depth": (part10(nested(200, undefined=True)), DATA + 128 * 20 + 12, "(0008,1140)"),
     "deflate": (meta_with(DEFLATED_LE) + b"\xff" * 100, None, ""),
     "inflate-limit": (bomb(header(0x7FE00010, "OB", 1 << 30), megabytes=64), None, ""),
@@ -66,20 +66,20 @@ ERRORS = {  # code: stream, byte, path of the element
 
 
 @pytest.mark.parametrize("code", ERRORS)
-def test_an_error_tells_where(code):
+def test_an_error_reports_its_offset(code):
     raw, offset, path = ERRORS[code]
     with pytest.raises(DicomError) as caught:
         dcmread(memoryview(raw))
     error = caught.value
     assert (error.code, error.path) == (code, path)
     assert isinstance(error, InvalidDicomError) == (code in ("empty", "not-dicom"))
-    if offset is None:  # how far the compressed stream had been read
+    if offset is None:  # the number of compressed bytes read
         assert len(meta_with(DEFLATED_LE)) < error.offset <= len(raw)
     else:
         assert error.offset == offset
 
 
-def test_depth_of_defined_lengths_is_told_when_it_is_reached():
+def test_depth_of_defined_lengths_is_reported_when_it_is_reached():
     ds = dcmread(memoryview(part10(nested(200))))
     assert len(ds) == 1 and ds.issues == []
     for read in (
@@ -95,13 +95,13 @@ def test_depth_of_defined_lengths_is_told_when_it_is_reached():
 
 
 @pytest.mark.parametrize("undefined", [False, True])
-def test_a_hundred_and_twenty_levels_are_read(undefined):
+def test_a_data_set_of_120_levels_is_read(undefined):
     ds = dcmread(memoryview(part10(nested(120, undefined=undefined))))
     ds.check_all()
     assert sum(1 for _ in ds.iterall()) == 120
 
 
-def test_missing(tmp_path):
+def test_missing_file(tmp_path):
     with pytest.raises(MissingFileError) as caught:
         dcmread(tmp_path / "none.dcm")
     assert (caught.value.code, caught.value.errno) == ("open", errno.ENOENT)
@@ -109,53 +109,54 @@ def test_missing(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
-def test_refused(tmp_path):
+def test_forbidden_file(tmp_path):
     path = tmp_path / "a.dcm"
     path.write_bytes(part10(NAME))
     path.chmod(0)
-    if os.access(path, os.R_OK):  # the superuser is refused by a name that is too long
+    if os.access(path, os.R_OK):  # for the superuser: a name that is too long
         path = tmp_path / ("x" * 300)
     with pytest.raises(FileAccessError) as caught:
         dcmread(path)
     assert caught.value.code == "open" and caught.value.errno in (errno.EACCES, errno.ENAMETOOLONG)
 
 
-def test_a_directory(tmp_path):
+def test_directory(tmp_path):
     with pytest.raises(FileAccessError) as caught:
         dcmread(tmp_path)
     assert caught.value.code == "not-regular"
 
 
-def test_changed(tmp_path):
+def test_changed_file(tmp_path):
     path = tmp_path / "a.dcm"
     raw = part10(NAME + element(0x7FE00010, "OW", bytes(1 << 20)))
     path.write_bytes(raw)
     ds = dcmread(path)
     os.truncate(path, 100_000)
     with pytest.raises(FileChangedError) as caught:
-        ds.PixelData
+        _ = ds.PixelData
     assert (caught.value.code, caught.value.offset) == ("changed", 100_000)
 
 
-def test_closed(tmp_path):
+def test_closed_file(tmp_path):
     path = tmp_path / "a.dcm"
     path.write_bytes(part10(NAME + element(0x7FE00010, "OW", bytes(1 << 20))))
     ds = dcmread(path)
     ds.close()
     with pytest.raises(DicomError) as caught:
-        ds.PixelData
+        _ = ds.PixelData
     assert caught.value.code == "read"
 
 
-# What Python cannot bring about: a descriptor that cannot be read, an index
-# that is full, a folder that cannot be listed, memory that is not there.
+# What Python cannot cause: a descriptor that cannot be read, a full index, a
+# directory that cannot be listed, out of memory.
 BY_C = {"read", "too-large", "walk", "memory"}
 BY_FILE = {"open", "not-regular", "changed"}
 BY_KERNELS = {"rle-header", "rle-count", "rle-segment", "window", "frame-short", "frame-fit"}
 BY_STREAMS = {"stream", "archive", "archive-limit"}  # test_streams.py, test_archives.py
-BY_FRAMES = {"frames"}  # and of issues those, in test_frame_table.py
+BY_FRAMES = {"frames"}  # test_frame_table.py, as the next ones
 FRAME_ISSUES = {"offset-table", "frame-count"}
-PIXEL_ISSUES = {"codestream-end", "pixel-length"}  # test_codecs.py, test_pixels.py
+PIXEL_ISSUES = {"codestream-end", "pixel-length"}  # test_decoders.py, test_pixel_array.py
+SCAN_ISSUES = {"unfit"}  # test_scan.py
 
 
 def test_codes_from_c(c_program, tmp_path):
@@ -189,7 +190,7 @@ def wrong_meta_length():
 
 MANY = b"".join(element(0x00100010, "PN", "A^B") for _ in range(300))
 
-ISSUES = {  # code: (stream, byte, path)
+ISSUES = {  # code: (stream, byte offset, path)
     "no-preamble": (file_meta() + NAME, 0, ""),
     "no-meta": (preamble() + NAME, META, ""),
     "meta-encoding": (
@@ -269,14 +270,14 @@ ISSUES = {  # code: (stream, byte, path)
 
 
 @pytest.mark.parametrize("code", ISSUES)
-def test_an_issue_tells_where(code):
+def test_an_issue_reports_its_offset(code):
     raw, offset, path = ISSUES[code]
     ds = dcmread(memoryview(raw))
     found = [issue for issue in ds.check_all() if issue.code == code]
     assert found, [str(issue) for issue in ds.issues]
     if offset is not None:
         assert (found[0].offset, found[0].path) == (offset, path)
-    else:  # as many as are kept, then this one
+    else:  # after all issues that are stored
         assert len(found) == 1 and ds.issues[-1] == found[0] and len(ds.issues) == 257
     assert found[0].what
 
@@ -287,21 +288,19 @@ def test_strict_raises_at_the_first_issue(code):
     issues = dcmread(memoryview(raw)).check_all()
     with pytest.raises(DicomError) as caught:
         dcmread(memoryview(raw), strict=True)
-    assert (caught.value.code, caught.value.offset, caught.value.path) == issues[0][:1] + (
-        issues[0].offset,
-        issues[0].path,
-    )
+    error, issue = caught.value, issues[0]
+    assert (error.code, error.offset, error.path) == (issue.code, issue.offset, issue.path)
 
 
 def test_every_issue_is_tested(root):
-    assert ISSUES.keys() | FRAME_ISSUES | PIXEL_ISSUES == codes_of(root, "I")
+    assert ISSUES.keys() | FRAME_ISSUES | PIXEL_ISSUES | SCAN_ISSUES == codes_of(root, "I")
 
 
-def test_a_good_file_has_no_issue():
+def test_a_valid_file_has_no_issue():
     assert dcmread(memoryview(part10(NAME))).check_all() == []
 
 
-def test_deflate_damage_is_an_issue_when_something_was_read():
+def test_damaged_deflate_is_an_issue_if_something_was_read():
     plain = NAME + element(0x00100020, "LO", os.urandom(300).hex())
     raw = preamble() + file_meta(DEFLATED_LE) + deflate(plain)[:-40]
     ds = dcmread(memoryview(raw))
@@ -309,7 +308,7 @@ def test_deflate_damage_is_an_issue_when_something_was_read():
     assert {"deflate", "truncated-value"} <= {issue.code for issue in ds.check_all()}
 
 
-# What was repaired is right, not only told.
+# The repair is right, too.
 
 
 @pytest.mark.parametrize(
@@ -331,7 +330,7 @@ def test_deflate_damage_is_an_issue_when_something_was_read():
         ("padding", "Doe^Jane"),
     ],
 )
-def test_the_name_is_read_all_the_same(code, value):
+def test_the_name_is_read_despite_the_issue(code, value):
     assert dcmread(memoryview(ISSUES[code][0])).PatientName == value
 
 
@@ -339,7 +338,7 @@ def test_the_name_is_read_all_the_same(code, value):
     "stated, real",
     [(EXPLICIT_BE, EXPLICIT), (EXPLICIT_BE, IMPLICIT), (IMPLICIT_LE, BIG), (DEFLATED_LE, EXPLICIT)],
 )
-def test_a_transfer_syntax_that_lies(stated, real):
+def test_a_wrong_transfer_syntax(stated, real):
     start = preamble() + file_meta(stated)
     b = Builder(encoding=real, start=start)
     b.element(0x00080060, "CS", "CT")
@@ -350,15 +349,13 @@ def test_a_transfer_syntax_that_lies(stated, real):
     assert ("encoding", len(start)) in [(i.code, i.offset) for i in ds.issues]
 
 
-def test_an_item_of_its_own_path():
+def test_the_path_of_an_issue_in_an_item():
     b = Builder()
     with b.sequence(SEQUENCE):
         with b.item():
             b.element(0x00080060, "CS", "CT")
-        with b.item():
-            with b.sequence(0x0040A170):
-                with b.item():
-                    b.element(0x00280010, "US", b"abc", name="rows")
+        with b.item(), b.sequence(0x0040A170), b.item():
+            b.element(0x00280010, "US", b"abc", name="rows")
     ds = dcmread(memoryview(b.bytes()))
     [issue] = ds.check_all()
     assert issue.path == "(0008,1140)[1].(0040,A170)[0].(0028,0010)"

@@ -1,4 +1,4 @@
-"""The index: rows, spans and flags of every way to encode a data set."""
+"""The index: rows, spans and flags for every encoding of a data set."""
 
 import io
 import struct
@@ -32,7 +32,7 @@ from support.builder import (
 )
 from support.damaged import SEQUENCE, bare_item, good_files
 
-# Flags of a row, src_c/dcm.h.
+# Flags of a row (DCM_ROW_... in src_c/dcm_index.h).
 ROW_IMPLICIT, ROW_BIG, ROW_UNDEFINED, TRUNCATED, FRAGMENTS, ITEMS, INNER_IMPLICIT, DELIMITED = (
     1 << i for i in range(8)
 )
@@ -60,7 +60,7 @@ def name_and(b):
 
 
 @ALL
-def test_one_row_an_element(encoding):
+def test_one_row_per_element(encoding):
     b = Builder(SYNTAX[encoding])
     b.element(0x00080005, "CS", "ISO_IR 100", name="charset")
     b.element(0x00100010, "PN", "Doe^Jane", name="name")
@@ -84,12 +84,14 @@ def test_one_row_an_element(encoding):
 def test_a_sequence_is_one_row(encoding, undefined, undefined_items):
     b = Builder(SYNTAX[encoding])
     with b.sequence(SEQUENCE, undefined=undefined, name="sequence"):
-        for i in range(2):
+        for _ in range(2):
             with b.item(undefined=undefined_items):
                 b.element(0x00081150, "UI", "1.2.3")
-                with b.sequence(0x0040A170, undefined=undefined_items):
-                    with b.item(undefined=undefined):
-                        b.element(0x00080100, "SH", "A")
+                with (
+                    b.sequence(0x0040A170, undefined=undefined_items),
+                    b.item(undefined=undefined),
+                ):
+                    b.element(0x00080100, "SH", "A")
     end = len(b) - 8 * undefined
     name_and(b)
     size = 8 if encoding == IMPLICIT else 12
@@ -159,7 +161,7 @@ def test_an_item_may_be_implicit_in_an_explicit_data_set():
     assert ds.check_all() == [] and ds.PatientName == "A"
 
 
-def test_rows_ascend_and_the_last_of_equal_tags_counts():
+def test_rows_ascend_and_the_last_of_equal_tags_is_used():
     names = [element(0x00100010, "PN", name) for name in ("Ab", "Cd")]
     raw = part10(
         element(0x00200013, "IS", "7 ") + names[0] + element(0x00080060, "CS", "CT") + names[1]
@@ -192,7 +194,7 @@ def test_a_stop_tag(stop, tags):
     assert [row[0] for row in rows_of(raw, stop=stop)] == tags
 
 
-def test_a_stray_delimiter_is_no_stop():
+def test_a_stray_delimiter_does_not_stop():
     raw = part10(
         element(0x00080060, "CS", "CT")
         + b"\xfe\xff\x0d\xe0\0\0\0\0"
@@ -247,11 +249,13 @@ def test_flat_rows_are_those_of_the_levels(name):
 
 def test_flat_rows_of_a_nest():
     b = Builder()
-    with b.sequence(SEQUENCE, undefined=True, name="outer"):
-        with b.item(name="item"):
-            with b.sequence(0x0040A170, name="inner"):
-                with b.item(undefined=True, name="deep"):
-                    b.element(0x00080100, "SH", "A-1", name="code")
+    with (
+        b.sequence(SEQUENCE, undefined=True, name="outer"),
+        b.item(name="item"),
+        b.sequence(0x0040A170, name="inner"),
+        b.item(undefined=True, name="deep"),
+    ):
+        b.element(0x00080100, "SH", "A-1", name="code")
     b.element(0x00100010, "PN", "Doe^Jane", name="name")
     rows = [
         (depth, tag, offset - size)
@@ -267,7 +271,7 @@ def test_flat_rows_of_a_nest():
     ]
 
 
-# --------------------------------------------------------- no more than is needed ---
+# --------------------------------------------------------------- bytes that are read ---
 
 
 class Counting(io.BytesIO):
@@ -282,7 +286,7 @@ class Counting(io.BytesIO):
         return data
 
 
-def test_large_values_are_jumped_over():
+def test_large_values_are_skipped():
     big = bytes(5 << 20)
     raw = part10(
         element(0x00080060, "CS", "CT")
@@ -299,7 +303,7 @@ def test_large_values_are_jumped_over():
     assert ds.PixelData == big
 
 
-def test_fragments_are_jumped_over():
+def test_fragments_are_skipped():
     source = Counting(part10(fragments([bytes(1 << 20)] * 8), transfer_syntax=JPEG_BASELINE))
     ds = dcmread(source)
     assert len(ds[PIXEL_DATA].value) == 8 * (8 + (1 << 20)) + 8
@@ -310,7 +314,7 @@ def test_fragments_are_jumped_over():
 
 
 @pytest.mark.parametrize("name", good_files())
-def test_a_file_object_a_path_and_memory_are_one(tmp_path, name):
+def test_file_objects_paths_and_memory_are_read_alike(tmp_path, name):
     raw = good_files()[name]
     path = tmp_path / "a.dcm"
     path.write_bytes(raw)
@@ -328,7 +332,7 @@ def test_a_file_object_a_path_and_memory_are_one(tmp_path, name):
 FRAMES = [b"\xff\xd8\xff" + bytes([i]) * 9997 for i in range(40)]
 STEP = len(FRAMES[0]) + 8
 TRUE = [i * STEP for i in range(40)]
-TABLES = {  # offsets, and whether they spare us the way from fragment to fragment
+TABLES = {  # offsets, and whether fragments between them need not be read
     "true": (TRUE, True),
     "with the end": ([*TRUE, 40 * STEP], True),
     "none": ([], False),
@@ -336,10 +340,10 @@ TABLES = {  # offsets, and whether they spare us the way from fragment to fragme
     "counted from the table": ([o + 160 + 8 for o in TRUE], False),
     "into a frame": ([*TRUE[:-1], TRUE[-1] + 2], False),
     "back to the start": ([*TRUE[:-1], 0], False),
-    "beyond the end": ([*TRUE[:-1], 1 << 31], False),
+    "past the end": ([*TRUE[:-1], 1 << 31], False),
     "to the last byte": ([*TRUE[:-1], 40 * STEP + 7], False),
 }
-BEHIND = element(0xFFFCFFFC, "OB", bytes(10))
+AFTER = element(0xFFFCFFFC, "OB", bytes(10))
 
 
 def last_row(raw):
@@ -351,46 +355,46 @@ def last_row(raw):
     return (offset, length, flags), [issue[0] for issue in index.issues()], stream.reads
 
 
-@pytest.mark.parametrize("behind", [b"", BEHIND])
+@pytest.mark.parametrize("after", [b"", AFTER])
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("extended", [False, True])
-def test_an_offset_table_leads_to_the_end_of_the_fragments(name, extended, behind):
-    offsets, spares = TABLES[name]
+def test_the_offset_table_is_used_to_find_the_end_of_the_fragments(name, extended, after):
+    offsets, skips = TABLES[name]
     table = b"" if extended else struct.pack(f"<{len(offsets)}I", *offsets)
     before = (
         element(0x7FE00001, "OV", struct.pack(f"<{len(offsets)}Q", *offsets)) if extended else b""
     )
     start = part10(before, transfer_syntax=JPEG_BASELINE)
-    raw = start + fragments(FRAMES, table=table) + behind
-    place, issues, reads = last_row(raw)
-    assert place == (
+    raw = start + fragments(FRAMES, table=table) + after
+    row, issues, reads = last_row(raw)
+    assert row == (
         len(start) + 12,
         8 + len(table) + 40 * STEP,
         ROW_UNDEFINED | FRAGMENTS | DELIMITED,
     )
     assert issues == []
-    assert reads <= 5 if spares else reads >= 40
+    assert reads <= 5 if skips else reads >= 40
 
 
-@pytest.mark.parametrize("cut", [0, 4, 8, 20, STEP + 8, STEP + 10])
-def test_fragments_that_are_cut_are_what_they_are_without_their_table(cut):
+@pytest.mark.parametrize("missing", [0, 4, 8, 20, STEP + 8, STEP + 10])
+def test_truncated_fragments_are_read_as_without_their_table(missing):
     start = part10(transfer_syntax=JPEG_BASELINE)
-    whole = fragments(FRAMES, table=struct.pack("<40I", *TRUE))
+    complete = fragments(FRAMES, table=struct.pack("<40I", *TRUE))
     bare = fragments(FRAMES)
-    (_, length, flags), issues, _ = last_row(start + whole[: len(whole) - cut])
-    (_, other, same), known, _ = last_row(start + bare[: len(bare) - cut])
+    (_, length, flags), issues, _ = last_row(start + complete[: len(complete) - missing])
+    (_, other, same), known, _ = last_row(start + bare[: len(bare) - missing])
     assert (length - 160, flags, issues) == (other, same, known)
 
 
-def test_what_follows_the_last_frame_is_passed():
-    """Two fragments a frame; a table of the frames."""
+def test_fragments_after_the_last_frame_are_skipped():
+    """Two fragments per frame; a table of the frames."""
     start = part10(transfer_syntax=JPEG_BASELINE)
     raw = start + fragments(FRAMES, table=struct.pack("<20I", *TRUE[::2]))
     assert last_row(raw)[0][1] == 8 + 80 + 40 * STEP
 
 
 def test_a_long_group_2_keeps_its_transfer_syntax():
-    """Its end lies beyond the first bytes that are read, whatever their number."""
+    """Its end is after the bytes of the first read, whatever the size of that."""
     for size in range(0, 9000, 500):
         meta = (
             element(0x00020001, "OB", b"\0\1")
@@ -406,7 +410,7 @@ def test_a_long_group_2_keeps_its_transfer_syntax():
         assert ds.PatientName == "Doe^Jane"
 
 
-def test_an_unfinished_header_at_each_end():
+def test_a_truncated_header_at_each_end():
     for size in range(1, 8):
         raw = part10(element(0x00080060, "CS", "CT") + header(0x00100010, "PN", 4)[:size])
         index, _ = indexed(raw)

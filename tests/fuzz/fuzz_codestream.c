@@ -1,8 +1,8 @@
-/* fuzz_codestream.c: any bytes as a compressed frame whose header is read.
+/* fuzz_codestream.c: reads any bytes as the header of a compressed frame.
  *
- * The same bytes give the same answer, what lies behind them has no say
- * (ASan), and an answer is one that a frame could have; a shorter piece has no
- * header, or the same, but for the end that it may lack. */
+ * The same bytes give the same result, bytes after them are not read (ASan), and
+ * the result is valid for a frame; a shorter piece has no header or the same one,
+ * except that its end marker may be missing. */
 #include "replay.h"
 
 static int read_piece(const uint8_t *data, size_t size, dcm_codestream *out) {
@@ -11,7 +11,7 @@ static int read_piece(const uint8_t *data, size_t size, dcm_codestream *out) {
     CHECK(piece);
     memcpy(piece, data, size);
     code = dcm_codestream_read(piece, size, out);
-    CHECK(code == DCM_OK || code == DCM_NEED);
+    CHECK(code == DCM_OK || code == DCM_NOT_FOUND);
     free(piece);
     return code;
 }
@@ -26,12 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         CHECK(a.kind >= DCM_CODESTREAM_JPEG && a.kind <= DCM_CODESTREAM_JPEGXL);
         CHECK(a.components <= 65535 && a.planar <= 1 && a.complete <= 1);
         if (a.kind == DCM_CODESTREAM_JPEG2000)
-            CHECK(a.rows && a.columns && a.components && a.precision && a.floor >= 14);
+            CHECK(a.rows && a.columns && a.components && a.precision && a.min_length >= 14);
     }
     for (size_t shorter = size - 1; shorter > 3; shorter /= 2) {
         if (code != DCM_OK || read_piece(data, shorter, &b) != DCM_OK) continue;
         CHECK(a.kind == b.kind && a.rows == b.rows && a.columns == b.columns &&
-              a.components == b.components && a.precision == b.precision && a.floor == b.floor);
+              a.components == b.components && a.precision == b.precision &&
+              a.min_length == b.min_length);
         CHECK(a.complete >= b.complete);
     }
     return 0;

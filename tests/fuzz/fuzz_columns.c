@@ -1,8 +1,8 @@
-/* fuzz_columns.c: any bytes as a file that becomes a row of columns.
+/* fuzz_columns.c: reads any bytes as a file that becomes a row of columns.
  *
- * Whatever the file, it is one row, every column has one entry for it, lists
- * and texts lie within their buffers, text is UTF-8, the same file gives the
- * same row again, and so does a stream that gives its bytes by and by. */
+ * Every file is one row; every column has one entry for it; lists and texts are
+ * within their buffers; text is UTF-8; the same file gives the same row again, and
+ * so does a stream that supplies its bytes step by step. */
 #define _POSIX_C_SOURCE 200809L
 #include "../c/plan.h"
 #include "replay.h"
@@ -72,20 +72,20 @@ static void check_column(const dcm_column *c, uint64_t rows) {
     }
 }
 
-/* The fuzzer stands in for Python: the bytes themselves, were they not
- * deflated, and a text for what C does not decode. */
+/* Does what Python does: returns the deflated bytes as they are, and some text for
+ * what C does not decode. */
 static void help(dcm_reader *r, const uint8_t *data, size_t size) {
     if (r->state == DCM_READER_INFLATE) {
         uint64_t begin = r->part10.data_begin;
-        uint8_t *room;
+        uint8_t *space;
         CHECK(begin <= size);
         dcm_bytes_reset(&r->inflated, size - begin);
-        CHECK(!dcm_bytes_room(&r->inflated, size - begin, &room));
-        memcpy(room, data + begin, (size_t)(size - begin));
+        CHECK(!dcm_bytes_reserve(&r->inflated, size - begin, &space));
+        memcpy(space, data + begin, (size_t)(size - begin));
         CHECK(!dcm_bytes_commit(&r->inflated, 0, size - begin, 0));
     }
-    for (uint64_t i = 0; r->state == DCM_READER_TEXT && i < r->n_asks; i++) {
-        dcm_ask *a = r->asks + i;
+    for (uint64_t i = 0; r->state == DCM_READER_TEXT && i < r->n_text_requests; i++) {
+        dcm_text_request *a = r->text_requests + i;
         if (a->done) continue;
         CHECK(a->value + a->length <= r->pool_used);
         CHECK(a->charset + a->charset_length <= r->pool_used);
@@ -95,29 +95,31 @@ static void help(dcm_reader *r, const uint8_t *data, size_t size) {
     }
 }
 
-/* Adds to the ranges what a stream waits for: ever more of it. */
-static void more(dcm_given *g, dcm_range *ranges, const uint8_t *data, size_t size) {
-    uint64_t length = g->need_length + (g->count << 6);
-    CHECK(g->need_offset < size && g->need_length && g->need_length <= size - g->need_offset);
-    if (length > size - g->need_offset) length = size - g->need_offset;
-    CHECK(g->count < RANGES);
-    ranges[g->count++] = (dcm_range){g->need_offset, length, data + g->need_offset};
-    g->ranges = ranges;
+/* Adds to the ranges what a stream needs, more every time. */
+static void add_range(dcm_range_list *list, dcm_range *ranges, const uint8_t *data,
+                      size_t size) {
+    uint64_t length = list->need_length + (list->count << 6);
+    CHECK(list->need_offset < size && list->need_length &&
+          list->need_length <= size - list->need_offset);
+    if (length > size - list->need_offset) length = size - list->need_offset;
+    CHECK(list->count < RANGES);
+    ranges[list->count++] = (dcm_range){list->need_offset, length, data + list->need_offset};
+    list->ranges = ranges;
 }
 
-/* A stream whose bytes come by and by gives the row that the file gave: `c` has
- * that twice. */
+/* Checks that a stream that supplies its bytes step by step gives the same row as
+ * the file, which `c` has twice. */
 static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *data,
                          size_t size) {
     static dcm_range ranges[RANGES];
     dcm_span name = {path, sizeof path - 1};
-    dcm_given given = {0};
+    dcm_range_list list = {0};
     dcm_columns s = {0};
     CHECK(!dcm_columns_init(&s, &plan));
-    int code = dcm_columns_stream(&s, &plan, r, name, &given, size, 0);
+    int code = dcm_columns_stream(&s, &plan, r, name, &list, size, 0);
     while (code == DCM_NEED) {
         if (r->state == DCM_READER_BYTES)
-            more(&given, ranges, data, size);
+            add_range(&list, ranges, data, size);
         else
             help(r, data, size);
         code = dcm_columns_resume(&s, &plan, r, NULL);
@@ -154,7 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (uint32_t i = 0; i < c.n_columns; i++) {
         const dcm_column *column = c.columns + i;
         check_column(column, 2);
-        if (column->layers[0].ends) { /* twice the same */
+        if (column->layers[0].ends) { /* two equal rows */
             const int32_t *ends = column->layers[0].ends;
             CHECK(ends[2] == 2 * ends[1]);
         }

@@ -1,12 +1,12 @@
-/* fuzz_frames.c: any bytes as the value of encapsulated pixel data.
+/* fuzz_frames.c: reads any bytes as the value of encapsulated pixel data.
  *
- * The first byte is how many frames are told, the second how many entries an
- * Extended Offset Table has; its offsets and lengths follow, then the value.
+ * The first byte is Number of Frames, the second the number of entries of the
+ * Extended Offset Table; its offsets and lengths follow, then the value.
  *
- * Frames lie within the value, one after the other; a stream whose bytes come
- * in pieces, as they are asked for, gives the same frames, issues and codes as
- * one in memory, and is asked for nothing outside of the value; a frame joined
- * in place is the same; where no length lies, headers and frames make up all. */
+ * Frames are within the value, one after another; a stream that supplies its bytes
+ * as they are requested gives the same frames, issues and codes as one in memory,
+ * and no bytes outside of the value are requested; a frame joined in place is the
+ * same; if no length is wrong, headers and frames are the complete value. */
 #include "replay.h"
 
 typedef struct input {
@@ -23,19 +23,19 @@ static void start(dcm_frames *t, const input *in) {
     }
 }
 
-/* Bytes as they are asked for, and not one more. */
+/* Supplies exactly the bytes that are requested. */
 static int in_pieces(dcm_frames *t, const input *in, dcm_error *err) {
     dcm_bytes b = {0};
     int code;
     dcm_bytes_reset(&b, in->size);
     while ((code = dcm_frames_run(t, &b, err)) == DCM_NEED) {
-        uint8_t *room;
+        uint8_t *space;
         const uint64_t offset = t->need_offset, length = t->need_length;
         CHECK(length && offset >= in->begin && offset <= in->size &&
               length <= in->size - offset);
         CHECK(!dcm_bytes_at(&b, offset, length));
-        CHECK(!dcm_bytes_room(&b, length, &room));
-        memcpy(room, in->data + offset, (size_t)length);
+        CHECK(!dcm_bytes_reserve(&b, length, &space));
+        memcpy(space, in->data + offset, (size_t)length);
         CHECK(!dcm_bytes_commit(&b, offset, length, 1) && b.n_segments == 1);
     }
     dcm_bytes_free(&b);
@@ -53,12 +53,12 @@ static void check_table(const dcm_frames *t, const input *in) {
 static void check_issues(const dcm_frames *t, const input *in) {
     CHECK(t->n_issues <= 80);
     for (uint64_t i = 0; i < t->n_issues; i++) {
-        CHECK(t->issues[i].code >= DCM_I_NO_PREAMBLE && t->issues[i].code < DCM_I_LAST);
+        CHECK(is_issue(t->issues[i].code));
         CHECK(t->issues[i].offset >= in->begin && t->issues[i].offset <= in->size);
     }
 }
 
-/* The bytes of all frames, without headers. *clean: nothing was repaired. */
+/* Joins all frames and returns the sum of their lengths. *clean: no repairs. */
 static uint64_t join_all(const dcm_frames *t, const input *in, int *clean) {
     uint64_t sum = 0;
     *clean = 1;
@@ -105,11 +105,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         CHECK(t.count == other.count && t.source == other.source);
         CHECK(!memcmp(t.offsets, other.offsets, (size_t)(t.count + 1) * sizeof *t.offsets));
         join_all(&t, &in, &clean);
-        /* the fragments alone, of all that the table spans */
-        const uint64_t begin = t.offsets[0], end = t.offsets[t.count], told = t.count;
-        dcm_frames_fragments(&other, begin, end, told);
+        /* the same bytes as fragments alone */
+        const uint64_t begin = t.offsets[0], end = t.offsets[t.count], frames = t.count;
+        dcm_frames_fragments(&other, begin, end, frames);
         if (!dcm_frames_run(&other, &b, &err)) {
-            const input part = {data, end, told, 0, begin};
+            const input part = {data, end, frames, 0, begin};
             check_table(&other, &part);
             const uint64_t sum = join_all(&other, &part, &clean);
             const uint64_t all = other.offsets[other.count] - other.offsets[0];

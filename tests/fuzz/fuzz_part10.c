@@ -1,15 +1,16 @@
-/* fuzz_part10.c: any bytes as a file, and as a bare data set of each encoding.
+/* fuzz_part10.c: reads any bytes as a file, and as a data set of each encoding.
  *
- * Every index keeps within its bytes, in one piece or as they come in; a flat
- * index and one of each level agree; a stop tag only leaves out. */
-#include "../c/whole.h"
+ * Every index is within its bytes, whether they are in memory or supplied as
+ * requested; a flat index and those of each level agree; a stop tag only leaves out
+ * the rows after it. */
+#include "../c/levels.h"
 #include "replay.h"
 
-/* Answers DCM_NEED, with `ahead` bytes more than asked for. */
-static void bring(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t length,
-                  int transient, uint64_t ahead) {
+/* Supplies the bytes requested by DCM_NEED, and up to `ahead` more. */
+static void supply(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t length,
+                   int transient, uint64_t ahead) {
     CHECK(length && offset <= b->total && length <= b->total - offset);
-    CHECK(!dcm_bytes_at(b, offset, length)); /* it was there */
+    CHECK(!dcm_bytes_at(b, offset, length)); /* or it need not be requested */
     uint64_t end = offset + length;
     end = b->total - end > ahead ? end + ahead : b->total;
     if (b->n_segments && !b->transient && !transient) {
@@ -17,9 +18,9 @@ static void bring(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t l
         if (last->offset <= offset && offset <= last->offset + last->length)
             offset = last->offset + last->length;
     }
-    uint8_t *room;
-    CHECK(!dcm_bytes_room(b, end - offset, &room));
-    memcpy(room, data + offset, (size_t)(end - offset));
+    uint8_t *space;
+    CHECK(!dcm_bytes_reserve(b, end - offset, &space));
+    memcpy(space, data + offset, (size_t)(end - offset));
     CHECK(!dcm_bytes_commit(b, offset, end - offset, transient));
     for (uint64_t i = 1; i < b->n_segments; i++)
         CHECK(b->segments[i - 1].offset < b->segments[i].offset &&
@@ -27,7 +28,7 @@ static void bring(dcm_bytes *b, const uint8_t *data, uint64_t offset, uint64_t l
                   b->segments[i].offset + b->segments[i].length);
 }
 
-/* What is in memory is the stream's. */
+/* The bytes in memory are those of the stream. */
 static void check_bytes(const dcm_bytes *b, const uint8_t *data) {
     for (uint64_t i = 0; i < b->n_segments; i++) {
         const dcm_segment *s = b->segments + i;
@@ -39,7 +40,7 @@ static void check_bytes(const dcm_bytes *b, const uint8_t *data) {
 
 static void same_index(const dcm_index *a, const dcm_index *b) {
     CHECK(a->count == b->count && a->n_issues == b->n_issues);
-    CHECK(a->begin == b->begin && a->end == b->end && a->done == b->done);
+    CHECK(a->begin == b->begin && a->end == b->end && a->state == b->state);
     for (uint64_t i = 0; i < a->count; i++) {
         const dcm_row *x = a->rows + i, *y = b->rows + i;
         CHECK(x->offset == y->offset && x->length == y->length && x->tag == y->tag &&
@@ -50,33 +51,34 @@ static void same_index(const dcm_index *a, const dcm_index *b) {
               a->issues[i].offset == b->issues[i].offset);
 }
 
-/* The same stream with its bytes brought as they are asked for. */
-static void in_pieces(const uint8_t *data, size_t size, const dcm_part10 *whole, int expected,
+/* Reads the same stream with its bytes supplied as requested. */
+static void in_pieces(const uint8_t *data, size_t size, const dcm_part10 *full, int expected,
                       uint32_t stop, int force, uint64_t ahead) {
     dcm_part10 p = {0};
     dcm_bytes b = {0};
     dcm_error err;
-    uint64_t offset = 0, length = 0, asked = 0;
-    int transient = 0, code;
+    uint64_t offset = 0, length = 0, requests = 0;
+    dcm_read_mode mode = DCM_READ_KEEP;
+    int code;
     dcm_bytes_reset(&b, size);
     dcm_part10_start(&p, size, stop, force);
-    while ((code = dcm_part10_run(&p, &b, &offset, &length, &transient, &err)) == DCM_NEED) {
-        CHECK(asked++ <= 4 * size + 16);
-        bring(&b, data, offset, length, transient, ahead);
+    while ((code = dcm_part10_run(&p, &b, &offset, &length, &mode, &err)) == DCM_NEED) {
+        CHECK(requests++ <= 4 * size + 16);
+        supply(&b, data, offset, length, mode != DCM_READ_KEEP, ahead);
     }
     CHECK(code == expected);
     check_bytes(&b, data);
     for (uint64_t i = 0; !code && i < p.data.count; i++)
         if (!dcm_bytes_at(&b, p.data.rows[i].offset, p.data.rows[i].length))
-            dcm_bytes_cut(&b, p.data.rows[i].offset);
-    dcm_bytes_cut(&b, p.data_begin);
+            dcm_bytes_truncate(&b, p.data.rows[i].offset);
+    dcm_bytes_truncate(&b, p.data_begin);
     check_bytes(&b, data);
     if (!code) {
-        same_index(&p.meta, &whole->meta);
-        CHECK(p.data_begin == whole->data_begin && p.encoding == whole->encoding);
-        CHECK(p.deflated == whole->deflated);
-        CHECK(!strcmp(p.transfer_syntax, whole->transfer_syntax));
-        if (!p.deflated) same_index(&p.data, &whole->data);
+        same_index(&p.meta, &full->meta);
+        CHECK(p.data_begin == full->data_begin && p.encoding == full->encoding);
+        CHECK(p.deflated == full->deflated);
+        CHECK(!strcmp(p.transfer_syntax, full->transfer_syntax));
+        if (!p.deflated) same_index(&p.data, &full->data);
     }
     dcm_part10_free(&p);
     dcm_bytes_free(&b);
@@ -89,11 +91,11 @@ static int ascends(const dcm_index *ix) {
     return 1;
 }
 
-/* Stopping leaves out what lies behind, and changes nothing before. */
+/* A stop tag leaves out the rows after it, and changes none before it. */
 static void with_stop(const dcm_bytes *b, const dcm_index *full, uint32_t stop) {
     dcm_index ix = {0};
     dcm_error err;
-    dcm_index_start(&ix, full->begin, full->end, full->encoding, stop, 0);
+    dcm_index_start(&ix, full->begin, full->end, full->encoding, stop, DCM_ONE_LEVEL);
     CHECK(dcm_index_run(&ix, b, &err) == DCM_OK);
     check_level(&ix);
     if (ascends(full)) {
@@ -108,10 +110,11 @@ static void as_file(const uint8_t *data, size_t size, int force, uint64_t ahead)
     dcm_bytes b = {0};
     dcm_error err = {0};
     uint64_t offset, length;
-    int transient, code;
+    dcm_read_mode mode;
+    int code;
     CHECK(!dcm_bytes_borrow(&b, data, size));
     dcm_part10_start(&p, size, UINT32_MAX, force);
-    code = dcm_part10_run(&p, &b, &offset, &length, &transient, &err);
+    code = dcm_part10_run(&p, &b, &offset, &length, &mode, &err);
     CHECK(code == DCM_OK || code == DCM_E_EMPTY || code == DCM_E_NOT_DICOM ||
           code == DCM_E_DEPTH);
     CHECK(code == DCM_OK || (err.code == code && err.offset <= size));
@@ -134,7 +137,7 @@ static void as_data_set(const uint8_t *data, size_t size, int encoding) {
     dcm_bytes b = {0};
     dcm_error err = {0};
     CHECK(!dcm_bytes_borrow(&b, data, size));
-    dcm_index_start(&ix, 0, size, encoding, UINT32_MAX, 0);
+    dcm_index_start(&ix, 0, size, encoding, UINT32_MAX, DCM_ONE_LEVEL);
     int code = dcm_index_run(&ix, &b, &err);
     CHECK(code == DCM_OK || code == DCM_E_DEPTH);
     if (!code) code = all_levels(&b, &ix, &err);

@@ -1,10 +1,12 @@
-/* fuzz_rle.c: any bytes as a frame of RLE Lossless, and as pixels to encode.
+/* fuzz_rle.c: decodes any bytes as a frame of RLE Lossless, and encodes them as
+ * pixels.
  *
- * The first seven bytes say what is asked for (samples, the cell, how many); the
- * rest is the frame. A decoder that takes one byte and one cell at a time must
- * agree, on the result and on the error; what lies behind the frame has no say; planes and
- * pixels hold the same; nothing beyond the destination or the frame is touched (ASan). The rest
- * is also pixels: encoded in packets of odd kinds they come back. */
+ * The first seven bytes are the request (samples, cell type, number of cells); the
+ * rest is the frame. A decoder that processes one byte and one cell at a time gives
+ * the same result and the same error; bytes after the frame do not matter; planes
+ * and pixels have the same values; no byte outside of the destination or the frame
+ * is touched (ASan). The rest is also read as pixels: encoded in unusual packets
+ * and decoded again they are the same. */
 #include "dcm_endian.h"
 #include "replay.h"
 
@@ -14,7 +16,7 @@ typedef struct request {
     uint64_t cells;
 } request;
 
-/* One byte of a segment after the other, as PS3.5 G.3.2 tells it. */
+/* Decodes one byte of a segment at a time (PS3.5 G.3.2). */
 static int slow_segment(const uint8_t *p, const uint8_t *end, uint64_t cells, uint64_t stride,
                         uint8_t *out) {
     uint64_t done = 0;
@@ -70,10 +72,10 @@ static int slow(const uint8_t *p, uint64_t n, const request *r, uint8_t *out) {
 }
 
 static uint8_t *block(uint64_t size) {
-    uint8_t *got = malloc(size ? size : 1); /* to the byte: ASan sees the end */
-    CHECK(got);
-    memset(got, 0xA5, size ? size : 1);
-    return got;
+    uint8_t *p = malloc(size ? size : 1); /* of exactly this size, for ASan */
+    CHECK(p);
+    memset(p, 0xA5, size ? size : 1);
+    return p;
 }
 
 static int decode(const uint8_t *p, uint64_t n, const request *r, int planar, uint8_t *out) {
@@ -86,29 +88,29 @@ static int decode(const uint8_t *p, uint64_t n, const request *r, int planar, ui
 static void as_frame(const uint8_t *data, size_t size, const request *r) {
     const unsigned bytes = r->cell.size;
     const uint64_t total = r->cells * r->samples * bytes;
-    uint8_t *pixels = block(total), *planes = block(total), *wanted = block(total);
+    uint8_t *pixels = block(total), *planes = block(total), *expected = block(total);
     uint8_t *longer = block(size + 40);
     int code = decode(data, size, r, 0, pixels);
-    CHECK(slow(data, size, r, wanted) == code);
+    CHECK(slow(data, size, r, expected) == code);
     CHECK(decode(data, size, r, 1, planes) == code);
     if (!code) {
-        CHECK(!total || !memcmp(pixels, wanted, total));
+        CHECK(!total || !memcmp(pixels, expected, total));
         for (uint64_t i = 0; i < r->cells; i++)
             for (unsigned s = 0; s < r->samples; s++)
                 CHECK(!memcmp(pixels + (i * r->samples + s) * bytes,
                               planes + (s * r->cells + i) * bytes, bytes));
         if (size) memcpy(longer, data, size);
         CHECK(decode(longer, size + 40, r, 0, planes) == DCM_OK);
-        CHECK(!total || !memcmp(planes, wanted, total));
+        CHECK(!total || !memcmp(planes, expected, total));
     }
     free(pixels);
     free(planes);
-    free(wanted);
+    free(expected);
     free(longer);
 }
 
-/* Packets whose kind and length the bytes themselves decide: also runs where
- * literals would be shorter, and packets that do nothing. */
+/* Encodes with packets whose kind and length depend on the bytes: also runs where
+ * literals would be shorter, and packets without bytes. */
 static uint64_t encode(const uint8_t *p, uint64_t n, uint64_t stride, uint8_t *out) {
     uint8_t *to = out;
     for (uint64_t i = 0; i < n;) {
@@ -129,13 +131,13 @@ static uint64_t encode(const uint8_t *p, uint64_t n, uint64_t stride, uint8_t *o
     return (uint64_t)(to - out);
 }
 
-static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
-    request r = *asked;
+static void as_pixels(const uint8_t *data, size_t size, const request *original) {
+    request r = *original;
     const unsigned bytes = r.cell.size, count = r.samples * bytes;
     if (!count || count > 15 || size < count) return;
     r.cells = size / count;
     uint8_t *frame = block(64 + 3 * size), *back = block(r.cells * count);
-    uint8_t *wanted = block(r.cells * count);
+    uint8_t *expected = block(r.cells * count);
     uint64_t at = 64;
     memset(frame, 0, 64);
     frame[0] = (uint8_t)count;
@@ -144,17 +146,17 @@ static void as_pixels(const uint8_t *data, size_t size, const request *asked) {
         at += encode(data + i / bytes * bytes + bytes - 1 - i % bytes, r.cells, count,
                      frame + at);
     }
-    memcpy(wanted, data, r.cells * count);
-    slow_cells(&r, wanted);
-    CHECK(decode(frame, at, &r, 0, back) == DCM_OK && !memcmp(back, wanted, r.cells * count));
-    /* no packet here goes beyond what is needed: without its last byte it fails */
-    uint8_t *cut = block(at - 1);
-    memcpy(cut, frame, at - 1);
-    CHECK(decode(cut, at - 1, &r, 0, back) == DCM_E_RLE_SEGMENT);
-    free(cut);
+    memcpy(expected, data, r.cells * count);
+    slow_cells(&r, expected);
+    CHECK(decode(frame, at, &r, 0, back) == DCM_OK && !memcmp(back, expected, r.cells * count));
+    /* no packet is longer than needed: without its last byte the frame fails */
+    uint8_t *truncated = block(at - 1);
+    memcpy(truncated, frame, at - 1);
+    CHECK(decode(truncated, at - 1, &r, 0, back) == DCM_E_RLE_SEGMENT);
+    free(truncated);
     free(frame);
     free(back);
-    free(wanted);
+    free(expected);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -1,7 +1,7 @@
-/* fuzz_value.c: any bytes as text, as numbers in text and as binary numbers.
+/* fuzz_value.c: reads any bytes as text, as numbers in text and as binary numbers.
  *
- * Spans stay within their text and lose nothing but what they are to lose;
- * numbers equal those of the C library wherever it reads the same grammar. */
+ * Spans are within their text and lose only the characters to be removed; numbers
+ * equal those of the C library wherever it reads the same grammar. */
 #include "dcm_endian.h"
 #include "replay.h"
 
@@ -23,18 +23,18 @@ static void spans(const char *p, size_t size) {
     CHECK(again.n == both.n);
 
     dcm_span rest = {p, size}, one;
-    uint64_t total = 0, count = 0, cuts = 0;
+    uint64_t total = 0, count = 0, backslashes = 0;
     while (dcm_next_component(&rest, &one)) {
         CHECK(one.p == p + total && one.p + one.n <= p + size);
         CHECK(!one.n || !memchr(one.p, '\\', (size_t)one.n));
         total += one.n + 1;
         count++;
     }
-    for (size_t i = 0; i < size; i++) cuts += p[i] == '\\';
-    CHECK(count == cuts + 1 && total == size + 1);
+    for (size_t i = 0; i < size; i++) backslashes += p[i] == '\\';
+    CHECK(count == backslashes + 1 && total == size + 1);
 }
 
-/* Whether strtod, which also knows "0x1p3" and "nan(1)", may judge this. */
+/* Whether strtod reads this as dcm_parse_float does: not "0x1p3" or "nan(1)". */
 static int is_plain(const char *text) {
     return !strpbrk(text, "xXpP(_") && *text && !is_blank(*text);
 }
@@ -45,19 +45,20 @@ static void decimal(const char *p, size_t size) {
     CHECK(text);
     if (s.n) memcpy(text, s.p, (size_t)s.n);
     text[s.n] = 0;
-    double got = 0, wanted = strtod(text, &end);
-    int whole = strlen(text) == s.n && is_plain(text) && end == text + s.n;
+    double got = 0, expected = strtod(text, &end);
+    int complete = strlen(text) == s.n && is_plain(text) && end == text + s.n;
     if (dcm_parse_float((dcm_span){p, size}, &got)) {
-        CHECK(whole && ((isnan(got) && isnan(wanted)) || !memcmp(&got, &wanted, 8)));
+        CHECK(complete && ((isnan(got) && isnan(expected)) || !memcmp(&got, &expected, 8)));
     } else {
-        CHECK(!whole);
+        CHECK(!complete);
     }
     int64_t integer = 0;
     errno = 0;
     intmax_t number = strtoimax(text, &end, 10);
-    whole = strlen(text) == s.n && is_plain(text) && end == text + s.n && end > text && !errno;
-    CHECK(dcm_parse_int((dcm_span){p, size}, &integer) == whole);
-    if (whole) CHECK(integer == number);
+    complete =
+        strlen(text) == s.n && is_plain(text) && end == text + s.n && end > text && !errno;
+    CHECK(dcm_parse_int((dcm_span){p, size}, &integer) == complete);
+    if (complete) CHECK(integer == number);
     free(text);
 }
 
@@ -66,18 +67,18 @@ static void binary(const uint8_t *p, size_t size) {
     for (int i = 0; i < 4; i++)
         for (int big = 0; big < 2 && (size_t)units[i] <= size; big++) {
             int unit = units[i];
-            uint64_t wanted = 0, sign = 1ull << (8 * unit - 1);
+            uint64_t expected = 0, sign = 1ull << (8 * unit - 1);
             for (int k = 0; k < unit; k++)
-                wanted |= (uint64_t)p[k] << 8 * (big ? unit - 1 - k : k);
-            CHECK(dcm_load_uint(p, unit, big) == wanted);
-            uint64_t extended = (wanted ^ sign) - sign;
+                expected |= (uint64_t)p[k] << 8 * (big ? unit - 1 - k : k);
+            CHECK(dcm_load_uint(p, unit, big) == expected);
+            uint64_t extended = (expected ^ sign) - sign;
             CHECK((uint64_t)dcm_load_int(p, unit, big) == extended);
             if (unit < 4) continue;
             double got = dcm_load_float(p, unit, big);
             if (unit == 8) {
-                CHECK(!memcmp(&got, &wanted, 8));
+                CHECK(!memcmp(&got, &expected, 8));
             } else {
-                uint32_t bits = (uint32_t)wanted;
+                uint32_t bits = (uint32_t)expected;
                 float f;
                 memcpy(&f, &bits, 4);
                 CHECK(isnan(f) ? isnan(got) : got == (double)f);
@@ -85,8 +86,8 @@ static void binary(const uint8_t *p, size_t size) {
         }
 }
 
-/* Tables that answer any question. */
-static void tables(const uint8_t *p, size_t size) {
+/* Looks up any tag, keyword, VR and private creator. */
+static void lookups(const uint8_t *p, size_t size) {
     dcm_dict_row row;
     const char *text = (const char *)p;
     uint32_t tag = dcm_dict_tag(text, size);
@@ -118,6 +119,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     spans((const char *)data, size);
     decimal((const char *)data, size);
     binary(data, size);
-    tables(data, size);
+    lookups(data, size);
     return 0;
 }

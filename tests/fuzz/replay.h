@@ -1,5 +1,5 @@
-/* replay.h: what a fuzz target shares: its entry, and a main that replays the
- * files given as arguments, where no fuzzer brings one (-DFUZZER). */
+/* replay.h: the entry point of a fuzz target, and a main that replays the files
+ * given as arguments, unless libFuzzer provides one (-DFUZZER). */
 #ifndef REPLAY_H
 #define REPLAY_H
 
@@ -13,7 +13,7 @@ int main(int argc, char **argv) {
         FILE *f = fopen(argv[i], "rb");
         CHECK(f && !fseek(f, 0, SEEK_END));
         size_t size = (size_t)ftell(f);
-        uint8_t *data = malloc(size + !size); /* to the byte: ASan sees the end */
+        uint8_t *data = malloc(size + !size); /* of exactly this size: ASan detects overruns */
         CHECK(data && !fseek(f, 0, SEEK_SET) && fread(data, 1, size, f) == size);
         fclose(f);
         LLVMFuzzerTestOneInput(data, size);

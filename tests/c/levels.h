@@ -1,12 +1,12 @@
-/* whole.h: everything the core does with one stream of bytes, and what must
- * hold whatever they are. For the fuzz targets and the allocation test. */
-#ifndef WHOLE_H
-#define WHOLE_H
+/* levels.h: indexes all levels of a data set in all ways, and checks what must be
+ * true for any bytes. For the fuzz targets and the allocation test. */
+#ifndef LEVELS_H
+#define LEVELS_H
 
 #include "check.h"
 #include "header.h"
 
-/* The rows of all levels in the order of the stream, items among them. */
+/* The rows of all levels and items in the order of the stream. */
 typedef struct list {
     dcm_row *rows;
     unsigned *depth;
@@ -44,10 +44,10 @@ static int by_offset(const void *a, const void *b) {
     return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
-/* A complete level: tags ascend, values lie within it and do not overlap. */
+/* Checks a complete level: tags ascend; values are within it and do not overlap. */
 static void check_level(const dcm_index *ix) {
     dcm_row *rows = malloc((size_t)(ix->count + 1) * sizeof *rows);
-    CHECK(rows && ix->done && !ix->sp && ix->n_issues <= 257);
+    CHECK(rows && ix->state && !ix->sp && ix->n_issues <= 257);
     for (uint64_t i = 0; i < ix->count; i++) {
         check_row(ix->rows + i, ix->begin, ix->end);
         CHECK(!i || ix->rows[i - 1].tag < ix->rows[i].tag);
@@ -59,13 +59,14 @@ static void check_level(const dcm_index *ix) {
     for (uint64_t i = 1; i < ix->count; i++)
         CHECK(rows[i - 1].offset + rows[i - 1].length <= rows[i].offset - rows[i].header);
     for (uint64_t i = 0; i < ix->n_issues; i++) {
-        CHECK(ix->issues[i].code >= DCM_I_NO_PREAMBLE && ix->issues[i].code < DCM_I_LAST);
+        CHECK(is_issue(ix->issues[i].code));
         CHECK(ix->issues[i].offset <= ix->end);
     }
     free(rows);
 }
 
-/* In the order of the stream; what begins within a row ends within it, deeper. */
+/* Checks the order of the stream: what begins within a row ends within it, with a
+ * greater depth. */
 static void check_flat(const dcm_index *ix) {
     for (uint64_t i = 0; i < ix->count; i++) {
         const dcm_row *row = ix->rows + i, *in;
@@ -80,9 +81,9 @@ static void check_flat(const dcm_index *ix) {
     }
 }
 
-#define DEEPEST 20 /* more levels than this are left to the flat index */
+#define DEEPEST 20 /* deeper levels are checked by the flat index alone */
 
-/* Adds the rows of a level and of all below. DCM_OK or the code of an error. */
+/* Adds the rows of a level and of all levels below. DCM_OK or an error. */
 static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned depth,
                       dcm_error *err) {
     int code = DCM_OK;
@@ -106,7 +107,8 @@ static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned
             list_add(l, &as_row, depth + 1);
             if (depth == DEEPEST) continue;
             dcm_index inner = {0};
-            dcm_index_start(&inner, item->offset, at, item->encoding, UINT32_MAX, 0);
+            dcm_index_start(&inner, item->offset, at, item->encoding, UINT32_MAX,
+                            DCM_ONE_LEVEL);
             code = dcm_index_run(&inner, b, err);
             CHECK(code != DCM_NEED);
             if (!code) code = add_levels(l, b, &inner, depth + 1, err);
@@ -118,17 +120,17 @@ static int add_levels(list *l, const dcm_bytes *b, const dcm_index *ix, unsigned
     return code;
 }
 
-/* The flat index of a level whose own index is done. */
+/* The flat index of a level that was indexed. */
 static int flat_of(dcm_index *flat, const dcm_bytes *b, const dcm_index *ix, dcm_error *err) {
-    dcm_index_start(flat, ix->begin, ix->done == 2 ? ix->pos : ix->end, ix->encoding,
-                    UINT32_MAX, DCM_FLAT);
+    dcm_index_start(flat, ix->begin, ix->state == DCM_INDEX_STOPPED ? ix->pos : ix->end,
+                    ix->encoding, UINT32_MAX, DCM_FLAT);
     int code = dcm_index_run(flat, b, err);
     CHECK(code != DCM_NEED);
     if (!code) check_flat(flat);
     return code;
 }
 
-/* Where tags ascend the two ways to read all levels give the same rows. */
+/* If tags ascend, both ways to read all levels give the same rows. */
 static void check_same(const dcm_index *flat, const list *l) {
     size_t k = 0;
     for (uint64_t i = 0; i < flat->count; i++) {
@@ -143,7 +145,8 @@ static void check_same(const dcm_index *flat, const list *l) {
     CHECK(k == l->count);
 }
 
-/* The flat index of each sequence of a level is a part of the level's own. */
+/* The flat index of each sequence of a level is a part of the flat index of the
+ * level. */
 static int check_parts(const dcm_index *flat, const dcm_bytes *b, const dcm_index *ix,
                        dcm_error *err) {
     uint64_t i = 0;
@@ -169,7 +172,7 @@ static int check_parts(const dcm_index *flat, const dcm_bytes *b, const dcm_inde
     return code;
 }
 
-/* All levels of a level that was indexed, in both ways. */
+/* Reads all levels below a level that was indexed, in both ways. */
 static int all_levels(const dcm_bytes *b, const dcm_index *ix, dcm_error *err) {
     list l = {0};
     dcm_index flat = {0};

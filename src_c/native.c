@@ -1,22 +1,24 @@
-/* batch.c: native frames of many files, read and converted in one pass.
+/* native.c: native frames of many files, read and converted in one pass.
  *
- * A frame is read a piece at a time into a block that stays in the cache, and
- * converted from there into its slot. (Also when nothing is to be converted: the
- * system takes twice as long to copy into a slot that is in no cache.) */
-#include "dcm.h"
+ * A frame is read in pieces into a buffer that stays in the cache, and converted
+ * from there into its slot. (Also where no conversion is needed: the system takes
+ * twice as long to copy into a slot that is not in the cache.) */
+#include "dcm_native.h"
+
+#include "dcm_base.h"
 
 #include <string.h>
 
 #define PIECE (256u << 10) /* bytes read at once */
 
-/* Lines of a frame that go into its slot, and where. */
+/* The part of a frame that is copied into its slot. */
 typedef struct region {
-    uint64_t rows, columns;     /* how many of them are taken */
-    uint64_t row, column;       /* the first one */
-    uint64_t to_row, to_column; /* where it goes */
+    uint64_t rows, columns;
+    uint64_t row, column;       /* the first ones in the frame */
+    uint64_t to_row, to_column; /* the first ones in the slot */
 } region;
 
-/* As MONAI crops and pads around the centre. */
+/* Crops or pads one axis around its center, like MONAI. */
 static void center(uint64_t have, uint64_t wanted, uint64_t *count, uint64_t *from,
                    uint64_t *to) {
     *count = have < wanted ? have : wanted;
@@ -24,7 +26,7 @@ static void center(uint64_t have, uint64_t wanted, uint64_t *count, uint64_t *fr
     *to = wanted > have ? (wanted - have) / 2 : 0;
 }
 
-static void fill(dcm_batch *b, uint8_t *slot) {
+static void fill(dcm_native_batch *b, uint8_t *slot) {
     const uint64_t cells = b->height * b->width * b->samples;
     if (b->size == 1) {
         memset(slot, b->pad[0], (size_t)cells);
@@ -33,12 +35,12 @@ static void fill(dcm_batch *b, uint8_t *slot) {
     for (uint64_t i = 0; i < cells; i++) memcpy(slot + i * b->size, b->pad, b->size);
 }
 
-/* What the cells are; 0 when they do not fit the slot. */
-static int cells_of(const dcm_batch *b, const dcm_native *f, dcm_cells *c) {
+/* Sets *c to the cells of the frame; 0 if the frame does not fit the slot. */
+static int cells_of(const dcm_native_batch *b, const dcm_native_frame *f, dcm_cells *c) {
     const int bits = f->bits_allocated;
     *c = (dcm_cells){(uint8_t)(bits == 1 ? 1 : bits / 8), f->representation, f->big,
                      f->bits_stored, f->high_bit};
-    if (bits == 1 || c->kind == DCM_CELL_FLOAT) c->bits_stored = 0; /* all of them */
+    if (bits == 1 || c->kind == DCM_CELL_FLOAT) c->bits_stored = 0; /* all bits */
     if (bits == 1) { /* bytes of 0 and 1 once unpacked */
         if (f->samples != 1 || f->start_bit > 7 || c->kind != DCM_CELL_UNSIGNED) return 0;
     }
@@ -53,10 +55,11 @@ static int cells_of(const dcm_batch *b, const dcm_native *f, dcm_cells *c) {
                                   (bits == 1 || (c->bits_stored && c->bits_stored < bits)));
 }
 
-/* The window of this frame: prepared again when it is another one. */
-static int set_window(dcm_batch *b, const dcm_native *f, const dcm_cells *c, dcm_error *err) {
+/* Prepares the window of this frame, unless it is that of the frame before. */
+static int set_window(dcm_native_batch *b, const dcm_native_frame *f, const dcm_cells *c,
+                      dcm_error *err) {
     dcm_window *w = &b->window;
-    if (w->way && !memcmp(&w->cells, c, sizeof *c) && w->function == f->function &&
+    if (w->method && !memcmp(&w->cells, c, sizeof *c) && w->function == f->function &&
         w->invert == f->invert && w->slope == f->slope && w->intercept == f->intercept &&
         w->center == f->center && w->width == f->width)
         return DCM_OK;
@@ -67,12 +70,12 @@ static int set_window(dcm_batch *b, const dcm_native *f, const dcm_cells *c, dcm
     w->intercept = f->intercept;
     w->center = f->center;
     w->width = f->width;
-    w->way = 0;
+    w->method = DCM_WINDOW_FORMULA;
     return dcm_window_prepare(w, err);
 }
 
-static void convert(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const uint8_t *src,
-                    uint64_t count, uint8_t *out) {
+static void convert(dcm_native_batch *b, const dcm_native_frame *f, const dcm_cells *c,
+                    const uint8_t *src, uint64_t count, uint8_t *out) {
     if (b->convert == DCM_CONVERT_WINDOW)
         dcm_window_run(&b->window, src, count, out);
     else if (b->convert == DCM_CONVERT_RESCALE)
@@ -81,15 +84,17 @@ static void convert(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const
         dcm_cells_native(c, src, count, out);
 }
 
-/* One plane of `columns` values a line, its first value at bit `begin` of the
- * file, into every `step`th cell of the slot. */
-static int plane(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const region *r,
-                 uint64_t begin_byte, uint64_t begin_bit, uint64_t columns, uint64_t taken,
-                 uint64_t column, unsigned step, uint8_t *slot, dcm_error *err) {
+/* Reads one plane of `columns` values per line, which begins at `begin_byte` and
+ * `begin_bit` of the file, into every `step`th cell of the slot; `copied` values per
+ * line, from `column` on. */
+static int plane(dcm_native_batch *b, const dcm_native_frame *f, const dcm_cells *c,
+                 const region *r, uint64_t begin_byte, uint64_t begin_bit, uint64_t columns,
+                 uint64_t copied, uint64_t column, unsigned step, uint8_t *slot,
+                 dcm_error *err) {
     const int bits = f->bits_allocated == 1;
     const uint64_t cell = bits ? 1 : 8u * c->size; /* in bits */
-    /* whole lines that follow each other in the slot, too, are one run */
-    const int joined = step == 1 && taken == columns && columns == b->width * b->samples;
+    /* complete lines that are contiguous in the slot, too, are one run */
+    const int joined = step == 1 && copied == columns && columns == b->width * b->samples;
     const uint64_t line = columns * cell;
     uint64_t lines = PIECE / (columns * c->size);
     lines = lines ? lines < r->rows ? lines : r->rows : 1;
@@ -104,7 +109,7 @@ static int plane(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const re
         code = dcm_file_read(&b->file, begin_byte + first, end - first, b->scratch, err);
         if (code) return code;
         for (uint64_t i = 0; i < lines; i += joined ? lines : 1) {
-            const uint64_t n = joined ? lines * columns : taken;
+            const uint64_t n = joined ? lines * columns : copied;
             const uint64_t at = from % 8 + i * line + column * cell;
             const uint8_t *src = b->scratch + at / 8;
             uint8_t *to =
@@ -126,12 +131,12 @@ static int plane(dcm_batch *b, const dcm_native *f, const dcm_cells *c, const re
     return DCM_OK;
 }
 
-static int read_frame(dcm_batch *b, const char *path, const dcm_native *f, uint8_t *slot,
-                      dcm_error *err) {
+static int read_frame(dcm_native_batch *b, const char *path, const dcm_native_frame *f,
+                      uint8_t *slot, dcm_error *err) {
     dcm_cells c;
     region r;
     int code;
-    if (!b->path || strcmp(b->path, path)) {
+    if (!b->path || strcmp(b->path, path) != 0) {
         dcm_file_close(&b->file);
         b->path = NULL;
         if ((code = dcm_file_open(&b->file, path, err))) return code;
@@ -141,7 +146,7 @@ static int read_frame(dcm_batch *b, const char *path, const dcm_native *f, uint8
         (f->mtime_ns && f->mtime_ns != b->file.mtime_ns))
         return dcm_fail(err, DCM_E_CHANGED, 0, 0);
     if (!cells_of(b, f, &c)) return dcm_fail(err, DCM_E_FRAME_FIT, f->offset, 0);
-    /* rows * columns is below 2 to the power 64; the rest is checked by division */
+    /* rows * columns is below 2^64; the rest is checked by division */
     const uint64_t have = f->offset < b->file.size ? b->file.size - f->offset : 0;
     const uint64_t values = have > UINT64_MAX / 8 ? UINT64_MAX : have * 8 / f->bits_allocated;
     const uint64_t area = (uint64_t)f->rows * f->columns;
@@ -154,8 +159,9 @@ static int read_frame(dcm_batch *b, const char *path, const dcm_native *f, uint8
     if (r.rows < b->height || r.columns < b->width) fill(b, slot);
     if (f->planar && f->samples > 1) {
         for (unsigned s = 0; s < f->samples; s++)
-            if ((code = plane(b, f, &c, &r, f->offset + s * area * c.size, 0, f->columns,
-                              r.columns, r.column, f->samples, slot + s * b->size, err)))
+            if ((code =
+                     plane(b, f, &c, &r, f->offset + s * area * c.size, 0, f->columns,
+                           r.columns, r.column, f->samples, slot + (size_t)s * b->size, err)))
                 return code;
         return DCM_OK;
     }
@@ -164,15 +170,15 @@ static int read_frame(dcm_batch *b, const char *path, const dcm_native *f, uint8
                  r.column * f->samples, 1, slot, err);
 }
 
-int dcm_batch_read(dcm_batch *b, const char *path, const dcm_native *frame, uint64_t slot,
-                   dcm_error *err) {
+int dcm_native_batch_read(dcm_native_batch *b, const char *path, const dcm_native_frame *frame,
+                          uint64_t slot, dcm_error *err) {
     uint8_t *to = b->out + slot * b->height * b->width * b->samples * b->size;
     int code = read_frame(b, path, frame, to, err);
     if (code) fill(b, to);
     return code;
 }
 
-void dcm_batch_free(dcm_batch *b) {
+void dcm_native_batch_free(dcm_native_batch *b) {
     dcm_file_close(&b->file);
     dcm_window_free(&b->window);
     dcm_free(b->scratch);

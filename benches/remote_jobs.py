@@ -21,7 +21,7 @@ from contest import compete, must, show, timed
 from obstore.store import HTTPStore
 
 import fastdcm
-from fastdcm._util.parallel import spread
+from fastdcm._util.parallel import run_parallel
 
 FILES, FIRST = 4000, 8192
 WAITS = 0, 10, 20  # ms
@@ -72,7 +72,7 @@ def remote(report):
                     for name in left:
                         assert len(bytes(read(name))) == FIRST
 
-                spread(work, threads, threads)
+                run_parallel(work, threads, threads)
 
             def scan(names):
                 assert sum(map(len, fastdcm.scan([f"{url}/{name}" for name in names]))) == len(

@@ -14,7 +14,7 @@ from pathlib import Path
 PYDICOM = "3.0.2"
 TARGET = Path(__file__).resolve().parent.parent / "fastdcm" / "core" / "_keywords.pyi"
 
-# VRs, the name of their alias, what reading gives and what setting accepts.
+# VRs, the name of their alias, what reading returns and what setting accepts.
 # Text with backslashes is several values (PS3.5 6.2), so the setters of lists
 # accept what the setters of single values accept, too.
 KINDS = (

@@ -377,7 +377,7 @@ def test_equality():
     assert read == made and other != read
     read.ImageType.append("C")
     assert read != made
-    assert read != 5 and read != {} and not read == None  # noqa: E711
+    assert read != 5 and read != {} and not read == None  # noqa: E711, SIM201  # tests ==, not !=
     assert Dataset() == Dataset() and Dataset() == FileMetaDataset()
 
 

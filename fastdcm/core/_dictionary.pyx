@@ -104,7 +104,8 @@ def tag_number(arg):
             try:
                 number = int(arg.strip("()").replace(",", ""), 16)
             except ValueError:
-                raise ValueError(f"{arg!r} is neither a keyword of PS3.6 nor a tag in hexadecimal") from None
+                raise ValueError(f"{arg!r} is neither a keyword of PS3.6 nor a tag in "
+                                 "hexadecimal") from None
     elif isinstance(arg, (tuple, list)):
         if len(arg) != 2:
             raise ValueError(f"a tag as a sequence must have two numbers, got {arg!r}")

@@ -72,7 +72,7 @@ cdef class Sequence:
     cdef int pixrep
     cdef readonly bint is_undefined_length
     cdef readonly bint edited
-    cdef DataElement unresolved # flat: its element, until the items are needed
+    cdef DataElement unresolved  # flat: its element, until the items are needed
     cdef Sequence resolved      # then the one of its level, which shares its items
 
     cdef list items(self)

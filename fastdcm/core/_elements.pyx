@@ -180,7 +180,9 @@ cdef class DataElement:
 
     @is_undefined_length.setter
     def is_undefined_length(self, bint undefined):
-        self.row.flags = (self.row.flags & ~DCM_ROW_UNDEFINED) | (DCM_ROW_UNDEFINED if undefined else 0)
+        self.row.flags &= ~DCM_ROW_UNDEFINED
+        if undefined:
+            self.row.flags |= DCM_ROW_UNDEFINED
         if self.level is not None:
             self.value = self.get_value()
 
@@ -297,8 +299,11 @@ cdef class DataElement:
         if isinstance(value, UID):
             return value.name
         text = self.original_text  # of IS and DS
-        if isinstance(value, (int, float)) and dcm_vr_rows[self.vr].kind in (DCM_KIND_IS, DCM_KIND_DS):
-            return f"'{value if text is None or isinstance(value, int) else text.strip(chr(0) + ' ')}'"
+        kind = dcm_vr_rows[self.vr].kind
+        if isinstance(value, (int, float)) and (kind == DCM_KIND_IS or kind == DCM_KIND_DS):
+            if text is None or isinstance(value, int):
+                return f"'{value}'"
+            return f"'{text.strip(chr(0) + ' ')}'"
         if isinstance(value, list):
             if text is None or self.level is not None and self.level._is_modified(self):
                 parts = [repr(v) if isinstance(v, str) else str(v) for v in value]
@@ -370,7 +375,7 @@ cdef object value_of_row(const dcm_row *row, uint8_t vr, const uint8_t *p, File 
 
 
 cdef object convert_to_vr(uint8_t vr, object value):
-    """Return a value that the user set, in the types that reading gives."""
+    """Return a value that the user set, in the types that reading returns."""
     if vr == DCM_VR_SQ:
         return value if isinstance(value, Sequence) else Sequence(value)
     return convert(vr, value)
@@ -758,7 +763,7 @@ cdef class ElementMap:
             data = self.file.read(row.offset, row.length)
             p = <const uint8_t *>PyBytes_AS_STRING(data)
         return value_of_row(row, vr, p, self.file,
-                          self.text() if dcm_vr_rows[vr].charset else LATIN)
+                            self.text() if dcm_vr_rows[vr].charset else LATIN)
 
     cdef Sequence sequence_of(self, const dcm_row *row):
         """Return the Sequence of a row, always the same object."""
@@ -924,7 +929,8 @@ cdef class ElementMap:
 
     def __setitem__(self, key, elem):
         if isinstance(key, slice):
-            raise NotImplementedError("a slice cannot be set: set the elements one by one")  # as in pydicom
+            # pydicom raises the same error
+            raise NotImplementedError("a slice cannot be set: set the elements one by one")
         if not isinstance(elem, DataElement):
             raise TypeError(f"the value must be a DataElement, got {type(elem).__name__}: use "
                             "add_new() or an attribute to set a value")
@@ -1037,7 +1043,7 @@ cdef class ElementMap:
         Parameters
         ----------
         key : str, int or tuple of int
-            A keyword gives the value, a tag the DataElement (as in pydicom).
+            A keyword returns the value, a tag the DataElement (as in pydicom).
         default : object, optional
             Returned if there is no such element.
 

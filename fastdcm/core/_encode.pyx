@@ -24,6 +24,7 @@ cdef uint32_t ITEM_END = 0xFFFEE00D
 cdef uint32_t SEQUENCE_END = 0xFFFEE0DD
 cdef uint32_t UNDEFINED = 0xFFFFFFFF
 cdef object INFINITE = float("inf")
+cdef double FLOAT_LIMIT = 3.4028235677973366e38  # rounds to infinity in 32 bits
 
 
 # ------------------------------------------------------------------ pieces ---
@@ -226,7 +227,8 @@ cdef class Writer:
             except WriteError as error:
                 raise WriteError(error.text, path=f"[{i}].{error.path}") from None
             undefined = of_undefined_length(item) or content.length >= UNDEFINED
-            items.put(header(ITEM, 0, UNDEFINED if undefined else <uint32_t>content.length, self.encoding))
+            items.put(header(ITEM, 0, UNDEFINED if undefined else <uint32_t>content.length,
+                             self.encoding))
             items.extend(content)
             if undefined:
                 items.put(header(ITEM_END, 0, 0, self.encoding))
@@ -237,7 +239,8 @@ cdef class Writer:
         if undefined:
             out.put(header(SEQUENCE_END, 0, 0, self.encoding))
 
-    cdef bytes to_byte_order(self, ElementMap level, uint8_t vr, uint32_t tag, bytes data, bint is_big):
+    cdef bytes to_byte_order(self, ElementMap level, uint8_t vr, uint32_t tag, bytes data,
+                             bint is_big):
         """Return the bytes of a value in the byte order that is written."""
         cdef int unit = dcm_vr_rows[vr].unit, kind = dcm_vr_rows[vr].kind
         cdef bytes swapped
@@ -357,7 +360,8 @@ cdef bytes integers(uint8_t vr, uint32_t tag, values, bint big):
         if number is None:
             raise WriteError(f"a value of VR {vr_name(vr)} must be an integer, got {value!r}")
         # The first value of a LUT descriptor is unsigned in any VR (PS3.3 C.11.1.1.1).
-        if not least <= number <= (0xFFFF if is_lut_descriptor(tag) and i == 0 and unit == 2 else most):
+        unsigned = is_lut_descriptor(tag) and i == 0 and unit == 2
+        if not least <= number <= (0xFFFF if unsigned else most):
             raise WriteError(f"a value of VR {vr_name(vr)} must be between {least} and {most}, "
                              f"got {number}")
         dcm_store_uint(p + i * unit, unit, <uint64_t>(number & 0xFFFFFFFFFFFFFFFF), big)
@@ -377,8 +381,9 @@ cdef bytes floats(uint8_t vr, values, bint big):
     cdef double number
     for value in values:
         number = value
-        if unit == 4 and number - number == 0 and not -3.4028235677973366e38 < number < 3.4028235677973366e38:
-            raise WriteError(f"a value of VR {vr_name(vr)} must fit in a 32-bit float, got {value!r}")
+        if unit == 4 and number - number == 0 and not -FLOAT_LIMIT < number < FLOAT_LIMIT:
+            raise WriteError(f"a value of VR {vr_name(vr)} must fit in a 32-bit float, "
+                             f"got {value!r}")
         dcm_store_float(p + i * unit, unit, number, big)
         i += 1
     return data

@@ -1,7 +1,7 @@
 """Decode the bytes of a value to Python, for every VR (PS3.5 6.2).
 
 Also the reverse for values that the user sets: `convert` returns them in the
-types that decoding gives.
+types that decoding returns.
 """
 
 cimport cython
@@ -358,7 +358,7 @@ cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Tex
 cdef bint is_lut_descriptor(uint32_t tag) noexcept:
     """Return whether the tag is a LUT descriptor.
 
-    The first and third value of one are unsigned, whatever its VR (PS3.3
+    The first and third value of one are unsigned, also if its VR is SS (PS3.3
     C.7.6.3.1.5, C.11.1.1, C.11.2.1.1).
     """
     return 0x00281101 <= tag <= 0x00281103 or tag == 0x00283002
@@ -444,7 +444,7 @@ cdef object tags(const dcm_row *row, const uint8_t *p, File f):
 # -------------------------------------------------- values that the user sets ---
 
 cdef object convert(uint8_t vr, object value):
-    """Return a value that the user set in the types that decoding gives; not for SQ."""
+    """Return a value that the user set in the types that decoding returns; not for SQ."""
     cdef int kind = dcm_vr_rows[vr].kind
     if isinstance(value, str) and "\\" in value and kind != DCM_KIND_PARAGRAPH:
         value = value.split("\\")

@@ -1,4 +1,4 @@
-"""A data set as text, one line an element, as ``str(ds)`` gives it."""
+"""A data set as text, one line an element, as returned by ``str(ds)``."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from obstore.store import HTTPStore
 from timing import measure, print_times, timed
 
 import fastdcm
-from fastdcm._util.parallel import spread
+from fastdcm._util.parallel import run_parallel
 
 FILES, FIRST = 4000, 8192
 DELAYS = 0, 10, 20  # ms
@@ -84,7 +84,7 @@ def measure_delay(report, delay, url, local):
             for name in left:
                 assert len(bytes(read(name))) == FIRST
 
-        spread(work, threads, threads)
+        run_parallel(work, threads, threads)
 
     def scan(urls):
         assert sum(map(len, fastdcm.scan(urls))) == len(urls)

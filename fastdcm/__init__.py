@@ -1,4 +1,9 @@
-"""fastdcm: from DICOM files to Python, fast and honest."""
+"""Read and write DICOM files, and turn folders of them into tables and arrays.
+
+`dcmread` opens one file as a `Dataset`, `scan` turns many into Arrow tables,
+`read_volume` a series into an array. All public names are in ``__all__``; pixel
+data is in `fastdcm.pixels`, exceptions are in `fastdcm.errors`.
+"""
 
 from fastdcm.core._dictionary import (
     Tag,
@@ -18,21 +23,50 @@ from fastdcm.writer import dcmwrite
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "UID",
+    "DataElement",
+    "Dataset",
+    "DicomError",
+    "InvalidDicomError",
+    "PersonName",
+    "Sequence",
+    "Tag",
+    "dcmread",
+    "dcmwrite",
+    "dictionary_VM",
+    "dictionary_VR",
+    "from_pydicom",
+    "generate_uid",
+    "join_fragments",
+    "keyword_for_tag",
+    "open_index",
+    "read_volume",
+    "scan",
+    "scan_chunk",
+    "tag_for_keyword",
+]
 
-def __getattr__(name):
-    # bulk brings threads along and volume NumPy, which a reader of one file
-    # does not need
+
+def __getattr__(name: str) -> object:
+    # scanning loads threads and volume loads NumPy, which dcmread does not need
     if name in ("scan", "scan_chunk"):
-        from fastdcm.scanning import scanner as module
+        from fastdcm.scanning import scanner
+
+        found = getattr(scanner, name)
     elif name == "open_index":
-        from fastdcm.scanning.index import manifest as module
+        from fastdcm.scanning.index import manifest
+
+        found = manifest.open_index
     elif name == "read_volume":
-        from fastdcm.volume import volume as module
+        from fastdcm.volume import volume
+
+        found = volume.read_volume
     else:
         raise AttributeError(f"module 'fastdcm' has no attribute {name!r}")
-    globals()[name] = getattr(module, name)
-    return globals()[name]
+    globals()[name] = found
+    return found
 
 
-def __dir__():
-    return sorted({*globals(), "scan", "scan_chunk", "open_index", "read_volume"})
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,22 +1,28 @@
-"""Specific Character Set (0008,0005): bytes to text and back.
+"""Specific Character Set (0008,0005): convert between bytes and text.
 
-PS3.3 C.12.1.1.2 defines the terms, PS3.5 6.1 and its annexes H, I, J and K
-how a value switches between character sets by escape sequences (ISO 2022).
-A character set is known here by the name of a Python codec.
+PS3.3 C.12.1.1.2 defines the terms, PS3.5 6.1 and annexes H, I, J and K how a
+value switches between character sets by escape sequences (ISO 2022). In this
+module a character set is identified by the name of a Python codec.
 
-Text is read as pydicom 3.0 reads it, leniency included, but for ISO 2022 IR 58,
-whose escape sequences are no part of the text. It is written as pydicom writes
-it, but for texts which that would spoil: in IR 58, in several lines, in both
-halves of JIS X 0201, in kanji beside a set of G1. Nothing here warns: what was
-wrong is learnt from `undefined_terms` and from the ``strict`` argument.
+Text is read as pydicom 3.0 reads it, with the same leniency, except that the
+escape sequences of ISO 2022 IR 58 are not part of the text. It is written as
+pydicom writes it, except for text that pydicom damages: in IR 58, in several
+lines, in both halves of JIS X 0201, and kanji next to a set of G1. Nothing here
+warns: use `undefined_terms` and the argument ``strict`` to find errors.
 """
+
+from __future__ import annotations
 
 import codecs
 
-# The default repertoire is ISO IR 6; Latin-1 loses no byte of a careless file.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+# The default repertoire is ISO IR 6; Latin-1 also keeps bytes that violate it.
 DEFAULT = "iso8859"
 
-# A delimiter ends what an escape sequence switched on (PS3.5 6.1.2.5.3).
+# After a delimiter the first character set is active again (PS3.5 6.1.2.5.3).
 TEXT_DELIMITERS = frozenset(b"\r\n\t\f")
 PN_DELIMITERS = frozenset(b"^=")
 
@@ -47,7 +53,7 @@ _TERMS.update(
         "ISO_IR 192": "UTF8",
         "GB18030": "GB18030",
         "GBK": "GBK",
-        # CP-1234 found these two in files.
+        # These two occur in files (CP-1234).
         "ISO 2022 GBK": "GBK",
         "ISO 2022 58": "GB2312",
     }
@@ -56,7 +62,7 @@ _TERMS.update(
 # Without code extensions (PS3.3 table C.12-5).
 _STAND_ALONE = ("ISO_IR 192", "GBK", "GB18030")
 
-# Python has codecs that are no character sets; some are slow on hostile bytes.
+# Codecs of Python that are not character sets; some are slow on malicious bytes.
 _NO_CHARSETS = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}
 
 _ESC = b"\x1b"
@@ -81,16 +87,16 @@ _ESCAPES = {
     b"\x1b$)C": "euc_kr",
     b"\x1b$)A": "iso_ir_58",
 }
-# The one to write; of the two halves of JIS X 0201 the Roman one.
+# The escape sequence to write; for JIS X 0201 that of the Roman half.
 _ESCAPE_OF = {codec: escape for escape, codec in _ESCAPES.items()}
 
-# These codecs read and write escape sequences themselves.
+# Codecs that read and write escape sequences themselves.
 _SELF_ESCAPED = ("iso2022_jp", "iso2022_jp_2")
-# These codecs can do more than the character set that they stand for.
-_NARROWER = _SELF_ESCAPED + ("shift_jis",)
+# Codecs that encode more than the character set they are used for.
+_NARROWER = (*_SELF_ESCAPED, "shift_jis")
 
 
-def _is_codec(name):
+def _is_codec(name: str) -> bool:
     try:
         if codecs.lookup(name).name in _NO_CHARSETS:
             return False
@@ -102,8 +108,8 @@ def _is_codec(name):
     return True
 
 
-def _codec_of(term):
-    """The codec of a term, allowing for a wrong separator."""
+def _codec_of(term: str) -> str:
+    """Return the codec of a term, also if its separator is wrong."""
     if term in _TERMS:
         return _TERMS[term]
     if term[:3] == "ISO" and term[3:4] != "_" and term[4:6] == "IR":
@@ -113,49 +119,99 @@ def _codec_of(term):
     return term if _is_codec(term) else DEFAULT
 
 
-def _terms(value):
+def _terms(value: str | Sequence[str] | None) -> list[str]:
     if not value:
         return [""]
     return [value] if isinstance(value, str) else list(value)
 
 
-def encodings(value) -> tuple[str, ...]:
-    """The Python codecs of a Specific Character Set.
+def encodings(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the Python codecs of a Specific Character Set.
 
-    value : None, str or sequence of str, one per term.
+    Parameters
+    ----------
+    value : str, sequence of str or None
+        The defined terms; None or "" for the default repertoire.
 
-    Returns a tuple of str, never empty: the first is the one before any
-    escape sequence. A wrong separator is mended, the name of a Python codec
-    is taken as it stands, an unknown term is Latin-1, and a stand-alone term
-    (UTF-8, GBK, GB18030) in company stands alone when it is the first, and is
-    left out when not.
+    Returns
+    -------
+    tuple of str
+        One or more codecs; the first is active before any escape sequence. A
+        wrong separator in a term is corrected, the name of a Python codec is
+        accepted, an unknown term is Latin-1. UTF-8, GBK and GB18030, which do
+        not allow other terms, are used alone if they come first and ignored
+        otherwise.
+
+    Examples
+    --------
+    >>> encodings("ISO_IR 192")
+    ('UTF8',)
+    >>> encodings(["", "ISO 2022 IR 87"])
+    ('iso8859', 'iso2022_jp')
     """
     terms = _terms(value)
     if terms[0] in _STAND_ALONE:
         del terms[1:]
-    return (_codec_of(terms[0]),) + tuple(
-        _codec_of(term) for term in terms[1:] if term not in _STAND_ALONE
-    )
+    others = (_codec_of(term) for term in terms[1:] if term not in _STAND_ALONE)
+    return (_codec_of(terms[0]), *others)
 
 
-def undefined_terms(value) -> tuple[str, ...]:
-    """The terms, as a tuple of str, that are not defined where they stand:
-    misspelt or unknown, or stand-alone ones in company."""
+def undefined_terms(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the terms that PS3.3 C.12.1.1.2 does not define at their position.
+
+    Parameters
+    ----------
+    value : str, sequence of str or None
+        The defined terms.
+
+    Returns
+    -------
+    tuple of str
+        Unknown terms, and those that do not allow other terms but have some.
+
+    Examples
+    --------
+    >>> undefined_terms("ISO-IR 100")
+    ('ISO-IR 100',)
+    """
     terms = _terms(value)
     return tuple(
         term for term in terms if term not in _TERMS or (len(terms) > 1 and term in _STAND_ALONE)
     )
 
 
-def decode(data: bytes, encodings, delimiters=TEXT_DELIMITERS, strict: bool = False) -> str:
-    """The text of a value, as str.
+def decode(
+    data: bytes,
+    encodings: Sequence[str],
+    delimiters: Collection[int] = TEXT_DELIMITERS,
+    strict: bool = False,
+) -> str:
+    r"""Return the text of a value.
 
-    data : bytes of the value, all components, with backslashes.
-    encodings : as `encodings` returns them.
-    delimiters : set of int, the bytes after which the first encoding counts
-        again.
-    strict : raise UnicodeError for bytes that do not fit; else they become
-        U+FFFD.
+    Parameters
+    ----------
+    data : bytes
+        The value with all its components and backslashes.
+    encodings : sequence of str
+        Codecs, as `encodings` returns them.
+    delimiters : collection of int
+        The bytes after which the first codec is active again.
+    strict : bool
+        Raise an error for invalid bytes; by default they become U+FFFD.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    UnicodeError
+        If `strict`.
+
+    Examples
+    --------
+    >>> decode(b"Gr\xf6\xdfe", ("latin_1",))
+    'Größe'
     """
     first, *fragments = data.split(_ESC)
     texts = [first.decode(encodings[0], "strict" if strict else "replace")]
@@ -164,10 +220,13 @@ def decode(data: bytes, encodings, delimiters=TEXT_DELIMITERS, strict: bool = Fa
     return "".join(texts)
 
 
-def _decode_escaped(fragment, encodings, delimiters, strict):
+def _decode_escaped(
+    fragment: bytes, encodings: Sequence[str], delimiters: Collection[int], strict: bool
+) -> str:
+    """Return the text of bytes that begin with an escape sequence."""
     size = 4 if fragment[:3] in (b"\x1b$(", b"\x1b$)") else 3
     encoding = _ESCAPES.get(fragment[:size])
-    if encoding in encodings or encoding == DEFAULT:
+    if encoding is not None and (encoding in encodings or encoding == DEFAULT):
         try:
             if encoding in _SELF_ESCAPED:
                 return fragment.decode(encoding)
@@ -179,18 +238,40 @@ def _decode_escaped(fragment, encodings, delimiters, strict):
                 raise
     elif strict:
         raise UnicodeDecodeError(
-            encodings[0], fragment, 0, size, "escape sequence of no announced set"
+            encodings[0], fragment, 0, size, "escape sequence of a set that is not declared"
         )
     return fragment.decode(encodings[0], "replace")
 
 
-def encode(text: str, encodings, strict: bool = False) -> bytes:
-    """The bytes of a text, with the escape sequences that it needs.
+def encode(text: str, encodings: Sequence[str], strict: bool = False) -> bytes:
+    r"""Return the bytes of a text, with the escape sequences it needs.
 
-    The first encoding is used when it can take all of the text. Else, line by
-    line, each part is written in the one that takes most of it. Where none
-    can: with `strict` UnicodeEncodeError, else the first one with question
-    marks.
+    The first codec is used if it can encode all of the text. Otherwise each
+    line is divided into parts, each in the codec that encodes most of it.
+
+    Parameters
+    ----------
+    text : str
+        The text.
+    encodings : sequence of str
+        Codecs, as the function `encodings` returns them.
+    strict : bool
+        Raise an error for characters that no codec can encode; by default the
+        text is encoded by the first one, with question marks.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    UnicodeEncodeError
+        If `strict`.
+
+    Examples
+    --------
+    >>> encode("Größe", ("latin_1",))
+    b'Gr\xf6\xdfe'
     """
     try:
         return _encode_initial(text, encodings[0])
@@ -211,9 +292,33 @@ def encode(text: str, encodings, strict: bool = False) -> bytes:
     return _encode_initial(text, encodings[0], "replace")
 
 
-def encode_pn(text: str, encodings, strict: bool = False) -> bytes:
-    """The bytes of one person name, as str "family^given=...=...": each part
-    by itself, for ``^`` and ``=`` end what an escape sequence switched on."""
+def encode_pn(text: str, encodings: Sequence[str], strict: bool = False) -> bytes:
+    """Return the bytes of one person name.
+
+    Each component is encoded separately, because ``^`` and ``=`` activate the
+    first character set again (PS3.5 6.1.2.5.3).
+
+    Parameters
+    ----------
+    text : str
+        The name, as in "family^given=...=...".
+    encodings, strict
+        As of `encode`.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    UnicodeEncodeError
+        If `strict`.
+
+    Examples
+    --------
+    >>> encode_pn("Doe^Jane", ("iso8859",))
+    b'Doe^Jane'
+    """
     groups = [
         b"^".join(encode(part, encodings, strict) for part in group.split("^"))
         for group in text.split("=")
@@ -223,11 +328,11 @@ def encode_pn(text: str, encodings, strict: bool = False) -> bytes:
     return b"=".join(groups)
 
 
-def _encode_initial(text, encoding, errors="strict"):
-    """Text in the encoding that needs no escape sequence."""
+def _encode_initial(text: str, encoding: str, errors: str = "strict") -> bytes:
+    """Return the text in the codec that needs no escape sequence."""
     if encoding != "shift_jis":
         return text.encode(encoding, errors)
-    # Stands for JIS X 0201, in which a character is one byte.
+    # Used for JIS X 0201, in which a character is one byte.
     data = [character.encode(encoding, errors) for character in text]
     for i, code in enumerate(data):
         if len(code) > 1:
@@ -237,16 +342,16 @@ def _encode_initial(text, encoding, errors="strict"):
     return b"".join(data)
 
 
-def _encode_parts(text, encodings):
-    """Text in parts, each after the escape sequence of its encoding."""
+def _encode_parts(text: str, encodings: Sequence[str]) -> bytes:
+    """Return the text in parts, each after the escape sequence of its codec."""
     candidates = [encoding for encoding in encodings if encoding in _ESCAPE_OF]
     roman = b"\x1b(J" if encodings[0] == "shift_jis" else b"\x1b(B"
     out = b""
-    in_kanji = False  # G0 holds a set of two bytes
+    in_kanji = False  # G0 contains a set of two bytes
     while text:
-        best, taken = None, 0
+        best, taken = "", 0
         for encoding in candidates:
-            size = _fitting(text, encoding)
+            size = _encodable(text, encoding)
             if size > taken:
                 best, taken = encoding, size
         if not taken:
@@ -261,7 +366,7 @@ def _encode_parts(text, encodings):
             if best == "shift_jis" and data[0] >= 0x80:
                 escape = b"\x1b)I"
             elif in_kanji:
-                # What switches G1 alone leaves G0 as it was.
+                # An escape sequence for G1 does not change G0.
                 out += b"" if escape[1:2] == b"(" else roman
                 in_kanji = False
             out += escape + data
@@ -269,8 +374,8 @@ def _encode_parts(text, encodings):
     return out + roman if in_kanji else out
 
 
-def _fitting(text, encoding):
-    """How many characters from the first one an escape sequence covers."""
+def _encodable(text: str, encoding: str) -> int:
+    """Return how many of the first characters can follow one escape sequence."""
     if encoding not in _NARROWER:
         try:
             text.encode(encoding)
@@ -286,7 +391,7 @@ def _fitting(text, encoding):
             return i
         first = first or code
         if encoding == "shift_jis":
-            # JIS X 0201: one byte each, in the half that was switched to.
+            # JIS X 0201: one byte each, all of the same half.
             if len(code) > 1 or (code[0] ^ first[0]) & 0x80:
                 return i
         # These codecs write an escape sequence to enter or to leave a set.

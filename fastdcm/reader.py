@@ -1,74 +1,108 @@
-"""dcmread."""
+"""Read a DICOM file (PS3.10 chapter 7): `dcmread`."""
+
+from __future__ import annotations
 
 import errno
 
 from fastdcm.core._dictionary import tag_number
-from fastdcm.core._flat import read_level
+from fastdcm.core._level import read_level
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, FileAccessError
 from fastdcm.sources._paths import is_url
-from fastdcm.sources.archives.lookup import read_elsewhere
 
-# What the system says of a path that is no file of its own.
-_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-_BEFORE_PIXELS = 0x7FE00007  # (7FE0,0008) is Float Pixel Data
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fastdcm.core._file import File
+    from fastdcm.core.protocols import Source, TagLike
+
+# The errors of the system for a path that is not a file of its own.
+_NOT_A_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_LAST_BEFORE_PIXELS = 0x7FE00007  # (7FE0,0008) is Float Pixel Data
+_NO_STOP = 0xFFFFFFFF
 
 
 def dcmread(
-    source,
-    defer_size=None,
-    stop_before_pixels=False,
-    force=False,
-    specific_tags=None,
+    source: Source,
+    defer_size: object = None,
+    stop_before_pixels: bool = False,
+    force: bool = False,
+    specific_tags: Iterable[TagLike] | None = None,
     *,
-    charset=None,
-    strict=False,
-):
-    """Reads a DICOM file: its header now, its values when they are asked for.
+    charset: str | Sequence[str] | None = None,
+    strict: bool = False,
+) -> Dataset:
+    """Read a DICOM file (PS3.10 chapter 7): the header now, each value on access.
 
     Parameters
     ----------
-    source : str, bytes or os.PathLike path, also of a member of an archive as a
-        scan tells it (``a.zip!/IM0001``), a URL, a file object with ``read``,
-        ``seek`` and ``tell``, or a memoryview or bytearray of the data.
-    defer_size : ignored: every value is deferred until it is asked for.
-    stop_before_pixels : bool
-        Leave out pixel data and what follows it.
-    force : bool
-        Read bytes that do not look like DICOM. A data set without preamble
-        or file meta information that does is read without.
-    specific_tags : list of tags or keywords to keep; the character set is
-        kept too.
-    charset : str or list of str
-        A Specific Character Set to use in place of the one in the file.
-    strict : bool
-        Enter every level and raise at the first repair instead of noting it
-        in ``Dataset.issues``.
+    source : str, bytes, os.PathLike, file object, memoryview or bytearray
+        A path, also that of a member of an archive as a scan returns it
+        (``a.zip!/IM0001``); a URL; an object with the methods ``read``, ``seek``
+        and ``tell``; or the data itself.
+    defer_size : ignored
+        For compatibility with pydicom: every value is deferred until access.
+    stop_before_pixels : bool, default False
+        Leave out pixel data and the elements after it.
+    force : bool, default False
+        Also read bytes that do not look like DICOM. Not needed for a data set
+        without preamble or file meta information that looks like DICOM.
+    specific_tags : iterable of tags or keywords, optional
+        Keep only these elements and the Specific Character Set.
+    charset : str or sequence of str, optional
+        Specific Character Set to use in place of the one in the file.
+    strict : bool, default False
+        Read every level and value now, and raise the first repair as an error
+        instead of recording it in ``Dataset.issues``.
 
-    Returns a Dataset. Raises InvalidDicomError for what is not DICOM,
-    FileNotFoundError and OSError (both also DicomError) where the system
-    refuses, DicomError for the rest.
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InvalidDicomError
+        If the bytes are not DICOM.
+    FileNotFoundError, OSError
+        If the file cannot be opened or read; also a DicomError.
+    DicomError
+        If the file is damaged so that it cannot be read, or `strict` and it was
+        repaired.
+
+    Examples
+    --------
+    >>> import fastdcm
+    >>> ds = fastdcm.dcmread("scan.dcm")  # doctest: +SKIP
+    >>> ds.PatientName, ds.Rows  # doctest: +SKIP
+    ('Doe^Jane', 512)
     """
-    stop = _BEFORE_PIXELS if stop_before_pixels else 0xFFFFFFFF
-    tags = None
+    stop = _LAST_BEFORE_PIXELS if stop_before_pixels else _NO_STOP
+    tags: set[int] | None = None
     if specific_tags is not None:
-        tags = {tag_number(tag) for tag in specific_tags} | {0x00080005}
+        tags = {tag_number(tag) for tag in specific_tags} | {_SPECIFIC_CHARACTER_SET}
         stop = min(stop, max(tags))
     if isinstance(source, str) and is_url(source):
         from fastdcm.sources.objects.source import open_url
 
         source = open_url(source)
 
-    def read(file):
+    def read(file: Source | File) -> Dataset:
         return read_level(Dataset, file, stop, force, charset, tags)
 
     try:
         ds = read(source)
     except FileAccessError as error:
-        if error.errno not in _NOWHERE or (ds := read_elsewhere(error.filename, read)) is None:
+        if error.errno not in _NOT_A_FILE:
             raise
+        from fastdcm.sources.archives.lookup import read_elsewhere
+
+        found: Dataset | None = read_elsewhere(error.filename, read)
+        if found is None:
+            raise
+        ds = found
     if strict:
-        ds.check_all()
-        for issue in ds.issues:
+        for issue in ds.check_all():
             raise DicomError(issue.what, issue.code, issue.offset, issue.path, ds.filename)
     return ds

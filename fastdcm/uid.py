@@ -1,50 +1,85 @@
-"""Unique identifiers (PS3.5 chapter 9, PS3.6 Annex A) and the one table of
-transfer syntaxes.
+"""Unique identifiers (PS3.5 chapter 9, PS3.6 Annex A) and the transfer syntaxes.
 
-A UID's keyword is also a name in this module: ``ExplicitVRLittleEndian``,
-``CTImageStorage``. They are made when first asked for.
+The keyword of a UID is also a name in this module: ``ExplicitVRLittleEndian``,
+``CTImageStorage``. These names are created on first access.
 """
+
+from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Self
 
-class TransferSyntax(tuple):
-    """How a data set is encoded, and what its pixels need.
 
-    uid : str
-    implicit : bool, headers without VR.
-    big_endian : bool
-    deflated : bool, the whole data set is a deflate stream (PS3.5 A.5).
-    encapsulated : bool, pixel data stands in fragments (PS3.5 A.4).
-    pixels : str, the family of codecs that decodes the pixels: "native" for
-        none, "native-big" for none but big endian cells in a little endian
-        data set, "rle", "jpeg", "jpegls", "jpeg2000", "htj2k", "jpegxl",
-        "mpeg", "deflate-frame"; "" when they are refused.
-    refusal : str, why the pixels are refused, else "".
+class TransferSyntax(tuple[str, bool, bool, bool, bool, str, str]):
+    """How a data set is encoded, and which codec decodes its pixel data.
 
-    The elements of a data set are read in every one of them.
+    A tuple ``(uid, implicit, big_endian, deflated, encapsulated, pixels,
+    refusal)``. The data elements can be read in every transfer syntax, also
+    where the pixel data cannot be decoded.
+
+    Examples
+    --------
+    >>> from fastdcm.uid import TRANSFER_SYNTAXES
+    >>> TRANSFER_SYNTAXES["1.2.840.10008.1.2.4.80"].pixels
+    'jpegls'
     """
 
     __slots__ = ()
 
-    uid = property(lambda self: self[0])
-    implicit = property(lambda self: self[1])
-    big_endian = property(lambda self: self[2])
-    deflated = property(lambda self: self[3])
-    encapsulated = property(lambda self: self[4])
-    pixels = property(lambda self: self[5])
-    refusal = property(lambda self: self[6])
+    @property
+    def uid(self) -> str:
+        """The UID."""
+        return self[0]
+
+    @property
+    def implicit(self) -> bool:
+        """Whether headers have no VR (PS3.5 A.1)."""
+        return self[1]
+
+    @property
+    def big_endian(self) -> bool:
+        """Whether numbers are big endian."""
+        return self[2]
+
+    @property
+    def deflated(self) -> bool:
+        """Whether the data set is a deflate stream (PS3.5 A.5)."""
+        return self[3]
+
+    @property
+    def encapsulated(self) -> bool:
+        """Whether pixel data is stored in fragments (PS3.5 A.4)."""
+        return self[4]
+
+    @property
+    def pixels(self) -> str:
+        """The family of codecs that decodes the pixel data.
+
+        "native" for none, "native-big" for none but with big endian pixels in a
+        little endian data set, "rle", "jpeg", "jpegls", "jpeg2000", "htj2k",
+        "jpegxl", "mpeg", "deflate-frame"; "" if it cannot be decoded.
+        """
+        return self[5]
+
+    @property
+    def refusal(self) -> str:
+        """The reason why pixel data cannot be decoded, else ""."""
+        return self[6]
 
 
 _HIERARCHICAL = "hierarchical JPEG was retired and no decoder reads it"
 _ARITHMETIC = "lossless JPEG with arithmetic coding was retired and no decoder reads it"
-_JPIP = "the pixels are on a JPIP server, (0028,7FE0) says where"
-_STREAM = "the pixels travel in a SMPTE ST 2110 stream beside the data set"
-_MESSAGE = "a message encoding, retired: it defines no pixel data"
+_JPIP = "the pixel data is on a JPIP server, at the URL in (0028,7FE0)"
+_STREAM = "the pixel data is in a separate SMPTE ST 2110 stream"
+_MESSAGE = "a retired encoding of messages, which defines no pixel data"
 
 # UID; encoding: I implicit, B big endian, D deflated, E encapsulated pixel data;
-# codec or why the pixels are refused. All that PS3.6 table A-1 has ever held,
-# in its order, and one private one that archives hold.
+# codec, or why pixel data cannot be decoded. All transfer syntaxes that PS3.6
+# table A-1 has ever contained, in its order, and a private one of GE.
 _ROWS = (
     ("1.2.840.10008.1.2", "I", "native"),  # Implicit VR Little Endian
     ("1.2.840.10008.1.2.1", "", "native"),  # Explicit VR Little Endian
@@ -112,8 +147,8 @@ _ROWS = (
     ("1.2.840.113619.5.2", "I", "native-big"),  # GE private
 )
 
-#: Every transfer syntax by its UID: dict of str to TransferSyntax.
-TRANSFER_SYNTAXES = {
+#: Every transfer syntax by its UID.
+TRANSFER_SYNTAXES: dict[str, TransferSyntax] = {
     uid: TransferSyntax(
         (
             uid,
@@ -129,26 +164,44 @@ TRANSFER_SYNTAXES = {
 }
 
 
-def _uids():
-    from fastdcm import _uid_table  # large: not before somebody asks
+def _uids() -> dict[str, tuple[str, str, str, str, str]]:
+    from fastdcm import _uid_table  # large, so loaded on first use
 
     return _uid_table.UIDS
 
 
 class UID(str):
-    """A UID: a str that knows what PS3.6 registers it for."""
+    """A UID: a str with what PS3.6 Annex A registers for it.
+
+    Parameters
+    ----------
+    value : str
+        The UID; spaces around it are removed.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a str.
+
+    Examples
+    --------
+    >>> from fastdcm import UID
+    >>> UID("1.2.840.10008.1.2.4.50").name
+    'JPEG Baseline (Process 1)'
+    """
 
     __slots__ = ()
 
-    def __new__(cls, value):
+    def __new__(cls, value: str) -> Self:
+        """Make the UID, without spaces around it."""
         if not isinstance(value, str):
-            raise TypeError("a UID is made from a str")
+            raise TypeError(f"a UID must be a str, got {type(value).__name__}")
         return str.__new__(cls, value.strip())
 
-    def _entry(self):
+    def _entry(self) -> tuple[str, str, str, str, str]:
         return _uids().get(self, (str(self), "", "", "", ""))
 
-    def _transfer_syntax(self):
+    def _transfer_syntax(self) -> TransferSyntax:
         try:
             return TRANSFER_SYNTAXES[self]
         except KeyError:
@@ -161,17 +214,17 @@ class UID(str):
 
     @property
     def type(self) -> str:
-        """ "Transfer Syntax", "SOP Class" ..., or ""."""
+        """The registered type, such as "Transfer Syntax" or "SOP Class", or ""."""
         return self._entry()[1]
 
     @property
     def info(self) -> str:
-        """A remark of the registry, or ""."""
+        """The registered remark, or ""."""
         return self._entry()[2]
 
     @property
     def is_retired(self) -> bool:
-        """Whether the registry says so."""
+        """Whether it is registered as retired."""
         return bool(self._entry()[3])
 
     @property
@@ -181,46 +234,49 @@ class UID(str):
 
     @property
     def is_private(self) -> bool:
-        """Whether it is not under the root of the Standard."""
+        """Whether it is outside the root of the Standard, 1.2.840.10008."""
         return not self.startswith("1.2.840.10008.")
 
     @property
     def is_valid(self) -> bool:
-        """Whether it is written as PS3.5 9.1 asks."""
+        """Whether it has the form that PS3.5 9.1 requires."""
         return len(self) <= 64 and _is_dotted(self)
 
     @property
     def is_transfer_syntax(self) -> bool:
+        """Whether it is a known transfer syntax."""
         return self in TRANSFER_SYNTAXES
 
-    # For what is no transfer syntax, the properties below raise ValueError.
+    # The properties below raise ValueError if it is not a transfer syntax.
 
     @property
     def is_implicit_VR(self) -> bool:
+        """Whether headers have no VR (PS3.5 A.1)."""
         return self._transfer_syntax().implicit
 
     @property
     def is_little_endian(self) -> bool:
+        """Whether numbers are little endian."""
         return not self._transfer_syntax().big_endian
 
     @property
     def is_deflated(self) -> bool:
-        """Whether the whole data set is a deflate stream."""
+        """Whether the data set is a deflate stream (PS3.5 A.5)."""
         return self._transfer_syntax().deflated
 
     @property
     def is_encapsulated(self) -> bool:
-        """Whether pixel data stands in fragments."""
+        """Whether pixel data is stored in fragments (PS3.5 A.4)."""
         return self._transfer_syntax().encapsulated
 
     @property
     def is_compressed(self) -> bool:
-        """Whether pixel data is anything but native."""
+        """Whether pixel data is not native."""
         row = self._transfer_syntax()
         return row.encapsulated or not row.pixels
 
 
-def _is_dotted(text):
+def _is_dotted(text: str) -> bool:
     return all(
         part.isdecimal() and part.isascii() and (part[0] != "0" or part == "0")
         for part in text.split(".")
@@ -230,31 +286,48 @@ def _is_dotted(text):
 _UUID_ROOT = "2.25."  # PS3.5 B.2: followed by a UUID as an integer
 
 
-def generate_uid(prefix: str | None = _UUID_ROOT, entropy_srcs: list[str] | None = None) -> UID:
-    """A new UID.
+def generate_uid(prefix: str | None = _UUID_ROOT, entropy_srcs: Iterable[str] | None = None) -> UID:
+    """Return a new UID (PS3.5 annex B).
 
-    prefix : str of at most 54 characters that ends in ".", or None, which
-        stands for "2.25." with a random UUID.
-    entropy_srcs : list of str. From the same ones comes the same UID, and
-        they cannot be recovered from it; not used with prefix None.
+    Parameters
+    ----------
+    prefix : str or None
+        At most 54 characters that end in ".". After "2.25." the UID continues
+        with a UUID as an integer, after any other prefix with digits up to 64
+        characters. None is "2.25." with a random UUID.
+    entropy_srcs : iterable of str, optional
+        The same strings give the same UID, from which they cannot be recovered.
+        Ignored if `prefix` is None.
 
-    After "2.25." stands a UUID as an integer, after any other prefix digits
-    up to 64 characters. ValueError for a prefix that is none.
+    Returns
+    -------
+    UID
+
+    Raises
+    ------
+    ValueError
+        If `prefix` is too long or does not have the form of a prefix.
+
+    Examples
+    --------
+    >>> from fastdcm import generate_uid
+    >>> generate_uid(entropy_srcs=["study 17"]) == generate_uid(entropy_srcs=["study 17"])
+    True
     """
     if prefix is None:
         prefix, entropy_srcs = _UUID_ROOT, None
     if len(prefix) > 54:
-        raise ValueError("a UID prefix has at most 54 characters")
+        raise ValueError(f"prefix must have at most 54 characters, got {len(prefix)}")
     if prefix[-1:] != "." or not _is_dotted(prefix[:-1]):
-        raise ValueError(f"not a UID prefix: {prefix!r}")
+        raise ValueError(f"prefix must be numbers, each followed by a dot, got {prefix!r}")
     if entropy_srcs is None:
         seed = os.urandom(64)
     else:
-        import hashlib  # loads OpenSSL
+        import hashlib  # loads OpenSSL, which takes longer than `import fastdcm`
 
         seed = hashlib.sha512("".join(entropy_srcs).encode()).digest()
     if prefix == _UUID_ROOT:
-        # RFC 9562: version 4 is random, version 8 is any other way; variant 2.
+        # RFC 9562: version 4 is random, version 8 is made in any other way; variant 2.
         version = 4 if entropy_srcs is None else 8
         number = int.from_bytes(seed[:16], "big")
         number = number & ~(0xF << 76) | version << 76
@@ -267,9 +340,10 @@ def generate_uid(prefix: str | None = _UUID_ROOT, entropy_srcs: list[str] | None
 
 
 def __getattr__(name: str) -> UID:
-    """The UID of a registered keyword."""
+    """Return the UID of a registered keyword."""
     if not name.startswith("_"):
         for uid, entry in _uids().items():
             if entry[4] == name:
-                return globals().setdefault(name, UID(uid))
+                found: UID = globals().setdefault(name, UID(uid))
+                return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -69,14 +69,14 @@ C_ORDER = [
 PYTHON_ORDER = """
 errors _uid_table uid charset
 _util.atomic _util.parallel
-core.dcm core._memory core._dictionary core._file core._values core._elements core._flat core._encode
+core.dcm core._memory core.protocols core._dictionary core._file core._index core._values core._elements core._level core._flat core._encode core._copy core.private
 sources._paths
 sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
 sources.objects.stores sources.objects._object sources.objects.source
 sources.resolve
 pixels._kernels pixels._codestream pixels._frame_table pixels.decoders pixels.frames pixels.lookup_table
 pixels.grayscale pixels.color pixels.overlay pixels
-formats.pydicom
+formats.pydicom formats.text
 writer dataset reader
 scanning._batch scanning.hashes scanning._worker scanning.output
 scanning.index.manifest scanning.index.file_list scanning.open_source scanning.index.build scanning.index.update
@@ -394,6 +394,8 @@ def public_names(nodes):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             a = node.args
             found[node.name] = [x.arg for x in a.posonlyargs + a.args + a.kwonlyargs]
+            if any(ast.unparse(d) == "classmethod" for d in node.decorator_list):
+                del found[node.name][0]
         elif isinstance(node, ast.ClassDef):
             found[node.name] = public_names(node.body)
         elif isinstance(node, ast.AnnAssign):

@@ -1,4 +1,4 @@
-"""Dataset beside pydicom's: the same code, on the same files, in both."""
+"""Dataset compared with pydicom: the same code on the same files in both."""
 
 import copy
 import gc
@@ -19,8 +19,8 @@ from fastdcm.dataset import FileMetaDataset
 from fastdcm.errors import FileAccessError
 from support import builder as b
 
-# Where a file is damaged, or says what only one of the two knows, the readers
-# part: test_oracle.py lists that. Here only files on which they agree count.
+# The two read damaged files, and attributes that only one of them has in its
+# dictionary, differently: test_oracle.py lists that. Here only other files count.
 APART = {
     "duplicate",
     "encoding",
@@ -38,7 +38,7 @@ APART = {
     "unknown-vr",
     "unknown-transfer-syntax",
 }
-# pydicom loses its way in fragments inside an item.
+# pydicom does not read fragments inside an item correctly.
 LOST = {"pt_256x256_16bit_jpls.dcm"}
 
 
@@ -53,14 +53,14 @@ def pairs(paths):
             ours = dcmread(path)
         except DicomError:
             continue
-        except Exception:  # whatever pydicom raises
+        except Exception:  # any error that pydicom raises
             continue
         if path.name not in LOST and not {issue.code for issue in ours.issues} & APART:
             yield path, ours, theirs
 
 
 def same(ours, theirs):
-    """Whether two values are equal, in types that print alike."""
+    """Return whether two values are equal, in types with the same text."""
     if isinstance(theirs, pydicom.Sequence):
         return len(ours) == len(theirs)
     if isinstance(theirs, pydicom.multival.MultiValue | list):
@@ -101,11 +101,11 @@ def same_levels(ours, theirs):
     )
 
 
-# ------------------------------------------------------------ looking up ---
+# ---------------------------------------------------------------- lookup ---
 
 
 def is_repeated(tag):
-    """Overlays and curves: pydicom does not know that curves are retired."""
+    """Overlays and curves: pydicom does not mark curves as retired."""
     return tag >> 24 in (0x50, 0x60)
 
 
@@ -137,7 +137,7 @@ def check_look_ups(path, ours, theirs):
         assert ours.get(absent, "none") == "none" or absent in theirs
     for key in ("SOPInstanceUID", "PatientAddress"):
         assert hasattr(ours, key) == hasattr(theirs, key)
-    for group in sorted({tag.group for tag in theirs.keys()} - {0xFFFF}):  # pydicom fails there
+    for group in sorted({tag.group for tag in theirs.keys()} - {0xFFFF}):  # pydicom fails there  # noqa: SIM118  # iteration gives elements
         assert same_elements(ours.group_dataset(group), theirs.group_dataset(group))
     for part in (
         slice(0x00080000, 0x00100000),
@@ -168,7 +168,7 @@ def check_walks(path, ours, theirs):
 
 
 def check_private(path, ours, theirs):
-    for group in sorted({tag.group for tag in theirs.keys() if tag.group % 2 and tag.group > 8}):
+    for group in sorted({tag.group for tag in theirs.keys() if tag.group % 2 and tag.group > 8}):  # noqa: SIM118  # iteration gives elements
         assert ours.private_creators(group) == theirs.private_creators(group)
         for creator in filter(None, theirs.private_creators(group)):
             block, other = ours.private_block(group, creator), theirs.private_block(group, creator)
@@ -183,19 +183,19 @@ def check_private(path, ours, theirs):
                     assert same_element(
                         ours.get_private_item(group, offset, creator), other[offset]
                     )
-                    # pydicom does not know it of a sequence that it has read.
+                    # pydicom does not set it for a sequence that it has read.
                     assert (
                         block[offset].private_creator
                         == creator
                         == (other[offset].private_creator or creator)
                     )
         with pytest.raises(KeyError):
-            ours.private_block(group, "nobody has this creator")
+            ours.private_block(group, "NO SUCH CREATOR")
 
 
-# pydicom calls whatever stands below (gggg,0100) a private creator unless it
-# takes the group length for the creator's name, and does not know the name of
-# a private sequence that it has read. Some transfer syntaxes are younger.
+# pydicom treats every private element below (gggg,0100) as a private creator,
+# except that it uses the group length as a creator's name, and has no name for a
+# private sequence that it has read. Some transfer syntaxes are newer than it.
 NAMES = re.compile(
     r"^( *\(\w{3}[13579bdfBDF],\w{4}\) ) *(?:Private Creator|Private tag data|\[.*?\]) +"
 )
@@ -245,7 +245,7 @@ def test_corpus_beside_pydicom(corpus_files):
 
 
 def changes(ds, element, sequence, dataset):
-    """What scripts do to a data set, in either library."""
+    """Change a data set as scripts do, in either library."""
     ds.PatientName = "Doe^Jane"
     ds["PatientID"].value = "12345"
     ds[0x00100030].value = "19700101"
@@ -322,7 +322,7 @@ def test_errors_beside_pydicom():
     for module, ds in ((fastdcm, Dataset(PatientID="1")), (pydicom, pydicom.Dataset())):
         ds.PatientID = "1"
         with pytest.raises(AttributeError):
-            ds.PatientName
+            _ = ds.PatientName
         with pytest.raises(KeyError):
             ds[0x00100010]
         with pytest.raises(KeyError):
@@ -370,14 +370,14 @@ def test_equality():
         PixelSpacing=[0.5, 0.25],
     )
     made.ConceptNameCodeSequence = [Dataset(CodeValue="x")]
-    assert read == other == made == read and not read != made
+    assert read == other == made == read and not read != made  # noqa: SIM202  # tests !=
     made.ConceptNameCodeSequence[0].CodeValue = "y"
     assert read != made
     read.ConceptNameCodeSequence[0].CodeValue = "y"
     assert read == made and other != read
     read.ImageType.append("C")
     assert read != made
-    assert read != 5 and read != {} and not read == None  # noqa: E711
+    assert read != 5 and read != {} and not read == None  # noqa: E711, SIM201  # tests ==, not !=
     assert Dataset() == Dataset() and Dataset() == FileMetaDataset()
 
 
@@ -434,7 +434,7 @@ def edits(ds):
 
 @pytest.mark.parametrize("touched", [False, True])
 def test_independent_copies(independent, tmp_path, touched):
-    """Changes of the one do not show in the other, either way."""
+    """Changes to one do not appear in the other, in both directions."""
     path = tmp_path / "a.dcm"
     path.write_bytes(sample())
     ds = dcmread(path)
@@ -496,11 +496,14 @@ def test_copies_outlive_the_file(tmp_path):
         twin, pickled, deep = copy.deepcopy(ds), pickle.dumps(ds), copy.deepcopy(copy.deepcopy(ds))
     os.unlink(path)
     with pytest.raises(FileAccessError, match="closed"):
-        ds.PixelData
+        _ = ds.PixelData
     del ds
     gc.collect()
     assert twin.PixelData == deep.PixelData == bytes(100_000)
-    program = "import pickle, sys; ds = pickle.load(sys.stdin.buffer); print(len(ds.PixelData), ds.PatientName)"
+    program = (
+        "import pickle, sys; ds = pickle.load(sys.stdin.buffer); "
+        "print(len(ds.PixelData), ds.PatientName)"
+    )
     done = subprocess.run(
         [sys.executable, "-X", "utf8", "-c", program],
         input=pickled,
@@ -511,7 +514,7 @@ def test_copies_outlive_the_file(tmp_path):
     assert done.stdout.decode().split() == ["100000", "D\u00f6e^Jane"]
 
 
-def test_a_deep_copy_reads_nothing(tmp_path):
+def test_deep_copy_reads_no_values(tmp_path):
     path = tmp_path / "big.dcm"
     with open(path, "wb") as out:  # pixel data that no memory holds
         out.write(
@@ -528,7 +531,7 @@ def test_a_deep_copy_reads_nothing(tmp_path):
     )
 
 
-def test_a_pickle_holds_no_byte_of_what_was_removed():
+def test_pickle_contains_no_bytes_of_removed_elements():
     ds = dcmread(
         io.BytesIO(
             b.part10(
@@ -549,7 +552,7 @@ def test_a_pickle_holds_no_byte_of_what_was_removed():
     assert pickle.loads(data) == ds
 
 
-def test_parts_of_a_data_set_travel_alone(independent):
+def test_elements_and_sequences_are_copied_alone(independent):
     ds = dcmread(io.BytesIO(sample()))
     item = independent(ds.ContentSequence[0])
     assert item == ds.ContentSequence[0] and item.ConceptNameCodeSequence[0].CodeMeaning == "in"
@@ -568,7 +571,7 @@ def test_parts_of_a_data_set_travel_alone(independent):
     assert part.ImageType == ["A", "B"] and ds.PatientName == "D\u00f6e^Jane"
 
 
-def test_attributes_of_ones_own_travel(independent):
+def test_user_attributes_are_copied(independent):
     class Mine(Dataset):
         pass
 
@@ -580,7 +583,7 @@ def test_attributes_of_ones_own_travel(independent):
     assert type(twin) is Mine and twin.PatientID == "1"
 
 
-def test_character_set_travels():
+def test_character_set_is_copied():
     raw = b.part10(
         b.element(0x00080005, "CS", "ISO_IR 100")
         + b.element(0x00080080, "LO", "\u5c71\u5ddd".encode())
@@ -591,7 +594,7 @@ def test_character_set_travels():
         assert rest(way(ds)).InstitutionName == "\u5c71\u5ddd"
 
 
-def test_specific_tags_travel(independent):
+def test_specific_tags_are_copied(independent):
     ds = dcmread(io.BytesIO(sample()), specific_tags=["PatientName", "PixelData"])
     twin = independent(ds)
     assert twin == ds and len(twin) == 3 and len(list(twin.iterall())) == 3

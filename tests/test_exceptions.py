@@ -1,4 +1,4 @@
-"""Exceptions and issues: what they carry, how they read, that they travel."""
+"""Exceptions, issues and findings: fields, text, pickle and copy."""
 
 import copy
 import errno
@@ -11,6 +11,7 @@ from fastdcm.errors import (
     DicomError,
     FileAccessError,
     FileChangedError,
+    Finding,
     InvalidDicomError,
     Issue,
     MissingFileError,
@@ -37,19 +38,19 @@ FIELDS = ("text", "code", "offset", "path", "filename", "errno")
         ("deflate", 0, DicomError),
     ],
 )
-def test_the_class_fits_the_code(code, number, cls):
+def test_class_of_a_code(code, number, cls):
     error = error_for(code, "text", 7, "(0010,0010)", "a.dcm", number)
     assert type(error) is cls and isinstance(error, DicomError)
     assert (error.code, error.errno) == (code, number or None)
 
 
-def test_every_class_name_of_a_code_is_one_of_the_core(root):
+def test_every_code_with_a_class_is_one_of_the_core(root):
     source = (root / "src_c" / "error.c").read_text(encoding="utf-8")
     for code in errors._CLASSES:
         assert f'{{"{code}",' in source
 
 
-def test_file_errors_are_caught_as_those_of_open():
+def test_file_errors_are_caught_like_those_of_open():
     with pytest.raises(OSError):
         raise error_for("read", "text", errno=errno.EIO)
     with pytest.raises(FileNotFoundError):
@@ -61,16 +62,16 @@ def test_file_errors_are_caught_as_those_of_open():
 @pytest.mark.parametrize(
     "fields, line",
     [
-        (("no good",), "no good"),
-        (("no good", "read", 0), "no good: byte 0"),
+        (("bad value",), "bad value"),
+        (("bad value", "read", 0), "bad value: byte 0"),
         (
-            ("no good", "depth", 420, "(0040,0275)[0].(0008,0100)", "/a b.dcm"),
-            "no good: element (0040,0275)[0].(0008,0100), byte 420, file '/a b.dcm'",
+            ("bad value", "depth", 420, "(0040,0275)[0].(0008,0100)", "/a b.dcm"),
+            "bad value: element (0040,0275)[0].(0008,0100), byte 420, file '/a b.dcm'",
         ),
-        (("no good", "open", None, "", b"a\n.dcm"), r"no good: file b'a\n.dcm'"),
+        (("bad value", "open", None, "", b"a\n.dcm"), r"bad value: file b'a\n.dcm'"),
         (
-            ("no good", "open", None, "", "a", errno.ENOENT),
-            "no good (No such file or directory): file 'a'",
+            ("bad value", "open", None, "", "a", errno.ENOENT),
+            "bad value (No such file or directory): file 'a'",
         ),
     ],
 )
@@ -94,17 +95,33 @@ def test_errors_without_arguments():
     assert str(InvalidDicomError()) == "The specified file is not a valid DICOM file."
 
 
-def test_an_issue_is_a_tuple_with_names():
-    issue = Issue("truncated-value", "(0010,0010)", 420, "cut")
+def test_issue_is_a_tuple_with_names():
+    issue = Issue("truncated-value", "(0010,0010)", 420, "truncated")
     code, path, offset, what = issue
     assert (issue.code, issue.path, issue.offset, issue.what) == (code, path, offset, what)
-    assert issue == ("truncated-value", "(0010,0010)", 420, "cut") and len({issue, issue}) == 1
-    assert issue != Issue("truncated-value", "(0010,0010)", 421, "cut")
+    assert (
+        issue == ("truncated-value", "(0010,0010)", 420, "truncated") and len({issue, issue}) == 1
+    )
+    assert issue != Issue("truncated-value", "(0010,0010)", 421, "truncated")
     assert sorted([Issue("b", "", 0, ""), Issue("a", "", 1, "")])[0].code == "a"
-    assert str(issue) == "truncated-value: (0010,0010) at byte 420: cut"
+    assert str(issue) == "truncated-value: (0010,0010) at byte 420: truncated"
     assert str(Issue("no-preamble", "", 0, "missing")) == "no-preamble: byte 0: missing"
     assert eval(repr(issue)) == issue
     for other in (pickle.loads(pickle.dumps(issue)), copy.copy(issue), copy.deepcopy(issue)):
         assert other == issue and type(other) is Issue
     with pytest.raises(AttributeError):
         issue.code = "x"
+
+
+def test_finding_is_a_tuple_with_names():
+    finding = Finding("gap", "1 slice is missing", True, {"missing": 1})
+    code, text, problem, details = finding
+    assert (finding.code, finding.text, finding.problem, finding.details) == finding
+    assert (
+        finding
+        == (code, text, problem, details)
+        == ("gap", "1 slice is missing", True, {"missing": 1})
+    )
+    assert str(finding) == "gap: 1 slice is missing" and eval(repr(finding)) == finding
+    for other in (pickle.loads(pickle.dumps(finding)), copy.copy(finding), copy.deepcopy(finding)):
+        assert other == finding and type(other) is Finding

@@ -1,4 +1,4 @@
-"""Every tag, VR and value at every depth, beside pydicom's.
+"""Every tag, VR and value of every level, compared with pydicom.
 
 DIFFERENCES lists, with its reason, each file whose reading differs; any other
 difference fails. docs/from-pydicom.md is that list for people.
@@ -70,10 +70,10 @@ def same(mine, theirs):
 
 
 def differences(mine, theirs, path=""):
-    """What differs between two data sets, as lines of text."""
+    """Return the differences between two data sets, as lines of text."""
     if mine.keys() != sorted(theirs.keys()):
         yield f"{path}: tags {set(mine.keys()) ^ set(theirs.keys())}"
-    for tag in mine.keys():
+    for tag in mine.keys():  # noqa: SIM118  # iteration gives elements
         if tag not in theirs:
             continue
         here = f"{path}{tag}"
@@ -95,7 +95,7 @@ def differences(mine, theirs, path=""):
 
 
 def read_both(path):
-    """(fastdcm's Dataset or error, pydicom's), each read by force."""
+    """Return (the Dataset or error of fastdcm, that of pydicom), read with force."""
     both = []
     for read, errors in ((fastdcm.dcmread, fastdcm.DicomError), (pydicom.dcmread, Exception)):
         try:
@@ -133,7 +133,7 @@ def test_corpus(corpus_files):
 
 
 def test_flat_values_equal_those_of_the_levels(pydicom_files):
-    """One pass over all levels gives the values that the levels give."""
+    """A flat iteration gives the same values as the levels."""
     for path in pydicom_files:
         mine = read_both(path)[0]
         if isinstance(mine, fastdcm.DicomError):

@@ -1,5 +1,7 @@
-"""Small programs written for pydicom run with nothing but the import changed,
-and print the same."""
+"""Small programs written for pydicom run with only the import changed.
+
+They print the same output.
+"""
 
 import os
 import re
@@ -37,7 +39,7 @@ CASES = {
 
 
 def translated(source):
-    """The one change: which library is imported."""
+    """Return the program with the other library imported."""
     return re.sub(
         r"^(from|import) pydicom\b(?! *as)",
         lambda m: "from fastdcm" if m[1] == "from" else "import fastdcm as pydicom",

@@ -1,4 +1,4 @@
-"""uid.py against pydicom, and the table of transfer syntaxes."""
+"""UIDs compared with pydicom, and the table of transfer syntaxes."""
 
 import copy
 import io
@@ -59,11 +59,11 @@ def test_every_registered_uid(text):
             same = getattr(ours, name) == getattr(theirs, name)
             assert same == (text not in differences), name
         else:
-            with pytest.raises(ValueError, match="UID is not a transfer syntax."):
+            with pytest.raises(ValueError, match=r"UID is not a transfer syntax\."):
                 getattr(ours, name)
 
 
-def test_the_constants_of_pydicom_are_here():
+def test_constants_of_pydicom_exist():
     theirs = {
         name: value
         for name, value in vars(pydicom.uid).items()
@@ -76,11 +76,11 @@ def test_the_constants_of_pydicom_are_here():
         assert getattr(uid_module, name) is ours
 
 
-def test_a_name_that_is_none():
+def test_unknown_name():
     with pytest.raises(AttributeError, match="no attribute 'ExplicitVRMiddleEndian'"):
-        uid_module.ExplicitVRMiddleEndian
+        _ = uid_module.ExplicitVRMiddleEndian
     with pytest.raises(AttributeError):
-        uid_module.__path__
+        _ = uid_module.__path__
 
 
 # ---------------------------------------------------- transfer syntaxes ---
@@ -123,18 +123,18 @@ def test_a_row_of_the_table(row):
         uid.is_deflated,
         uid.is_encapsulated,
     )
-    # Decoded by somebody, or refused with a reason a person can read.
+    # Decoded by a family of codecs, or refused with a readable reason.
     assert (row.pixels in CODECS and row.refusal == "") or (
         row.pixels == "" and len(row.refusal.split()) > 4
     )
-    # PS3.5 A.4: what is encapsulated is explicit VR little endian.
+    # PS3.5 A.4: with encapsulated pixel data it is explicit VR little endian.
     if row.encapsulated:
         assert not (row.implicit or row.big_endian or row.deflated)
     elif row.pixels:
         assert row.pixels in ("native", "native-big")
 
 
-def test_rows_that_decide_how_to_read():
+def test_rows_that_determine_how_to_read():
     def having(name):
         return {row.uid for row in TRANSFER_SYNTAXES.values() if getattr(row, name)}
 
@@ -144,7 +144,7 @@ def test_rows_that_decide_how_to_read():
     assert having("deflated") == {root + "2.1.99", root + "2.4.95", root + "2.4.205"}
 
 
-def test_uids_newer_than_pydicoms_table():
+def test_uids_newer_than_the_table_of_pydicom():
     uid = UID("1.2.840.10008.1.2.4.110")
     assert (uid.name, uid.keyword, uid.is_retired) == ("JPEG XL Lossless", "JPEGXLLossless", False)
     assert uid_module.JPEGXLLossless == uid and uid.is_compressed
@@ -154,7 +154,7 @@ def test_uids_newer_than_pydicoms_table():
 
 @pytest.mark.parametrize("row", TRANSFER_SYNTAXES.values(), ids=list(TRANSFER_SYNTAXES))
 def test_the_core_reads_as_the_table_says(row):
-    """part10.c has its own small table: it notes an issue where they differ."""
+    """part10.c has a small table of its own, and records an issue if they differ."""
     encoding = (builder.IMPLICIT if row.implicit else 0) | (builder.BIG if row.big_endian else 0)
     dataset = builder.element(0x00080060, "CS", "CT", encoding=encoding)
     dataset += builder.element(0x00280010, "US", 513, encoding=encoding)
@@ -261,7 +261,7 @@ def test_a_bad_prefix(prefix):
         generate_uid(prefix)
 
 
-def test_the_registry_is_loaded_late():
+def test_registry_is_loaded_on_first_use():
     code = (
         "import sys, fastdcm.uid as u; u.UID('1.2.840.10008.1.2').is_implicit_VR;"
         "u.generate_uid(); a = 'fastdcm._uid_table' in sys.modules;"

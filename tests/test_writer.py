@@ -1,57 +1,44 @@
 """dcmwrite and save_as: bytes kept, values encoded, files replaced."""
 
-import datetime
+import contextlib
 import io
-import math
 import os
 import stat
 import warnings
 
-from support import builder as b
 import pydicom
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import fastdcm
 from fastdcm import Dataset, DicomError, Sequence, dcmread, dcmwrite
-from fastdcm.core._encode import decimal
 from fastdcm.dataset import FileMetaDataset
 from fastdcm.errors import FileChangedError, WriteError
+from support import builder as b
+from support.writing import ENCODINGS, body, read, written
 
 EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE = b.EXPLICIT_LE, b.IMPLICIT_LE, b.EXPLICIT_BE
-ENCODINGS = [(b.EXPLICIT, EXPLICIT_LE), (b.IMPLICIT, IMPLICIT_LE), (b.BIG, EXPLICIT_BE)]
 
-# What the index repairs is written repaired; nothing else changes a byte.
+# Repairs of the index are written; no other bytes change.
 REPAIRS = {
-    "duplicate", "encoding", "implicit-element", "item-length", "meta-encoding", "meta-length",
-    "out-of-order", "padding", "stray-delimiter", "truncated-header", "truncated-value", "unclosed",
+    "duplicate",
+    "encoding",
+    "implicit-element",
+    "item-length",
+    "meta-encoding",
+    "meta-length",
+    "out-of-order",
+    "padding",
+    "stray-delimiter",
+    "truncated-header",
+    "truncated-value",
+    "unclosed",
 }
-
-
-def written(ds, *args, **options):
-    out = io.BytesIO()
-    dcmwrite(out, ds, *args, **options)
-    return out.getvalue()
-
-
-def body(ds, **options):
-    """The bytes of the data set alone."""
-    ds = ds.copy()
-    ds.preamble, ds.file_meta = None, None
-    return written(ds, **options)
-
-
-def read(raw):
-    return dcmread(io.BytesIO(raw), force=True)
 
 
 def readable(paths):
     for path in paths:
-        try:
+        with contextlib.suppress(DicomError):
             yield path, dcmread(path)
-        except DicomError:
-            pass
 
 
 # ------------------------------------------------------- bytes are kept ---
@@ -71,23 +58,24 @@ def check_identity(paths):
             found = {issue.code for issue in ds.issues} & REPAIRS
             assert found, f"{path}: bytes changed without a repair"
             again = read(out)
-            # A tag that stood out of order may have hidden others.
-            kept = {tag for tag in ds.keys() if tag & 0xFFFF or tag >> 16 <= 6}
+            # A tag out of order may have hidden others.
+            kept = {tag for tag in ds.keys() if tag & 0xFFFF or tag >> 16 <= 6}  # noqa: SIM118  # iteration gives elements
             assert kept == set(again.keys()), path
-            assert all(again[tag].value == ds[tag].value or ds[tag].value != ds[tag].value
-                       for tag in kept), path
+            assert all(
+                again[tag].value == ds[tag].value or ds[tag].value != ds[tag].value for tag in kept
+            ), path
     return seen
 
 
-def test_untouched_files_stay_identical(pydicom_files):
+def test_unchanged_files_stay_identical(pydicom_files):
     assert check_identity(pydicom_files) > 150
 
 
-def test_untouched_corpus_stays_identical(corpus_files):
+def test_unchanged_corpus_stays_identical(corpus_files):
     assert check_identity(corpus_files) > 250
 
 
-def test_untouched_after_every_value_was_looked_at(pydicom_files):
+def test_unchanged_after_every_value_was_read(pydicom_files):
     for path, ds in readable(pydicom_files):
         if not {issue.code for issue in ds.check_all()} & REPAIRS:
             assert written(ds) == path.read_bytes(), path
@@ -108,7 +96,7 @@ def edit(ds, sequence_class):
     ds.ConceptNameCodeSequence = sequence_class([item])
 
 
-# What pydicom cannot do with its own test files, or does otherwise.
+# What pydicom cannot do with its own test files, or does differently.
 PYDICOM_REFUSES = (AttributeError, NotImplementedError, TypeError, ValueError, KeyError)
 
 
@@ -119,7 +107,7 @@ def values(ds):
     def walk(level, path):
         for elem in level:
             if elem.VR == "SQ":
-                found[path + (int(elem.tag),)] = len(elem.value)
+                found[(*path, int(elem.tag))] = len(elem.value)
                 for i, item in enumerate(elem.value):
                     walk(item, (*path, int(elem.tag), i))
             elif elem.tag.element or elem.tag.group <= 6:  # group lengths may go
@@ -128,7 +116,7 @@ def values(ds):
                     value = value.rstrip(" \0")
                 elif isinstance(value, bytes) and len(value) % 2:
                     value += b"\0"  # padded where a header is written anew
-                found[path + (int(elem.tag),)] = repr(value)
+                found[(*path, int(elem.tag))] = repr(value)
 
     walk(ds, ())
     return found
@@ -159,7 +147,7 @@ def test_pydicom_reads_the_same_from_both_writers(pydicom_files, syntax):
             try:
                 got = written(ds, transfer_syntax=syntax)
             except WriteError as error:
-                assert "recoded" in str(error) or "16 bits" in str(error), path
+                assert "would have to be" in str(error) or "16 bits" in str(error), path
                 continue
             if ds._source.encoding & b.BIG:
                 continue  # pydicom leaves the order of bytes in words as it is
@@ -171,209 +159,54 @@ def test_pydicom_reads_the_same_from_both_writers(pydicom_files, syntax):
     assert same > (150 if syntax is None else 90)
 
 
-# ------------------------------------------------------------- every VR ---
-
-VALUES = {
-    "AE": ("STORE", 0x00080055), "AS": ("042Y", 0x00101010), "AT": (0x00280010, 0x00280009),
-    "CS": (["A", "BC"], 0x00080008), "DA": ("20240229", 0x00080020),
-    "DS": ([0.5, -1.25], 0x00280030), "DT": ("20240229120000", 0x0008002A),
-    "FL": (1.5, 0x00089459), "FD": ([1.1, 2.2], 0x00189087), "IS": ([1, -2], 0x00200013),
-    "LO": ("a text", 0x00080080), "LT": ("a\r\nb", 0x00104000), "OB": (b"\1\2\3\4", 0x00420011),
-    "OD": (bytes(16), 0x7FE00009), "OF": (bytes(8), 0x7FE00008), "OL": (bytes(8), 0x00660040),
-    "OV": (bytes(8), 0x7FE00001), "OW": (b"\1\2\3\4", 0x00281201), "PN": ("Doe^Jane", 0x00100010),
-    "SH": ("short", 0x00080050), "SL": ([-5, 5], 0x00186020), "SS": (-2, 0x00280106),
-    "ST": ("a\\b", 0x00080081), "SV": (-2**40, 0x00720082), "TM": ("120000.5", 0x00080030),
-    "UC": ("unlimited", 0x00080119), "UI": ("1.2.3", 0x00080018), "UL": ([7, 2**32 - 1], 0x00089007),
-    "UN": (b"\1\2", 0x00091001), "UR": ("http://x", 0x00080120), "US": ([1, 65535], 0x00280010),
-    "UT": ("text\\with", 0x0040A160), "UV": (2**63, 0x00091040),
-}
-
-
-@pytest.mark.parametrize("encoding, syntax", ENCODINGS)
-@pytest.mark.parametrize("vr", sorted(VALUES))
-def test_every_vr_in_every_encoding(vr, encoding, syntax):
-    value, tag = VALUES[vr]
-    ds = Dataset()
-    ds.add_new(tag, vr, value)
-    raw = written(ds, transfer_syntax=syntax)[len(written(Dataset(), transfer_syntax=syntax)):]
-    # Numbers as text and names are joined by backslashes.
-    assert raw == b.element(tag, vr, value, encoding=encoding)
-
-
-def test_the_table_above_has_every_vr():
-    assert set(VALUES) == {vr.value for vr in pydicom.valuerep.STANDARD_VR} - {"SQ"}
-
-
-@pytest.mark.parametrize("vr, value, raw", [
-    ("UI", "1.2.30", b"1.2.30"), ("UI", "1.2.3", b"1.2.3\0"), ("LO", "abc", b"abc "),
-    ("OB", b"abc", b"abc\0"), ("UN", b"a", b"a\0"), ("UR", "abc", b"abc "),
-    ("DS", "1.50", b"1.5 "), ("DS", [1, 0.1], b"1\\0.1 "), ("IS", "7", b"7 "),
-    ("DA", datetime.date(2024, 2, 29), b"20240229"), ("TM", datetime.time(1, 2, 3, 4), b"010203.000004 "),
-    ("DT", datetime.datetime(2024, 2, 29, 1, 2, 3), b"20240229010203"), ("PN", "", b""), ("US", None, b""),
-    ("OW", bytearray(b"abcd"), b"abcd"), ("OW", memoryview(b"abcd"), b"abcd"),
-])
-def test_values_and_padding(vr, value, raw):
-    ds = Dataset()
-    ds.add_new(0x00091001, vr, value)
-    assert body(ds, implicit_vr=False) == b.element(0x00091001, vr, raw)
-
-
-@pytest.mark.parametrize("vr, value, why", [
-    ("US", 65536, "does not fit US"), ("US", -1, "does not fit US"), ("SS", -32769, "does not fit SS"),
-    ("UL", 1.5, "no whole number"), ("SV", 2**63, "does not fit SV"), ("UV", -1, "does not fit UV"),
-    ("FL", 1e300, "does not fit FL"), ("DS", math.inf, "cannot be written as DS"),
-    ("IS", 2**31, "does not fit an IS"), ("IS", 1.5, "no whole number"), ("LO", 5, "no text"),
-    ("CS", "\u4e00", "cannot be written"), ("LO", "\u4e00", "SpecificCharacterSet"),
-    ("OB", 5, "bytes-like"),
-])
-def test_what_cannot_be_written(vr, value, why):
-    item = Dataset()
-    item.add_new(0x00091001, vr, value)
-    ds = Dataset()
-    ds.ConceptNameCodeSequence = [Dataset(), item]
-    with pytest.raises(ValueError, match=why) as caught:
-        body(ds, implicit_vr=False)
-    assert isinstance(caught.value, DicomError)
-    assert caught.value.path == "(0040,A043)[1].(0009,1001)"
-
-
-def test_lenient_writing_uses_question_marks():
-    ds = Dataset()
-    ds.PatientName = "\u5c71^A"
-    ds.InstanceNumber = 2**31
-    assert body(ds, implicit_vr=False, strict=False) == (
-        b.element(0x00100010, "PN", b"?^A ") + b.element(0x00200013, "IS", b"2147483648"))
-
-
-def test_signed_values_where_the_dictionary_leaves_it_open():
-    ds = Dataset()
-    ds.SmallestImagePixelValue = -5  # set before Pixel Representation is
-    ds.PixelRepresentation = 1
-    assert b.element(0x00280106, "SS", -5) in body(ds, implicit_vr=False)
-    ds = Dataset()
-    ds.add_new(0x00281101, "SS", [65535, -3, 16])  # the first one is unsigned
-    assert body(ds, implicit_vr=False) == b.element(0x00281101, "SS", b"\xff\xff\xfd\xff\x10\0")
-
-
-def test_long_values_of_short_vrs_become_un():
-    """PS3.5 6.2.2."""
-    ds = Dataset()
-    ds.ContourData = [1.25] * 20000
-    raw = b"\\".join([b"1.25"] * 20000) + b" "
-    assert body(ds, implicit_vr=False) == b.element(0x30060050, "UN", raw)
-    assert body(ds, implicit_vr=True) == b.element(0x30060050, "DS", raw, encoding=b.IMPLICIT)
-    again = read(b.part10(body(ds, implicit_vr=False)))
-    assert (again[0x30060050].VR, again.ContourData) == ("UN", raw)  # as pydicom has it
-
-
-@pytest.mark.parametrize("value, text", [
-    (1.0, "1"), (100, "100"), (0.1, "0.1"), (-0.5, "-0.5"), (0.0, "0"), (1e-05, "1e-05"), (1e17, "1e+17"),
-    ("01.50", "01.50"), (10**15, "1000000000000000"), (10**17, "1e+17"),
-    (1 / 3, "0.33333333333333"), (-1 / 3, "-0.3333333333333"), (31415926535.89793, "31415926535.8979"),
-    (0.30000000000000004, "0.3"), (-0.012345678901234567, "-0.0123456789012"),
-    (-1.2345678901234567e-05, "-1.2345678901e-5"), (1.2345678901234567e-100, "1.23456789e-100"),
-    (123456789012345678.0, "1.23456789012e17"), (999999999999999.9, "1000000000000000"),
-    (-1.7976931348623157e308, "-1.79769313e308"), (5e-324, "5e-324"),
-])
-def test_decimal(value, text):
-    assert decimal(value) == text
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
-def test_decimal_keeps_what_16_bytes_can(value):
-    text = decimal(value)
-    assert len(text) <= 16
-    if len(repr(value).removesuffix(".0")) <= 16:
-        assert float(text) == value
-    else:  # a sign, "0.0" or ".", "e-308": at least nine digits are left
-        assert math.isclose(float(text), value, rel_tol=1e-8)
-
-
-# ------------------------------------------------------- character sets ---
-
-
-def test_text_follows_a_character_set_that_was_changed():
-    item = b.element(0x00080104, "LO", b"\xe9t\xe9 ")
-    own = b.element(0x00080005, "CS", "ISO_IR 144") + b.element(0x00080104, "LO", b"\xb0\xb1")
-    raw = b.part10(
-        b.element(0x00080005, "CS", "ISO_IR 100") + b.element(0x00080080, "LO", b"\xe4\xf6")
-        + b.sequence(0x0040A043, [item, own]) + b.element(0x0040A160, "UT", b"\xfc "))
-    ds = read(raw)
-    assert written(ds) == raw
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    again = read(written(ds))
-    assert (again.InstitutionName, again.TextValue) == ("\xe4\xf6", "\xfc")
-    assert again[0x00080080].raw_bytes == "\xe4\xf6".encode()
-    first, second = again.ConceptNameCodeSequence
-    assert (first.CodeMeaning, first[0x00080104].raw_bytes) == ("\xe9t\xe9", "\xe9t\xe9 ".encode())
-    assert (second.CodeMeaning, second[0x00080104].raw_bytes) == ("\u0410\u0411", b"\xb0\xb1")
-    assert list(pydicom.dcmread(io.BytesIO(written(ds))).ConceptNameCodeSequence[0]) != []
-
-
-def test_text_is_encoded_as_the_data_set_says():
-    ds = Dataset()
-    ds.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
-    ds.PatientName = "Yamada^Tarou=\u5c71\u7530^\u592a\u90ce"
-    ds.ConceptNameCodeSequence = [Dataset(CodeMeaning="\u5c71")]
-    again = read(written(ds, implicit_vr=True))
-    assert again.PatientName == ds.PatientName
-    assert again.ConceptNameCodeSequence[0].CodeMeaning == "\u5c71"
-    assert pydicom.dcmread(io.BytesIO(written(ds, implicit_vr=True)), force=True).PatientName == str(ds.PatientName)
-
-
-def test_a_character_set_given_for_reading_stays_that_of_the_bytes():
-    raw = b.part10(b.element(0x00080005, "CS", "ISO_IR 100") + b.element(0x00100010, "PN", "\u5c71".encode()))
-    ds = dcmread(io.BytesIO(raw), charset="ISO_IR 192")
-    assert ds.PatientName == "\u5c71" and written(ds) == raw
-    ds.SpecificCharacterSet = "ISO_IR 192"
-    assert read(written(ds)).PatientName == "\u5c71"
-
-
-def test_text_moved_between_character_sets():
-    latin = read(b.part10(b.element(0x00080005, "CS", "ISO_IR 100") + b.element(0x00080080, "LO", b"\xe4 ")))
-    ds = Dataset(SpecificCharacterSet="ISO_IR 192")
-    ds.add(latin[0x00080080])
-    assert read(written(ds, implicit_vr=True)).InstitutionName == "\xe4"
-    part = latin[0x00080080:]  # without its character set
-    with pytest.raises(WriteError, match="ISO_IR 192"):
-        ds = Dataset()
-        ds.InstitutionName = "\u4e00"
-        written(ds, implicit_vr=True)
-    assert read(written(part, implicit_vr=True)).InstitutionName == "\xe4"
-
-
 # --------------------------------------------------- structure and edits ---
 
 
 def nested():
     return b.part10(
-        b.element(0x00080000, "UL", 1000) + b.element(0x00080018, "UI", "1.2.3")
-        + b.element(0x00100000, "UL", 18) + b.element(0x00100010, "PN", "Doe^Jane ")
-        + b.sequence(0x00101002, [
-            b.element(0x00100020, "LO", "1") + b.sequence(0x00400275, [b.element(0x00080050, "SH", "x")]),
-            b.element(0x00100020, "LO", "2")], undefined=True)
-        + b.sequence(0x00400275, [b.element(0x00080050, "SH", "left alone")]) + b.element(0x7FE00010, "OW", bytes(8)))
+        b.element(0x00080000, "UL", 1000)
+        + b.element(0x00080018, "UI", "1.2.3")
+        + b.element(0x00100000, "UL", 18)
+        + b.element(0x00100010, "PN", "Doe^Jane ")
+        + b.sequence(
+            0x00101002,
+            [
+                b.element(0x00100020, "LO", "1")
+                + b.sequence(0x00400275, [b.element(0x00080050, "SH", "x")]),
+                b.element(0x00100020, "LO", "2"),
+            ],
+            undefined=True,
+        )
+        + b.sequence(0x00400275, [b.element(0x00080050, "SH", "left alone")])
+        + b.element(0x7FE00010, "OW", bytes(8))
+    )
 
 
 def test_a_change_leaves_all_other_bytes():
     raw = nested()
     ds = read(raw)
     ds.OtherPatientIDsSequence[1].PatientID = "22"
-    assert written(ds) == raw.replace(b.element(0x00100020, "LO", "2"), b.element(0x00100020, "LO", "22")).replace(
-        b.element(0x00100000, "UL", 18), b"")  # the group's length no longer holds
+    assert written(ds) == raw.replace(
+        b.element(0x00100020, "LO", "2"), b.element(0x00100020, "LO", "22")
+    ).replace(b.element(0x00100000, "UL", 18), b"")  # the group's length no longer holds
 
 
-def test_group_lengths_go_with_what_they_tell():
+def test_group_lengths_are_removed_with_a_change_in_the_group():
     ds = read(nested())
     del ds.SOPInstanceUID
     again = read(written(ds))
     assert 0x00080000 not in again and 0x00100000 in again
-    assert 0x00100000 not in read(written(dcmread(io.BytesIO(nested()), specific_tags=["PatientName"])))
+    assert 0x00100000 not in read(
+        written(dcmread(io.BytesIO(nested()), specific_tags=["PatientName"]))
+    )
     assert 0x00100000 not in read(written(read(nested()), transfer_syntax=IMPLICIT_LE))
 
 
 def test_lists_and_items_changed_in_place():
-    raw = b.part10(b.element(0x00080008, "CS", "A\\B") + b.sequence(0x00400275, [b.element(0x00080050, "SH", "x")]))
+    raw = b.part10(
+        b.element(0x00080008, "CS", "A\\B")
+        + b.sequence(0x00400275, [b.element(0x00080050, "SH", "x")])
+    )
     ds = read(raw)
     ds.ImageType.append("C")
     ds.RequestAttributesSequence.append(Dataset(AccessionNumber="y"))
@@ -387,8 +220,12 @@ def test_lists_and_items_changed_in_place():
 
 
 def test_undefined_lengths_stay():
-    raw = b.part10(b.sequence(0x00400275, [b.element(0x00080050, "SH", "ab")], undefined=True, undefined_items=False)
-                   + b.sequence(0x00540016, [b.element(0x00080050, "SH", "ab")], undefined_items=True))
+    raw = b.part10(
+        b.sequence(
+            0x00400275, [b.element(0x00080050, "SH", "ab")], undefined=True, undefined_items=False
+        )
+        + b.sequence(0x00540016, [b.element(0x00080050, "SH", "ab")], undefined_items=True)
+    )
     ds = read(raw)
     for elem in ds:
         elem.value[0].AccessionNumber = "cd"
@@ -398,7 +235,7 @@ def test_undefined_lengths_stay():
 def test_elements_of_a_slice_keep_their_bytes():
     raw = nested()
     part = read(raw)[0x00101002:]
-    assert body(part, implicit_vr=False) == raw[raw.index(b"\x10\0\x02\x10"):]
+    assert body(part, implicit_vr=False) == raw[raw.index(b"\x10\0\x02\x10") :]
 
 
 def test_depth_is_limited():
@@ -409,8 +246,11 @@ def test_depth_is_limited():
 
 
 def test_private_elements_and_unknown_vrs():
-    raw = b.part10(b.element(0x00090010, "LO", "A CREATOR") + b.element(0x00091001, "UN", b"ab")
-                   + b.element(0x00091002, "LO", "cd"))
+    raw = b.part10(
+        b.element(0x00090010, "LO", "A CREATOR")
+        + b.element(0x00091001, "UN", b"ab")
+        + b.element(0x00091002, "LO", "cd")
+    )
     ds = read(raw)
     ds.private_block(0x0009, "A CREATOR").add_new(3, "US", 5)
     assert written(ds) == raw + b.element(0x00091003, "US", 5)
@@ -421,59 +261,86 @@ def test_private_elements_and_unknown_vrs():
 
 # ------------------------------------------------------ transfer syntaxes ---
 
-MIXED = [(0x00080005, "CS", "ISO_IR 100"), (0x00089459, "FL", 1.5), (0x00189087, "FD", [1.25]),
-         (0x00209165, "AT", 0x00289087), (0x00280010, "US", 2), (0x00280011, "US", 1), (0x00280100, "US", 16),
-         (0x00280106, "US", 513), (0x00420011, "OB", b"\1\2\3\4"), (0x00660040, "OL", b"\1\2\3\4"),
-         (0x7FE00010, "OW", b"\1\2\3\4")]
+MIXED = [
+    (0x00080005, "CS", "ISO_IR 100"),
+    (0x00089459, "FL", 1.5),
+    (0x00189087, "FD", [1.25]),
+    (0x00209165, "AT", 0x00289087),
+    (0x00280010, "US", 2),
+    (0x00280011, "US", 1),
+    (0x00280100, "US", 16),
+    (0x00280106, "US", 513),
+    (0x00420011, "OB", b"\1\2\3\4"),
+    (0x00660040, "OL", b"\1\2\3\4"),
+    (0x7FE00010, "OW", b"\1\2\3\4"),
+]
 
 
 def mixed(encoding, words):
-    return b"".join(b.element(t, v, (words[v] if v in words else x), encoding=encoding) for t, v, x in MIXED)
+    return b"".join(b.element(t, v, words.get(v, x), encoding=encoding) for t, v, x in MIXED)
 
 
 @pytest.mark.parametrize("source", ENCODINGS)
 @pytest.mark.parametrize("target", ENCODINGS)
 def test_native_data_sets_change_their_encoding(source, target):
-    """Words turn round, bytes do not."""
+    """The bytes of words are swapped, single bytes are not."""
     swapped = {"OL": b"\4\3\2\1", "OW": b"\2\1\4\3"}
-    content = {e: b.sequence(0x00400275, [mixed(e, swapped if e & b.BIG else {})], encoding=e)
-               + b.element(0x7FE00010, "OW", swapped["OW"] if e & b.BIG else b"\1\2\3\4", encoding=e)
-               for e, _ in ENCODINGS}
+    content = {
+        e: b.sequence(0x00400275, [mixed(e, swapped if e & b.BIG else {})], encoding=e)
+        + b.element(0x7FE00010, "OW", swapped["OW"] if e & b.BIG else b"\1\2\3\4", encoding=e)
+        for e, _ in ENCODINGS
+    }
     ds = read(b.part10(content[source[0]], transfer_syntax=source[1]))
     ds.file_meta.TransferSyntaxUID = target[1]
     assert written(ds) == b.part10(content[target[0]], transfer_syntax=target[1])
 
 
-def test_words_that_are_not_known_keep_their_order():
+def test_unknown_words_keep_their_byte_order():
     unknown = b.part10(b.element(0x00090010, "LO", "NOBODY") + b.element(0x00091001, "UN", b"abcd"))
-    with pytest.raises(WriteError, match="words of a UN"):
+    with pytest.raises(
+        WriteError, match="VR UN cannot change between little and big endian: the size"
+    ):
         written(read(unknown), transfer_syntax=EXPLICIT_BE)
     deep = b.part10(b.element(0x00280100, "US", 32) + b.element(0x7FE00010, "OW", bytes(8)))
     with pytest.raises(WriteError, match="more than 16 bits"):
         written(read(deep), transfer_syntax=EXPLICIT_BE)
     odd = b.part10(b.element(0x00281201, "OW", b"abc", length=3) + b"")
-    with pytest.raises(WriteError, match="no whole words"):
+    with pytest.raises(WriteError, match="its length is not a multiple of 2"):
         written(read(odd), transfer_syntax=EXPLICIT_BE)
 
 
 def compressed():
-    return b.part10(b.element(0x00280100, "US", 8) + b.fragments([b"abcd"]), transfer_syntax=b.JPEG_BASELINE)
+    return b.part10(
+        b.element(0x00280100, "US", 8) + b.fragments([b"abcd"]), transfer_syntax=b.JPEG_BASELINE
+    )
 
 
-@pytest.mark.parametrize("raw, target", [
-    (compressed(), EXPLICIT_LE), (compressed(), b.RLE), (b.part10(b.element(0x7FE00010, "OW", bytes(4))), b.RLE),
-    (b.part10(b.element(0x7FE00010, "OW", bytes(4), encoding=b.IMPLICIT), transfer_syntax="1.2.840.113619.5.2"),
-     IMPLICIT_LE),
-])
-def test_pixel_data_is_not_recoded(raw, target):
+@pytest.mark.parametrize(
+    "raw, target",
+    [
+        (compressed(), EXPLICIT_LE),
+        (compressed(), b.RLE),
+        (b.part10(b.element(0x7FE00010, "OW", bytes(4))), b.RLE),
+        (
+            b.part10(
+                b.element(0x7FE00010, "OW", bytes(4), encoding=b.IMPLICIT),
+                transfer_syntax="1.2.840.113619.5.2",
+            ),
+            IMPLICIT_LE,
+        ),
+    ],
+)
+def test_pixel_data_is_not_converted(raw, target):
     ds = read(raw)
-    with pytest.raises(WriteError, match="recoded") as caught:
+    with pytest.raises(
+        WriteError, match=r"would have to be converted from .* set PixelData"
+    ) as caught:
         written(ds, transfer_syntax=target)
     assert caught.value.path == "(7FE0,0010)"
     assert written(ds) == raw
 
 
-def test_pixel_data_that_was_set_is_taken_as_it_is():
+def test_pixel_data_that_was_set_is_written_unchanged():
     ds = read(compressed())
     ds.PixelData = bytes(6)
     again = read(written(ds, transfer_syntax=EXPLICIT_LE))
@@ -487,7 +354,8 @@ def test_pixel_data_that_was_set_is_taken_as_it_is():
     native = read(b.part10(b.element(0x7FE00010, "OW", bytes(4))))
     native.PixelData = b.item(b"") + b.item(b"wxyz")
     assert written(native, transfer_syntax=b.JPEG_BASELINE) == b.part10(
-        b.fragments([b"wxyz"]), transfer_syntax=b.JPEG_BASELINE)
+        b.fragments([b"wxyz"]), transfer_syntax=b.JPEG_BASELINE
+    )
 
 
 def test_deflated():
@@ -502,13 +370,15 @@ def test_deflated():
     assert written(plain, transfer_syntax=b.DEFLATED_LE) == expected
 
 
-def test_how_the_encoding_is_chosen():
+def test_choice_of_the_encoding():
     ds = Dataset(PatientID="1")
     with pytest.raises(WriteError, match="TransferSyntaxUID"):
         written(ds)
     assert written(ds, implicit_vr=True) == b.element(0x00100020, "LO", "1", encoding=b.IMPLICIT)
-    assert written(ds, implicit_vr=False, little_endian=False) == b.element(0x00100020, "LO", "1", encoding=b.BIG)
-    with pytest.raises(WriteError, match="no implicit VR big endian"):
+    assert written(ds, implicit_vr=False, little_endian=False) == b.element(
+        0x00100020, "LO", "1", encoding=b.BIG
+    )
+    with pytest.raises(WriteError, match="implicit VR big endian does not exist"):
         written(ds, implicit_vr=True, little_endian=False)
     ds.is_little_endian, ds.is_implicit_VR = True, False  # as code for pydicom 2 has it
     assert written(ds) == b.element(0x00100020, "LO", "1")
@@ -516,11 +386,15 @@ def test_how_the_encoding_is_chosen():
     assert written(ds).endswith(b.element(0x00100020, "LO", "1", encoding=b.IMPLICIT))
     with pytest.raises(WriteError, match="contradicts"):
         written(ds, implicit_vr=False)
-    with pytest.raises(WriteError, match="no transfer syntax"):
+    with pytest.raises(WriteError, match="is not a transfer syntax"):
         written(ds, transfer_syntax="1.2.840.10008.5.1.4.1.1.2")
-    with pytest.raises(WriteError, match="not known"):
-        written(Dataset(), transfer_syntax="1.2.3.4")  # private: somebody must say
-    assert written(ds, transfer_syntax="1.2.3.4", implicit_vr=False).endswith(b.element(0x00100020, "LO", "1"))
+    with pytest.raises(
+        WriteError, match="encoding of the data set is unknown: set TransferSyntaxUID"
+    ):
+        written(Dataset(), transfer_syntax="1.2.3.4")  # private: the encoding is unknown
+    assert written(ds, transfer_syntax="1.2.3.4", implicit_vr=False).endswith(
+        b.element(0x00100020, "LO", "1")
+    )
     assert ds.file_meta.TransferSyntaxUID == IMPLICIT_LE
 
 
@@ -535,7 +409,10 @@ def test_enforced_file_format():
     meta = other.file_meta
     assert meta.FileMetaInformationGroupLength == len(raw) - 144 - len(body(ds, implicit_vr=False))
     assert meta.FileMetaInformationVersion == b"\0\1"
-    assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (ds.SOPClassUID, "1.2.3")
+    assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (
+        ds.SOPClassUID,
+        "1.2.3",
+    )
     assert meta.TransferSyntaxUID == EXPLICIT_LE
     assert meta.ImplementationClassUID.startswith("2.25.") and meta.ImplementationClassUID.is_valid
     assert meta.ImplementationVersionName == "FASTDCM"
@@ -544,11 +421,11 @@ def test_enforced_file_format():
     del ds.SOPInstanceUID
     with pytest.raises(WriteError, match="MediaStorageSOPInstanceUID"):
         written(ds, True, transfer_syntax=EXPLICIT_LE)
-    with pytest.raises(WriteError, match="does not tell which"):
+    with pytest.raises(WriteError, match="needs a TransferSyntaxUID"):
         written(ds, True, implicit_vr=False)
 
 
-def test_file_meta_as_it_stands():
+def test_file_meta_is_written_unchanged():
     ds = Dataset(PatientID="1")
     ds.file_meta = FileMetaDataset(TransferSyntaxUID=EXPLICIT_LE)
     meta = b.element(0x00020010, "UI", EXPLICIT_LE)
@@ -559,7 +436,7 @@ def test_file_meta_as_it_stands():
     assert read(written(ds)).file_meta.FileMetaInformationGroupLength == len(meta)
     assert ds.file_meta.FileMetaInformationGroupLength == 0
     ds.preamble = b"short"
-    with pytest.raises(WriteError, match="128 bytes"):
+    with pytest.raises(WriteError, match="preamble must have 128 bytes, got"):
         written(ds)
 
 
@@ -579,7 +456,9 @@ def test_sop_instance_in_file_meta_follows_the_data_set():
 
 # ---------------------------------------------------------------- targets ---
 
-BIG_RAW = b.part10(b.element(0x00100010, "PN", "Doe^Jane") + b.element(0x7FE00010, "OW", bytes(range(250)) * 8000))
+BIG_RAW = b.part10(
+    b.element(0x00100010, "PN", "Doe^Jane") + b.element(0x7FE00010, "OW", bytes(range(250)) * 8000)
+)
 
 
 def test_onto_its_own_source(tmp_path):
@@ -598,7 +477,7 @@ def test_onto_its_own_source(tmp_path):
     assert len(crowd) == 300
 
 
-def test_another_reader_learns_that_the_file_was_replaced(tmp_path):
+def test_other_readers_get_an_error_when_the_file_was_replaced(tmp_path):
     path = tmp_path / "a.dcm"
     path.write_bytes(BIG_RAW)
     other = dcmread(path)
@@ -608,11 +487,11 @@ def test_another_reader_learns_that_the_file_was_replaced(tmp_path):
     assert other.PatientName == "Doe^Jane"
     crowd = [dcmread(tmp_path / "a.dcm") for _ in range(300)]
     with pytest.raises(FileChangedError):
-        other.PixelData
+        _ = other.PixelData
     assert ds.PixelData and len(crowd) == 300
 
 
-def test_onto_the_file_object_it_came_from():
+def test_onto_the_file_object_it_was_read_from():
     stream = io.BytesIO(BIG_RAW)
     ds = dcmread(stream)
     ds.PatientName = "A"
@@ -643,24 +522,29 @@ def test_overwrite(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
-def test_a_link_keeps_leading_to_the_file(tmp_path):
+def test_symbolic_link_is_kept(tmp_path):
     (tmp_path / "deep").mkdir()
     target, link = tmp_path / "deep" / "a.dcm", tmp_path / "link"
     target.write_bytes(b"old")
     link.symlink_to(target)
     Dataset(PatientID="1").save_as(link, implicit_vr=True)
-    assert link.is_symlink() and target.read_bytes() == b.element(0x00100020, "LO", "1", encoding=b.IMPLICIT)
+    assert link.is_symlink() and target.read_bytes() == b.element(
+        0x00100020, "LO", "1", encoding=b.IMPLICIT
+    )
     assert os.listdir(tmp_path / "deep") == ["a.dcm"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/null"), reason="devices of POSIX")
-def test_a_device_is_written_to_and_not_replaced():
+def test_device_is_written_to_and_not_replaced():
     before = os.stat("/dev/null")
     Dataset(PatientID="1").save_as("/dev/null", implicit_vr=True)
-    assert os.stat("/dev/null").st_rdev == before.st_rdev and os.stat("/dev/null").st_ino == before.st_ino
+    assert (
+        os.stat("/dev/null").st_rdev == before.st_rdev
+        and os.stat("/dev/null").st_ino == before.st_ino
+    )
 
 
-def test_what_fails_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.dcm"
     path.write_bytes(b"old")
     ds = Dataset()
@@ -675,18 +559,19 @@ def test_what_fails_leaves_the_old_file(tmp_path, monkeypatch):
         Dataset(PatientID="1").save_as(tmp_path / "no" / "a.dcm", implicit_vr=True)
 
 
-def test_older_name_of_the_option(tmp_path):
+def test_write_like_original(tmp_path):
     ds = Dataset(SOPClassUID="1.2", SOPInstanceUID="1.3")
     ds.save_as(tmp_path / "a", write_like_original=False, transfer_syntax=EXPLICIT_LE)
     assert dcmread(tmp_path / "a").file_meta.MediaStorageSOPInstanceUID == "1.3"
 
 
 def test_large_values_are_not_held_in_memory(tmp_path):
-    """300 MB written with a few MB of memory."""
+    """Write 300 MB with a few MB of memory."""
     if os.name == "nt":
         pytest.skip("measured with resource limits of POSIX")
     import subprocess
     import sys
+
     source = tmp_path / "big.dcm"
     head = b.part10(b.header(0x7FE00010, "OW", 300 << 20))
     with open(source, "wb") as out:
@@ -697,8 +582,16 @@ def test_large_values_are_not_held_in_memory(tmp_path):
         "ds = fastdcm.dcmread(sys.argv[1]); ds.PatientName = 'A'\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "ds.save_as(sys.argv[1] + '.out', durable=False)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n")
-    grown = subprocess.run([sys.executable, "-c", program, source], capture_output=True, text=True, check=True,
-                           env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(fastdcm.__file__))})
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    grown = subprocess.run(
+        [sys.executable, "-c", program, source],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(fastdcm.__file__))},
+    )
     assert int(grown.stdout) < 20000  # KiB on Linux, less still where it counts bytes
-    assert (tmp_path / "big.dcm.out").stat().st_size == len(head) + (300 << 20) + len(b.element(0x00100010, "PN", "A"))
+    assert (tmp_path / "big.dcm.out").stat().st_size == len(head) + (300 << 20) + len(
+        b.element(0x00100010, "PN", "A")
+    )

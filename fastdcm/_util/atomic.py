@@ -1,48 +1,69 @@
-"""Files that get their new content at once or not at all."""
+"""Replace files atomically: a reader finds the old content or the new, never a part."""
+
+from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from io import BufferedWriter
 
-def write_whole(path, fill, *, overwrite=True, durable=True, drafts=None):
-    """Writes to another name and renames.
 
-    path : str or bytes.
-    fill : called with the binary file to write to.
-    overwrite : False raises FileExistsError when there is such a path by then.
-    durable : synchronise the data and the name to the disk.
-    drafts : the folder of that other name, on the same file system; that of
-        path unless given.
+def write_atomically(
+    path: str | bytes,
+    fill: Callable[[BufferedWriter], object],
+    *,
+    overwrite: bool = True,
+    durable: bool = True,
+    temporary_directory: str | None = None,
+) -> None:
+    """Write a file under a temporary name, then rename it to `path`.
+
+    Parameters
+    ----------
+    path : str or bytes
+        The file to create or replace.
+    fill : callable
+        Called with the open binary file; writes the content.
+    overwrite : bool
+        If False, raise FileExistsError when `path` exists by the time of the
+        rename.
+    durable : bool
+        Return only after the data and the new name are on the disk (fsync).
+    temporary_directory : str, optional
+        Where the temporary file is created; must be on the same file system.
+        By default the directory of `path`.
     """
-    folder, name = os.path.split(path)
+    final = os.fsdecode(path)
+    directory, name = os.path.split(final)
     suffix = f".{os.getpid():x}-{os.urandom(4).hex()}.tmp"
-    if isinstance(path, bytes):
-        suffix = suffix.encode()
-    draft = os.path.join(folder if drafts is None else drafts, name[:128] + suffix)
+    where = directory if temporary_directory is None else temporary_directory
+    temporary = os.path.join(where, name[:128] + suffix)
     try:
-        with open(draft, "xb") as out:
+        with open(temporary, "xb") as out:
             fill(out)
             out.flush()
             if durable:
                 os.fsync(out.fileno())
         if overwrite:
-            os.replace(draft, path)
+            os.replace(temporary, final)
         else:
-            _rename_new(draft, path)
+            _rename_new(temporary, final)
     except BaseException as error:
-        try:
-            os.unlink(draft)
+        try:  # noqa: SIM105  # contextlib is not imported by `import fastdcm`
+            os.unlink(temporary)
         except OSError:
             pass
         if isinstance(error, OSError) and error.filename is None:
-            error.filename = path  # a full disk does not tell
+            error.filename = path  # write() and fsync() do not name the file
         raise
     if durable:
-        sync_folder(folder)
+        sync_directory(directory)
 
 
-def sync_folder(path):
-    """Synchronises the names in a folder to the disk, where that is a thing
-    to do."""
+def sync_directory(path: str) -> None:
+    """Flush the names in a directory to the disk, where the system supports it."""
     if os.name != "nt":
         handle = os.open(path or os.curdir, os.O_RDONLY)
         try:
@@ -51,18 +72,18 @@ def sync_folder(path):
             os.close(handle)
 
 
-def _rename_new(draft, path):
-    """Renames, and fails when there is such a path by now."""
+def _rename_new(temporary: str, path: str) -> None:
+    """Rename, and raise FileExistsError when `path` exists."""
     if os.name == "nt":
-        os.rename(draft, path)
+        os.rename(temporary, path)
         return
     try:
-        os.link(draft, path)
+        os.link(temporary, path)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
         if os.path.lexists(path):
             raise FileExistsError(17, os.strerror(17), path) from None
-        os.rename(draft, path)
+        os.rename(temporary, path)
     else:
-        os.unlink(draft)
+        os.unlink(temporary)

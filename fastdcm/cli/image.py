@@ -4,7 +4,7 @@ import os
 
 import click
 
-from fastdcm._util.atomic import write_whole
+from fastdcm._util.atomic import write_atomically
 from fastdcm.cli import Failure
 from fastdcm.cli._picture import frame_count, is_grey, picture
 from fastdcm.errors import DicomError
@@ -79,4 +79,4 @@ def image(file, output, frame, window, voi):
         if error.code == "lut" and not window and is_grey(ds):
             raise Failure(str(error), "--window C W shows it all the same") from None
         raise
-    write_whole(output, lambda out: drawn.save(out, kind))
+    write_atomically(output, lambda out: drawn.save(out, kind))

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from fastdcm._util.atomic import write_whole
+from fastdcm._util.atomic import write_atomically
 from fastdcm.cli import Failure
 from fastdcm.cli._picture import picture
 from fastdcm.cli._shared import Watched, open_sources, plural, size_text
@@ -199,7 +199,7 @@ def sheet(sources, output, recursive, threads):
             f"give a folder with at most {_MOST:,}",
         )
     drawn, failed = draw(series)
-    write_whole(output, lambda out: drawn.save(out, kind))
+    write_atomically(output, lambda out: drawn.save(out, kind))
     told = [plural(len(series), "series"), plural(failed, "tile") + " without a picture"]
     if errors:
         told.append(plural(errors, "file") + " left out")

@@ -1,4 +1,4 @@
-"""Tags, keywords and VRs: the dictionary of PS3.6 as Python sees it."""
+"""Tags, and the data dictionary of PS3.6: keywords, names, VRs and VMs."""
 
 from fastdcm.core.dcm cimport *
 
@@ -10,11 +10,30 @@ cdef str vr_name(uint8_t vr):
 
 
 class Tag(int):
-    """A tag: an int that prints as ``(gggg,eeee)``.
+    """The tag of a data element: an int that prints as ``(gggg,eeee)`` (PS3.5 7.1).
 
-    ``Tag(0x00100010)``, ``Tag(0x0010, 0x0010)``, ``Tag((0x0010, 0x0010))``,
-    ``Tag("PatientName")`` and ``Tag("00100010")`` are the same. Raises
-    ValueError for an unknown keyword, OverflowError beyond 32 bits.
+    Parameters
+    ----------
+    arg : int, str or sequence of two int or str
+        A tag as one number; a keyword of PS3.6, or eight hexadecimal digits;
+        group and element. The group alone if `element` is given.
+    element : int, optional
+        The element number.
+
+    Raises
+    ------
+    ValueError
+        If a str is neither a keyword nor a tag, or a number is negative.
+    OverflowError
+        If a number has more than 32 bits, or 16 for group and element.
+    TypeError
+        If `arg` is of another type.
+
+    Examples
+    --------
+    >>> from fastdcm import Tag
+    >>> Tag("PatientName"), Tag(0x00100010), Tag(0x0010, 0x0010), Tag("00100010")
+    ((0010,0010), (0010,0010), (0010,0010), (0010,0010))
     """
 
     __slots__ = ()
@@ -24,14 +43,37 @@ class Tag(int):
             arg = (arg, element)
         return int.__new__(cls, tag_number(arg))
 
-    group = property(lambda self: self >> 16)
-    element = elem = property(lambda self: self & 0xFFFF)
-    is_private = property(lambda self: bool(self >> 16 & 1))
-    is_private_creator = property(
-        lambda self: bool(self >> 16 & 1) and 0x10 <= self & 0xFFFF < 0x100)
-    private_creator = property(
-        lambda self: Tag(self & 0xFFFF0000 | (self & 0xFFFF) >> 8))
-    json_key = property(lambda self: f"{self:08X}")
+    @property
+    def group(self):
+        """The group number."""
+        return self >> 16
+
+    @property
+    def element(self):
+        """The element number."""
+        return self & 0xFFFF
+
+    elem = element
+
+    @property
+    def is_private(self):
+        """Whether the group number is odd (PS3.5 7.8)."""
+        return bool(self >> 16 & 1)
+
+    @property
+    def is_private_creator(self):
+        """Whether it is the tag of a private creator, (gggg,0010-00FF)."""
+        return bool(self >> 16 & 1) and 0x10 <= self & 0xFFFF < 0x100
+
+    @property
+    def private_creator(self):
+        """The tag of the private creator of a private element (PS3.5 7.8.1)."""
+        return Tag(self & 0xFFFF0000 | (self & 0xFFFF) >> 8)
+
+    @property
+    def json_key(self):
+        """The tag as eight hexadecimal digits (PS3.18 F.2.2)."""
+        return f"{self:08X}"
 
     def __str__(self):
         return f"({self >> 16:04X},{self & 0xFFFF:04X})"
@@ -53,7 +95,7 @@ class Tag(int):
 
 
 def tag_number(arg):
-    """The int of anything that `Tag` takes."""
+    """Return the int of anything that `Tag` accepts."""
     if isinstance(arg, int):
         number = arg
     elif isinstance(arg, str):
@@ -62,19 +104,20 @@ def tag_number(arg):
             try:
                 number = int(arg.strip("()").replace(",", ""), 16)
             except ValueError:
-                raise ValueError(f"{arg!r} is neither a keyword of PS3.6 nor a tag") from None
+                raise ValueError(f"{arg!r} is neither a keyword of PS3.6 nor a tag in "
+                                 "hexadecimal") from None
     elif isinstance(arg, (tuple, list)):
         if len(arg) != 2:
-            raise ValueError(f"a tag is two numbers, not {arg!r}")
+            raise ValueError(f"a tag as a sequence must have two numbers, got {arg!r}")
         group, element = (int(x, 16) if isinstance(x, str) else x for x in arg)
         if not (0 <= group <= 0xFFFF and 0 <= element <= 0xFFFF):
             raise OverflowError(f"group and element of {arg!r} must be 16-bit numbers")
         number = group << 16 | element
     else:
-        raise TypeError(f"no tag: {arg!r}")
+        raise TypeError(f"a tag must be an int, a str or a pair of them, got {arg!r}")
     if not 0 <= number <= 0xFFFFFFFF:
         raise (ValueError if number < 0 else OverflowError)(
-            f"no tag: {number}, which is not a 32-bit number")
+            f"a tag must be between 0 and 0xFFFFFFFF, got {number}")
     return number
 
 
@@ -86,7 +129,7 @@ cdef dict _keywords = {}
 
 
 cdef uint32_t keyword_tag(str name) except? 0:
-    """The tag of a keyword of PS3.6, 0 when it is none."""
+    """Return the tag of a keyword of PS3.6, 0 for any other name."""
     found = _keywords.get(name)
     if found is not None:
         return found
@@ -107,36 +150,129 @@ cdef str keyword_of(uint32_t tag):
 
 
 def tag_for_keyword(str keyword):
-    """The tag of a keyword as int, None when PS3.6 has none."""
+    """Return the tag of a keyword.
+
+    Parameters
+    ----------
+    keyword : str
+        A keyword of PS3.6, such as "PatientName".
+
+    Returns
+    -------
+    int or None
+        None if PS3.6 has no such keyword.
+
+    Examples
+    --------
+    >>> hex(tag_for_keyword("PatientName"))
+    '0x100010'
+    """
     return keyword_tag(keyword) or None
 
 
 def keyword_for_tag(tag):
-    """The keyword of a tag, "" when PS3.6 has none."""
+    """Return the keyword of a tag.
+
+    Parameters
+    ----------
+    tag : int, str or tuple of int
+        A tag as `Tag` accepts it.
+
+    Returns
+    -------
+    str
+        The keyword, "" if PS3.6 has none.
+
+    Examples
+    --------
+    >>> keyword_for_tag(0x00100010)
+    'PatientName'
+    """
     return keyword_of(tag_number(tag))
 
 
 cdef entry(tag, dcm_dict_row *d):
+    """Look a tag up in PS3.6. Raises KeyError."""
     if dcm_dict_find(tag_number(tag), d) != DCM_OK:
         raise KeyError(f"Tag {Tag(tag)} not found in DICOM dictionary")
 
 
 def dictionary_VR(tag):
-    """The VR of a tag or keyword in PS3.6. Raises KeyError."""
+    """Return the VR of an attribute in PS3.6.
+
+    Parameters
+    ----------
+    tag : int, str or tuple of int
+        A tag as `Tag` accepts it.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    KeyError
+        If the tag is not in PS3.6.
+
+    Examples
+    --------
+    >>> dictionary_VR("PatientName")
+    'PN'
+    """
     cdef dcm_dict_row d
     entry(tag, &d)
     return vr_name(d.vr)
 
 
 def dictionary_VM(tag):
-    """The VM of a tag or keyword in PS3.6, as "1-n". Raises KeyError."""
+    """Return the VM of an attribute in PS3.6.
+
+    Parameters
+    ----------
+    tag : int, str or tuple of int
+        A tag as `Tag` accepts it.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    KeyError
+        If the tag is not in PS3.6.
+
+    Examples
+    --------
+    >>> dictionary_VM("PatientName")
+    '1'
+    """
     cdef dcm_dict_row d
     entry(tag, &d)
     return d.vm.decode()
 
 
 def dictionary_description(tag):
-    """The name of a tag or keyword in PS3.6. Raises KeyError."""
+    """Return the name of an attribute in PS3.6.
+
+    Parameters
+    ----------
+    tag : int, str or tuple of int
+        A tag as `Tag` accepts it.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    KeyError
+        If the tag is not in PS3.6.
+
+    Examples
+    --------
+    >>> dictionary_description("PatientName")
+    "Patient's Name"
+    """
     cdef dcm_dict_row d
     entry(tag, &d)
     return d.name.decode()

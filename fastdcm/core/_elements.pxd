@@ -1,11 +1,12 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastdcm.core.dcm cimport DCM_VR_NONE, DCM_VR_OB_OW, DCM_VR_UN, dcm_item, dcm_row
-from fastdcm.core._file cimport File, Index
+from fastdcm.core._file cimport File
+from fastdcm.core._index cimport Index
 from fastdcm.core._values cimport Text
 
 
-cdef inline bint in_doubt(uint8_t vr) noexcept:
-    """Whether the data set decides on the VR of a row."""
+cdef inline bint is_ambiguous(uint8_t vr) noexcept:
+    """Return whether the VR of a row depends on the data set."""
     return vr == DCM_VR_NONE or vr == DCM_VR_UN or vr >= DCM_VR_OB_OW
 
 
@@ -15,12 +16,12 @@ cdef class ElementMap:
     cdef Index index
     cdef dict overlay       # tag: DataElement, or None where deleted
     cdef dict sequences     # tag: Sequence handed out
-    cdef Text how           # of the level's text, None when not looked up
+    cdef Text level_text    # how text is decoded, None when not looked up
     cdef Text inherited     # of the level above
-    cdef bint fixed         # the reader was told the character set
+    cdef bint fixed         # the caller of dcmread gave the character set
     cdef int pixrep         # Pixel Representation: -2 not looked up, -1 none
     cdef int inherited_pixrep
-    cdef int depth          # how many sequences it lies in
+    cdef int depth          # the number of sequences that contain it
     cdef bint filtered      # only some tags of the stream are kept
     cdef object __weakref__
 
@@ -37,8 +38,8 @@ cdef class ElementMap:
     cdef uint8_t resolve(self, uint32_t tag, uint8_t vr, bint undefined, bint implicit)
     cdef int64_t number_at(self, uint32_t tag, int64_t default) except? -1
     cdef put(self, DataElement elem)
-    cdef put_copy(self, DataElement elem)
-    cdef touch(self, uint32_t tag)
+    cdef put_shared(self, DataElement elem)
+    cdef forget_derived(self, uint32_t tag)
     cdef remove(self, uint32_t tag)
     cdef set_value(self, uint32_t tag, value)
     cdef list tag_list(self)
@@ -46,13 +47,13 @@ cdef class ElementMap:
 
 
 cdef class DataElement:
-    cdef ElementMap home    # the level it stands in; flat: that or one above it
+    cdef ElementMap level   # the one that contains it; flat: that or one above it
     cdef dcm_row row
     cdef File file
-    cdef Text how
-    cdef object own         # the value when it was set
+    cdef Text text          # how its text is decoded
+    cdef object new_value   # the value when it was set
     cdef uint8_t vr
-    cdef bint flat
+    cdef bint flat          # returned by a flat iteration
     cdef bint is_set
     cdef readonly object private_name
 
@@ -65,16 +66,16 @@ cdef class Sequence:
     cdef uint64_t size
     cdef list made          # items, None where not made yet
     cdef object cls
-    cdef Text how
+    cdef Text text
     cdef bint fixed
-    cdef int depth          # of the level it stands in
+    cdef int depth          # of the level that contains it
     cdef int pixrep
     cdef readonly bint is_undefined_length
     cdef readonly bint edited
-    cdef DataElement promised   # whose items are looked up when asked for
-    cdef Sequence real          # that shares its items
+    cdef DataElement unresolved  # flat: its element, until the items are needed
+    cdef Sequence resolved      # then the one of its level, which shares its items
 
     cdef list items(self)
     cdef ElementMap item(self, Py_ssize_t i)
     cdef list all(self)
-    cdef changed(self)
+    cdef mark_edited(self)

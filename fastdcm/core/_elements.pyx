@@ -1,10 +1,10 @@
 """The lazy element map of one data set level, its elements and sequences.
 
-A row of the index becomes a Python object when it is asked for. What is set
-or deleted lies in an overlay; the index and the bytes never change.
+A row of the index becomes a Python object on access. Elements that were set or
+deleted are stored in an overlay; the index and the bytes never change.
 
-More than 800 lines, since its three classes reach into each other's C fields
-on every access, which Cython allows only within one module.
+More than 800 lines, because its three classes use each other's C fields on
+every access: Cython cannot split classes that refer to each other over modules.
 """
 
 cimport cython
@@ -12,12 +12,13 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject_GenericGetAttr, PyObject_GenericSetAttr
 from libc.string cimport memset
 from fastdcm.core.dcm cimport *
-from fastdcm.core._file cimport File, Index, check, format_tag, index_level
+from fastdcm.core._file cimport File, check, format_tag
+from fastdcm.core._index cimport Index, index_level
 from fastdcm.core._dictionary cimport keyword_of, keyword_tag, make_tag, vr_name
-from fastdcm.core._values cimport (LATIN, PersonName, Text, decode, empty_value, text_of_value)
+from fastdcm.core._values cimport (LATIN, PersonName, Text, convert, decode, empty_value,
+                                   text_of_value)
 
 from fastdcm.core._dictionary import Tag, tag_number
-from fastdcm.core._values import PersonName as _PersonName
 from fastdcm.uid import UID
 
 cdef extern from "Python.h":
@@ -30,11 +31,13 @@ cdef uint64_t LONG_VALUE = 64
 cdef object _MISSING = object()
 
 
-# ------------------------------------------------------------ VRs in doubt ---
+# ---------------------------------------------------------- ambiguous VRs ---
 
 cdef bint depends_on_pixels(uint32_t tag) noexcept:
-    """US, or SS where Pixel Representation is 1 (PS3.3 C.7.6.3.1.1 and the
-    descriptions of each)."""
+    """Return whether the VR is US or, if Pixel Representation is 1, SS.
+
+    PS3.3 C.7.6.3.1.1 and the description of each attribute.
+    """
     return (0x00280104 <= tag <= 0x00280109 or tag == 0x00280110 or tag == 0x00280111 or
             tag == 0x00280120 or tag == 0x00280121 or 0x00281101 <= tag <= 0x00281103 or
             tag == 0x00283002 or tag == 0x00189810 or tag == 0x00221452 or
@@ -44,14 +47,38 @@ cdef bint depends_on_pixels(uint32_t tag) noexcept:
 @cython.final
 @cython.freelist(256)
 cdef class DataElement:
-    """One element: tag, VR and value.
+    """A data element: tag, VR and value (PS3.5 7.1).
 
-    ``DataElement(tag, VR, value)`` makes a new one. One that was read decodes
-    its value when asked, and setting its value changes its data set.
+    An element that was read decodes its value on access. Setting its value
+    changes the data set that contains it.
+
+    Parameters
+    ----------
+    tag : int, str or tuple of int
+        A tag, or a keyword of PS3.6.
+    VR : str
+        The value representation, such as "LO".
+    value : object
+        The value, of the types that the VR allows; a str with backslashes is
+        split into several values.
+    file_value_tell : ignored
+        For compatibility with pydicom.
+    is_undefined_length : bool, default False
+        Write a sequence with undefined length.
+    already_converted : ignored
+        For compatibility with pydicom.
+
+    Raises
+    ------
+    ValueError
+        If the VR is unknown, or the value is text where IS or DS needs a number.
+
+    Examples
+    --------
+    >>> from fastdcm import DataElement
+    >>> DataElement("PatientID", "LO", "12345")
+    (0010,0020) Patient ID                          LO: '12345'
     """
-
-    def __cinit__(self):
-        pass
 
     def __init__(self, tag, VR, value, file_value_tell=None, is_undefined_length=False,
                  already_converted=False):
@@ -62,44 +89,47 @@ cdef class DataElement:
             raise ValueError(f"unknown VR {VR!r}")
         if is_undefined_length:
             self.row.flags |= DCM_ROW_UNDEFINED
-        self.how = LATIN
+        self.text = LATIN
         self.is_set = True
-        self.own = coerce(self.vr, self.row.tag, value)
+        self.new_value = convert_to_vr(self.vr, value)
 
     cdef object get_value(self):
         cdef const uint8_t *p
         cdef bytes data
         cdef int kind
         if self.is_set:
-            return self.own
+            return self.new_value
         kind = dcm_vr_rows[self.vr].kind
         if kind == DCM_KIND_SQ:
-            return promise(self) if self.flat else self.home.sequence_of(&self.row)
+            return unresolved_sequence(self) if self.flat else self.level.sequence_of(&self.row)
         p = self.file.at(self.row.offset, self.row.length)
         if p == NULL:
             data = self.file.read(self.row.offset, self.row.length)
             p = <const uint8_t *>PyBytes_AS_STRING(data)
-        return live_value(&self.row, self.vr, p, self.file, self.how)
+        return value_of_row(&self.row, self.vr, p, self.file, self.text)
 
     @property
     def value(self):
+        """The value, decoded on access; a list if there are several."""
         return self.get_value()
 
     @value.setter
     def value(self, value):
-        self.own = coerce(self.vr, self.row.tag, value)
+        self.new_value = convert_to_vr(self.vr, value)
         self.is_set = True
-        if self.home is not None:
-            self.home = owner_of(self)
+        if self.level is not None:
+            self.level = level_of(self)
             self.flat = False
-            self.home.put(self)
+            self.level.put(self)
 
     @property
     def tag(self):
+        """The tag."""
         return make_tag(self.row.tag)
 
     @property
     def VR(self):
+        """The value representation, such as "LO"."""
         return vr_name(self.vr)
 
     @VR.setter
@@ -114,7 +144,7 @@ cdef class DataElement:
 
     @property
     def VM(self):
-        """How many values; 1 for a sequence, 0 when empty."""
+        """The number of values: 1 for a sequence, 0 if the value is empty."""
         if self.vr == DCM_VR_SQ:
             return 1
         if not self.is_set and dcm_vr_rows[self.vr].kind == DCM_KIND_BYTES:
@@ -131,73 +161,83 @@ cdef class DataElement:
 
     @property
     def is_empty(self):
+        """Whether there is no value, or a sequence has no items."""
         return not len(self.get_value()) if self.vr == DCM_VR_SQ else self.VM == 0
 
     @property
     def empty_value(self):
+        """The value of an element of this VR that is empty: "", None or []."""
         return empty_value(self.vr) if self.vr != DCM_VR_SQ else []
 
     def clear(self):
+        """Set the value to the empty value of the VR."""
         self.value = self.empty_value
 
     @property
     def is_undefined_length(self):
+        """Whether the element has undefined length in the stream (PS3.5 7.1.1)."""
         return bool(self.row.flags & DCM_ROW_UNDEFINED)
 
     @is_undefined_length.setter
     def is_undefined_length(self, bint undefined):
-        self.row.flags = (self.row.flags & ~DCM_ROW_UNDEFINED) | (DCM_ROW_UNDEFINED if undefined else 0)
-        if self.home is not None:
+        self.row.flags &= ~DCM_ROW_UNDEFINED
+        if undefined:
+            self.row.flags |= DCM_ROW_UNDEFINED
+        if self.level is not None:
             self.value = self.get_value()
 
     @property
     def keyword(self):
-        name = keyword_of(self.row.tag)  # "" in repeating groups: many have the same one
+        """The keyword of PS3.6, "" for private elements and repeating groups."""
+        name = keyword_of(self.row.tag)  # several tags of a repeating group have the same one
         return name if name and keyword_tag(name) == self.row.tag else ""
 
     @property
     def is_private(self):
+        """Whether the group number is odd (PS3.5 7.8)."""
         return bool(self.row.tag >> 16 & 1)
 
     @property
     def is_retired(self):
+        """Whether PS3.6 marks the attribute as retired."""
         cdef dcm_dict_row d
         return dcm_dict_find(self.row.tag, &d) == DCM_OK and bool(d.retired)
 
     @property
     def is_raw(self):
-        """Whether the value is still the bytes that were read."""
+        """Whether the value was read and has not been set since."""
         return not self.is_set
 
     @property
     def is_implicit(self):
-        """Whether its own header was implicit VR (PS3.5 7.1.3)."""
+        """Whether it was read in implicit VR (PS3.5 7.1.3)."""
         return bool(self.row.flags & DCM_ROW_IMPLICIT)
 
     @property
     def is_big_endian(self):
+        """Whether it was read in big endian byte order."""
         return bool(self.row.flags & DCM_ROW_BIG)
 
     @property
     def file_tell(self):
-        """Byte offset of the value in the stream, None when it was set."""
+        """The byte offset of the value in the stream, None if it was set."""
         return None if self.is_set else self.row.offset
 
     @property
     def value_length(self):
-        """Length of the value in the stream in bytes, None when it was set."""
+        """The length of the value in the stream in bytes, None if it was set."""
         return None if self.is_set else self.row.length
 
     @property
     def raw_bytes(self):
-        """The value's bytes as they stand in the stream."""
+        """The undecoded bytes of the value. Raises ValueError if it was set."""
         if self.is_set:
-            raise ValueError("this value was set: it has no bytes in a stream")
+            raise ValueError(f"the value of {self.tag} was set: it has no bytes in a stream")
         return self.file.read(self.row.offset, self.row.length)
 
     @property
     def original_text(self):
-        """IS and DS: the text that the number stands for, else None."""
+        """The text of a number of VR IS or DS as it was read, else None."""
         cdef int kind = dcm_vr_rows[self.vr].kind
         if self.is_set or not (kind == DCM_KIND_IS or kind == DCM_KIND_DS):
             return None
@@ -205,15 +245,15 @@ cdef class DataElement:
 
     @property
     def encodings(self):
-        """Python codecs of the text, as `charset.encodings` gives them."""
-        return self.how.encodings if self.how is not None else None
+        """The Python codecs of the text, as from `fastdcm.charset.encodings`."""
+        return self.text.encodings if self.text is not None else None
 
     @property
     def private_creator(self):
-        """The creator of a private element, None when there is none."""
-        if not self.row.tag >> 16 & 1 or not self.row.tag & 0xFF00 or self.home is None:
+        """The private creator of a private element (PS3.5 7.8.1), else None."""
+        if not self.row.tag >> 16 & 1 or not self.row.tag & 0xFF00 or self.level is None:
             return self.private_name
-        return creator_of(owner_of(self), self.row.tag)
+        return creator_of(level_of(self), self.row.tag)
 
     @private_creator.setter
     def private_creator(self, name):
@@ -221,17 +261,20 @@ cdef class DataElement:
 
     @property
     def name(self):
-        """The name in PS3.6; for private elements that of the private
-        dictionary in brackets, or 'Private tag data'."""
+        """The name in PS3.6.
+
+        For a private element the name in the private dictionary in brackets, or
+        "Private tag data".
+        """
         cdef dcm_dict_row d
         cdef uint32_t tag = self.row.tag
         cdef bytes creator
         if dcm_dict_find(tag, &d) == DCM_OK:
             return d.name.decode()
         if tag >> 16 & 1:
-            who = self.private_creator
-            if who:
-                creator = str(who).encode()
+            creator_name = self.private_creator
+            if creator_name:
+                creator = str(creator_name).encode()
                 if dcm_dict_private(tag, creator, len(creator), &d) == DCM_OK:
                     return f"[{d.name.decode()}]"
             if 0x10 <= tag & 0xFFFF < 0x100:
@@ -241,7 +284,7 @@ cdef class DataElement:
 
     @property
     def repval(self):
-        """The value as a short text for people."""
+        """The value as text for display; long values are abbreviated."""
         if (not self.is_set and dcm_vr_rows[self.vr].kind == DCM_KIND_BYTES and
                 self.row.length > 16):
             return f"Array of {self.row.length} elements"
@@ -256,10 +299,13 @@ cdef class DataElement:
         if isinstance(value, UID):
             return value.name
         text = self.original_text  # of IS and DS
-        if isinstance(value, (int, float)) and dcm_vr_rows[self.vr].kind in (DCM_KIND_IS, DCM_KIND_DS):
-            return f"'{value if text is None or isinstance(value, int) else text.strip(chr(0) + ' ')}'"
+        kind = dcm_vr_rows[self.vr].kind
+        if isinstance(value, (int, float)) and (kind == DCM_KIND_IS or kind == DCM_KIND_DS):
+            if text is None or isinstance(value, int):
+                return f"'{value}'"
+            return f"'{text.strip(chr(0) + ' ')}'"
         if isinstance(value, list):
-            if text is None or self.home is not None and self.home._stale(self):
+            if text is None or self.level is not None and self.level._is_modified(self):
                 parts = [repr(v) if isinstance(v, str) else str(v) for v in value]
             else:
                 parts = [t.strip("\0 ") for t in text.rstrip("\0 ").split("\\")]
@@ -297,9 +343,10 @@ cdef class DataElement:
         self.private_name = private_name
 
     def __deepcopy__(self, memo):
-        from copy import deepcopy
+        from copy import deepcopy  # loaded by the caller; not needed to read
+
         cdef DataElement elem = self.__copy__()
-        elem.own = deepcopy(elem.own, memo)
+        elem.new_value = deepcopy(elem.new_value, memo)
         return elem
 
     def __copy__(self):
@@ -309,65 +356,33 @@ cdef class DataElement:
         return elem
 
 
-cdef ElementMap owner_of(DataElement elem):
-    """The map that an element stands in."""
-    return elem.home.locate(elem.row.offset, elem.row.header) if elem.flat else elem.home
+cdef ElementMap level_of(DataElement elem):
+    """Return the map that contains an element."""
+    return elem.level.locate(elem.row.offset, elem.row.header) if elem.flat else elem.level
 
 
-cdef object live_value(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text how):
-    """The value; a list is made once, so that changes to it last."""
+cdef object value_of_row(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text text):
+    """Decode a value. A list is always the same object, so that changes to it last."""
     cdef object value
-    if row.length > LONG_VALUE:  # which is not made twice for nothing
-        value = f.live.get(row.offset - row.header)
+    if row.length > LONG_VALUE:  # do not decode a long list again
+        value = f.lists.get(row.offset - row.header)
         if value is not None:
             return value
-    value = decode(row, vr, p, f, how)
-    if type(value) is list:  # or the one that another thread just made
-        value = f.live.setdefault(row.offset - row.header, value)
+    value = decode(row, vr, p, f, text)
+    if type(value) is list:  # another thread may have stored one first
+        value = f.lists.setdefault(row.offset - row.header, value)
     return value
 
 
-cdef object coerce(uint8_t vr, uint32_t tag, object value):
-    """A value that was set, in the types that reading gives."""
-    cdef int kind = dcm_vr_rows[vr].kind
-    if kind == DCM_KIND_SQ:
+cdef object convert_to_vr(uint8_t vr, object value):
+    """Return a value that the user set, in the types that reading returns."""
+    if vr == DCM_VR_SQ:
         return value if isinstance(value, Sequence) else Sequence(value)
-    if isinstance(value, str) and "\\" in value and kind != DCM_KIND_PARAGRAPH:
-        value = value.split("\\")
-    if value is None:
-        return None
-    if isinstance(value, (list, tuple)) or (hasattr(value, "__iter__") and not isinstance(
-            value, (str, bytes, bytearray, memoryview, PersonName))):
-        if kind == DCM_KIND_BYTES:
-            return value
-        values = [coerce_one(kind, v) for v in value]
-        return values[0] if len(values) == 1 else values
-    return coerce_one(kind, value)
-
-
-cdef object coerce_one(int kind, object value):
-    if kind == DCM_KIND_PN:
-        return value if isinstance(value, PersonName) else _PersonName(value)
-    if kind == DCM_KIND_UI:
-        return value if isinstance(value, UID) or value is None else UID(value) if value else ""
-    if kind == DCM_KIND_AT:
-        return value if isinstance(value, Tag) or value == "" else Tag(value)
-    if kind == DCM_KIND_DS and isinstance(value, int):
-        return float(value)
-    if isinstance(value, str) and (kind == DCM_KIND_DS or kind == DCM_KIND_IS):
-        text = value.strip()
-        if not text:
-            return ""
-        try:
-            number = float(text)
-        except ValueError:
-            raise ValueError(f"{value!r} is not a number, as IS and DS are") from None
-        return int(number) if kind == DCM_KIND_IS and number.is_integer() else number
-    return value
+    return convert(vr, value)
 
 
 cdef str creator_of(ElementMap level, uint32_t tag):
-    """The private creator of a private element (PS3.5 7.8.1), or None."""
+    """Return the private creator of a private element (PS3.5 7.8.1), or None."""
     cdef DataElement elem = level.find((tag & 0xFFFF0000) | (tag >> 8 & 0xFF))
     if elem is None:
         return None
@@ -381,7 +396,29 @@ cdef str creator_of(ElementMap level, uint32_t tag):
 
 @cython.final
 cdef class Sequence:
-    """A list of Datasets, each made when it is first asked for."""
+    """The items of a sequence (PS3.5 7.5): a list of Datasets, made on access.
+
+    Has the methods of a list. Adding, removing or replacing an item changes the
+    data set that contains the sequence.
+
+    Parameters
+    ----------
+    items : iterable of Dataset, optional
+        The items; by default none.
+
+    Raises
+    ------
+    TypeError
+        If an item is not a Dataset, or `items` is a single Dataset.
+
+    Examples
+    --------
+    >>> from fastdcm import Dataset, Sequence
+    >>> ds = Dataset()
+    >>> ds.ReferencedStudySequence = Sequence([Dataset()])
+    >>> len(ds.ReferencedStudySequence)
+    1
+    """
 
     def __cinit__(self):
         self.made = []
@@ -390,30 +427,34 @@ cdef class Sequence:
     def __init__(self, items=None):
         if items is not None:
             if isinstance(items, ElementMap):
-                raise TypeError("a Sequence is made from a list of Datasets")
+                raise TypeError("items must be a list of Datasets, got a single Dataset")
             for item in items:
-                self.made.append(only_map(item))
+                self.made.append(require_dataset(item))
 
     def __dealloc__(self):
         dcm_free(self.table)
 
     cdef list items(self):
-        """The items, None where not made yet. A Sequence met on the way
-        through all levels finds its place among them only here."""
-        cdef DataElement elem = self.promised
+        """Return the items, None where not made yet.
+
+        A Sequence that a flat iteration returned is connected to the one of its
+        level here.
+        """
+        cdef DataElement elem = self.unresolved
         if elem is not None:
-            self.real = owner_of(elem).sequence_of(&elem.row)
-            self.made = self.real.items()
-            self.promised = None
+            self.resolved = level_of(elem).sequence_of(&elem.row)
+            self.made = self.resolved.items()
+            self.unresolved = None
         return self.made
 
     cdef ElementMap item(self, Py_ssize_t i):
+        """Return item i, making it if needed; i is in range."""
         cdef ElementMap level = self.items()[i]
         cdef dcm_item *entry
         cdef dcm_error err
         cdef uint64_t k
-        if level is None and self.real is not None:
-            return self.real.item(i)
+        if level is None and self.resolved is not None:
+            return self.resolved.item(i)
         if level is None:
             entry = &self.table[i]
             if self.depth >= DCM_DEPTH_LIMIT:
@@ -428,26 +469,28 @@ cdef class Sequence:
             for k in range(level.index.ix.n_issues):
                 self.file.note(level.index.ix.issues[k].code, level.index.ix.issues[k].offset,
                                level.index.ix.issues[k].tag)
-            level.inherited = self.how
+            level.inherited = self.text
             level.fixed = self.fixed
             level.inherited_pixrep = self.pixrep
-            if self.made[i] is None:  # no other thread was faster
+            if self.made[i] is None:  # no other thread has made it
                 self.made[i] = level
             level = self.made[i]
         return level
 
     cdef list all(self):
+        """Return the items, all of them made."""
         cdef Py_ssize_t i
         for i in range(len(self.items())):
             if self.made[i] is None:
                 self.item(i)
         return self.made
 
-    cdef changed(self):
+    cdef mark_edited(self):
+        """Make all items before the list of them changes."""
         self.all()
         self.edited = True
-        if self.real is not None:
-            self.real.changed()
+        if self.resolved is not None:
+            self.resolved.mark_edited()
 
     def __len__(self):
         return len(self.items())
@@ -470,55 +513,65 @@ cdef class Sequence:
             i += 1
 
     def __setitem__(self, key, value):
-        self.changed()
+        self.mark_edited()
         if isinstance(key, slice):
-            self.made[key] = [only_map(v) for v in value]
+            self.made[key] = [require_dataset(v) for v in value]
         else:
-            self.made[key] = only_map(value)
+            self.made[key] = require_dataset(value)
 
     def __delitem__(self, key):
-        self.changed()
+        self.mark_edited()
         del self.made[key]
 
     def insert(self, i, item):
-        self.changed()
-        self.made.insert(i, only_map(item))
+        """Insert an item before index `i`."""
+        self.mark_edited()
+        self.made.insert(i, require_dataset(item))
 
     def append(self, item):
+        """Add an item at the end."""
         self.insert(len(self.items()), item)
 
     def extend(self, items):
-        self.changed()
-        self.made.extend([only_map(item) for item in items])
+        """Add items at the end."""
+        self.mark_edited()
+        self.made.extend([require_dataset(item) for item in items])
 
     def __iadd__(self, items):
         self.extend(items)
         return self
 
     def pop(self, i=-1):
-        self.changed()
+        """Remove and return the item at index `i`."""
+        self.mark_edited()
         return self.made.pop(i)
 
     def remove(self, item):
-        self.changed()
+        """Remove the first item that is equal to `item`."""
+        self.mark_edited()
         self.made.remove(item)
 
     def clear(self):
-        self.changed()
+        """Remove all items."""
+        self.mark_edited()
         self.made.clear()
 
     def reverse(self):
-        self.changed()
+        """Reverse the order of the items in place."""
+        self.mark_edited()
         self.made.reverse()
 
     def sort(self, *, key=None, reverse=False):
-        self.changed()
+        """Sort the items in place by `key`."""
+        self.mark_edited()
         self.made.sort(key=key, reverse=reverse)
 
     def index(self, item, *where):
+        """Return the index of the first item that is equal to `item`."""
         return self.all().index(item, *where)
 
     def count(self, item):
+        """Return how many items are equal to `item`."""
         return self.all().count(item)
 
     def __contains__(self, item):
@@ -550,7 +603,8 @@ cdef class Sequence:
         return Sequence, (list(self.all()),)
 
     def __deepcopy__(self, memo):
-        from copy import deepcopy
+        from copy import deepcopy  # loaded by the caller; not needed to read
+
         return Sequence([deepcopy(item, memo) for item in self.all()])
 
     def __copy__(self):
@@ -559,76 +613,87 @@ cdef class Sequence:
     @property
     def is_changed(self):
         """Whether items were added, removed, or changed at any depth."""
-        if self.real is not None:
-            return self.real.is_changed
-        if self.edited or self.file is None and self.promised is None:  # made, not read
+        if self.resolved is not None:
+            return self.resolved.is_changed
+        if self.edited or self.file is None and self.unresolved is None:  # not read from a file
             return True
         return any([item is not None and (<ElementMap>item).is_changed for item in self.made])
 
 
-cdef Sequence promise(DataElement elem):
-    """The Sequence of an element met on the way through all levels."""
+cdef Sequence unresolved_sequence(DataElement elem):
+    """Return the Sequence of an element that a flat iteration returned."""
     cdef Sequence seq = Sequence.__new__(Sequence)
-    seq.promised = elem
+    seq.unresolved = elem
     return seq
 
 
 cdef inline uint32_t attribute_tag(str name) except? 0:
-    """The tag of an attribute's name, 0 when it is no keyword: those begin
-    with a capital."""
+    """Return the tag of a keyword, 0 for any other name of an attribute.
+
+    Keywords begin with a capital letter, except dBdt.
+    """
     cdef Py_UCS4 first = name[0] if len(name) > 1 else c"_"
     return keyword_tag(name) if c"A" <= first <= c"Z" or name == "dBdt" else 0
 
 
-cdef object only_map(object item):
+cdef object require_dataset(object item):
     if not isinstance(item, ElementMap):
-        raise TypeError(f"the items of a Sequence are Datasets, not {type(item).__name__}")
+        raise TypeError(f"an item of a Sequence must be a Dataset, got {type(item).__name__}")
     return item
 
 
-# ---------------------------------------------------------------- the level ---
+# -------------------------------------------------------------- element map ---
 
 cdef class ElementMap:
-    """The elements of one data set level by tag, in ascending order."""
+    """The elements of one data set level by tag, in ascending order.
+
+    The base class of `fastdcm.Dataset`: looking up, changing and comparing
+    elements.
+    """
 
     def __cinit__(self):
         self.pixrep = -2
         self.inherited_pixrep = -1
         self.inherited = LATIN
 
-    # ---- looking up
+    # ---- lookup
 
     cdef const dcm_row *row(self, uint32_t tag):
         return NULL if self.index is None else dcm_index_find(&self.index.ix, tag)
 
     cdef Text text(self):
-        """How this level's text is decoded; the character set that stands in
-        the stream counts, not one that was set since."""
+        """Return how the text of this level is decoded.
+
+        The character set read from the stream applies, not one that was set since.
+        """
         cdef const dcm_row *row
-        if self.how is None:
+        if self.level_text is None:
             row = NULL if self.fixed else self.row(CHARSET)
             if row == NULL:
-                self.how = self.inherited
+                self.level_text = self.inherited
             else:
-                self.how = text_of_value(self.file.read(row.offset, row.length))
-                if self.how.undefined:
+                self.level_text = text_of_value(self.file.read(row.offset, row.length))
+                if self.level_text.undefined:
                     self.file.note(DCM_I_CHARSET, row.offset - row.header, row.tag)
-        return self.how
+        return self.level_text
 
     cdef int pixel_representation(self) except -3:
-        """0, 1 or, where neither this level nor one above says, -1."""
+        """Return 0 or 1, or -1 if neither this level nor one above has a value."""
         cdef DataElement elem
         if self.pixrep == -2:
             elem = self.find(PIXEL_REPRESENTATION)
             value = None
-            if elem is not None and elem.vr != DCM_VR_SQ:  # whose items would ask us again
+            if elem is not None and elem.vr != DCM_VR_SQ:  # whose items would need this value
                 value = elem.get_value()
             self.pixrep = value if value in (0, 1) else self.inherited_pixrep
         return self.pixrep
 
     cdef uint8_t vr_of(self, const dcm_row *row):
-        """The VR of a row whose own header leaves it in doubt: implicit VR,
-        UN, or one of the dictionary's ambiguous ones (PS3.5 annex A)."""
+        """Return the VR of a row with an ambiguous one (PS3.5 annex A).
+
+        That is a row in implicit VR, or of VR UN, or whose VR in PS3.6 depends on
+        the data set.
+        """
         cdef uint8_t vr = row.vr
         cdef dcm_dict_row d
         cdef bytes name
@@ -657,7 +722,7 @@ cdef class ElementMap:
                             bool(row.flags & DCM_ROW_IMPLICIT))
 
     cdef uint8_t resolve(self, uint32_t tag, uint8_t vr, bint undefined, bint implicit):
-        """An ambiguous VR of PS3.6, decided by the data set."""
+        """Resolve an ambiguous VR of PS3.6 from other elements of the data set."""
         if tag == 0x7FE00010:
             if undefined:
                 return DCM_VR_OB
@@ -677,7 +742,7 @@ cdef class ElementMap:
         return vr
 
     cdef int64_t number_at(self, uint32_t tag, int64_t default) except? -1:
-        """The first value of an integer element."""
+        """Return the first value of an integer element, or the default."""
         cdef DataElement elem = self.find(tag)
         value = elem.get_value() if elem is not None else None
         if isinstance(value, list) and value:
@@ -685,10 +750,11 @@ cdef class ElementMap:
         return value if isinstance(value, int) else default
 
     cdef object value_of(self, const dcm_row *row):
+        """Return the value of a row."""
         cdef uint8_t vr = row.vr
         cdef const uint8_t *p
         cdef bytes data
-        if in_doubt(vr):
+        if is_ambiguous(vr):
             vr = self.vr_of(row)
         if vr == DCM_VR_SQ:
             return self.sequence_of(row)
@@ -696,10 +762,11 @@ cdef class ElementMap:
         if p == NULL:
             data = self.file.read(row.offset, row.length)
             p = <const uint8_t *>PyBytes_AS_STRING(data)
-        return live_value(row, vr, p, self.file,
-                          self.text() if dcm_vr_rows[vr].charset else LATIN)
+        return value_of_row(row, vr, p, self.file,
+                            self.text() if dcm_vr_rows[vr].charset else LATIN)
 
     cdef Sequence sequence_of(self, const dcm_row *row):
+        """Return the Sequence of a row, always the same object."""
         cdef Sequence seq
         cdef Index work
         cdef uint64_t capacity = 0
@@ -727,7 +794,7 @@ cdef class ElementMap:
                            work.ix.issues[i].tag)
         seq.made = [None] * seq.size
         seq.cls = type(self)
-        seq.how = self.text()
+        seq.text = self.text()
         seq.fixed = self.fixed
         seq.depth = self.depth
         seq.pixrep = self.pixel_representation()
@@ -735,21 +802,22 @@ cdef class ElementMap:
         return self.sequences.setdefault(row.tag, seq)
 
     cdef bint begins_with_item(self, const dcm_row *row):
-        """Whether a long sequence is worth reading whole."""
+        """Return whether the value begins with an item, so is worth reading."""
         cdef bytes head = self.file.read(row.offset, 4)
         return head in (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 
     cdef DataElement element_of(self, const dcm_row *row):
+        """Return a new element of a row."""
         cdef DataElement elem = DataElement.__new__(DataElement)
-        elem.home = self
+        elem.level = self
         elem.file = self.file
         elem.row = row[0]
-        elem.vr = self.vr_of(row) if in_doubt(row.vr) else row.vr
-        elem.how = self.text() if dcm_vr_rows[elem.vr].charset else LATIN
+        elem.vr = self.vr_of(row) if is_ambiguous(row.vr) else row.vr
+        elem.text = self.text() if dcm_vr_rows[elem.vr].charset else LATIN
         return elem
 
     cdef DataElement find(self, uint32_t tag):
-        """The element, or None."""
+        """Return the element, or None."""
         cdef const dcm_row *row
         if self.overlay is not None:
             elem = self.overlay.get(tag, _MISSING)
@@ -759,7 +827,7 @@ cdef class ElementMap:
         return None if row == NULL else self.element_of(row)
 
     cdef object get_by_tag(self, uint32_t tag):
-        """The value, or _MISSING."""
+        """Return the value, or _MISSING."""
         cdef const dcm_row *row
         if self.overlay is not None:
             elem = self.overlay.get(tag, _MISSING)
@@ -792,16 +860,17 @@ cdef class ElementMap:
         else:
             self.remove(tag)
 
-    # ---- changing
+    # ---- changes
 
     cdef put(self, DataElement elem):
         if self.overlay is None:
             self.overlay = {}
         self.overlay[elem.row.tag] = elem
-        elem.home = self
-        self.touch(elem.row.tag)
+        elem.level = self
+        self.forget_derived(elem.row.tag)
 
-    cdef touch(self, uint32_t tag):
+    cdef forget_derived(self, uint32_t tag):
+        """Drop what was derived from an element that changes."""
         if tag == PIXEL_REPRESENTATION:
             self.pixrep = -2
 
@@ -812,7 +881,7 @@ cdef class ElementMap:
             self.overlay[tag] = None
         elif self.overlay is not None:
             self.overlay.pop(tag, None)
-        self.touch(tag)
+        self.forget_derived(tag)
 
     cdef set_value(self, uint32_t tag, value):
         cdef DataElement elem = self.find(tag)
@@ -828,28 +897,51 @@ cdef class ElementMap:
         self.put(DataElement(tag, vr_name(vr), value))
 
     def add(self, DataElement data_element not None):
-        """Puts an element in, in place of one with the same tag."""
-        if data_element.home is not None and data_element.home is not self:
+        """Add an element, replacing one with the same tag.
+
+        Parameters
+        ----------
+        data_element : DataElement
+            If it belongs to another data set, a copy is added.
+        """
+        if data_element.level is not None and data_element.level is not self:
             data_element = data_element.__copy__()
         self.put(data_element)
 
     def add_new(self, tag, VR, value):
-        """Makes an element from its parts and puts it in."""
+        """Add a new element, replacing one with the same tag.
+
+        Parameters
+        ----------
+        tag : int, str or tuple of int
+            A tag, or a keyword of PS3.6.
+        VR : str
+            The value representation.
+        value : object
+            The value.
+
+        Raises
+        ------
+        ValueError
+            As from `DataElement`.
+        """
         self.put(DataElement(tag, VR, value))
 
     def __setitem__(self, key, elem):
         if isinstance(key, slice):
-            raise NotImplementedError("elements are set one by one")  # as pydicom says it
+            # pydicom raises the same error
+            raise NotImplementedError("a slice cannot be set: set the elements one by one")
         if not isinstance(elem, DataElement):
-            raise TypeError("only a DataElement can be put in: use add_new() or an attribute")
+            raise TypeError(f"the value must be a DataElement, got {type(elem).__name__}: use "
+                            "add_new() or an attribute to set a value")
         if tag_number(key) != (<DataElement>elem).row.tag:
-            raise ValueError(f"the tag {Tag(key)} is not that of the element, "
+            raise ValueError(f"the key {Tag(key)} is not the tag of the element, "
                              f"{format_tag((<DataElement>elem).row.tag)}")
         self.add(elem)
 
     def __delitem__(self, key):
         if isinstance(key, slice):
-            for tag in self._in_slice(key):
+            for tag in self._tags_of_slice(key):
                 self.remove(tag)
             return
         number = tag_number(key)
@@ -858,13 +950,14 @@ cdef class ElementMap:
         self.remove(number)
 
     def clear(self):
+        """Remove all elements."""
         for tag in self.tag_list():
             self.remove(tag)
 
-    # ---- the mapping
+    # ---- mapping
 
     cdef list tag_list(self):
-        """All tags, ascending, as ints."""
+        """Return all tags, ascending, as ints."""
         cdef uint64_t i
         cdef list tags = []
         if self.index is not None:
@@ -875,7 +968,8 @@ cdef class ElementMap:
             tags = sorted(kept)
         return tags
 
-    def _in_slice(self, key):
+    def _tags_of_slice(self, key):
+        """Return the tags of a slice, as ints."""
         start = 0 if key.start is None else tag_number(key.start)
         stop = 1 << 32 if key.stop is None else tag_number(key.stop)
         return [t for t in self.tag_list() if start <= t < stop][::key.step]
@@ -884,16 +978,16 @@ cdef class ElementMap:
         cdef DataElement elem
         if isinstance(key, slice):
             part = type(self)()
-            for tag in self._in_slice(key):
-                (<ElementMap>part).put_copy(self.find(tag))
+            for tag in self._tags_of_slice(key):
+                (<ElementMap>part).put_shared(self.find(tag))
             return part
         elem = self.find(tag_number(key))
         if elem is None:
             raise KeyError(Tag(key))
         return elem
 
-    cdef put_copy(self, DataElement elem):
-        """Shares an element with the map that it is in."""
+    cdef put_shared(self, DataElement elem):
+        """Add an element that continues to belong to another map."""
         if self.overlay is None:
             self.overlay = {}
         self.overlay[elem.row.tag] = elem
@@ -932,17 +1026,31 @@ cdef class ElementMap:
                 yield elem
 
     def keys(self):
-        """The tags, ascending."""
+        """Return the tags, ascending, as a list of Tag."""
         return [Tag(t) for t in self.tag_list()]
 
     def values(self):
+        """Return the elements, in ascending order of tags."""
         return list(self)
 
     def items(self):
+        """Return the pairs of tag and element, in ascending order of tags."""
         return [(elem.tag, elem) for elem in self]
 
     def get(self, key, default=None):
-        """By keyword the value; by tag the element; or the default."""
+        """Return the value for a keyword, the element for a tag, or the default.
+
+        Parameters
+        ----------
+        key : str, int or tuple of int
+            A keyword returns the value, a tag the DataElement (as in pydicom).
+        default : object, optional
+            Returned if there is no such element.
+
+        Returns
+        -------
+        object or DataElement
+        """
         if isinstance(key, str):
             try:
                 return getattr(self, key)
@@ -955,7 +1063,7 @@ cdef class ElementMap:
         return default if elem is None else elem
 
     def get_item(self, key, *, keep_deferred=False):
-        """The element, its value not decoded yet."""
+        """Return the element, its value not decoded; for compatibility with pydicom."""
         return self[key]
 
     def __eq__(self, other):
@@ -974,37 +1082,37 @@ cdef class ElementMap:
 
     __hash__ = None
 
-    # ---- every level
+    # ---- all levels
 
     @property
     def is_changed(self):
-        """Whether anything was set, deleted or changed in place here or in
-        the sequences below."""
+        """Whether an element was set, deleted or changed in place, at any level."""
         if self.overlay or self.index is None:
             return True
         if self.sequences and any([seq.is_changed for seq in self.sequences.values()]):
             return True
-        return bool(self.file.live) and any([self._stale(elem) for elem in self])
+        return bool(self.file.lists) and any([self._is_modified(elem) for elem in self])
 
-    def _stale(self, DataElement elem):
-        """Whether a list that was handed out was changed since."""
+    def _is_modified(self, DataElement elem):
+        """Return whether the value was set, or its list or items changed in place."""
         cdef const uint8_t *p
         if elem.is_set:
             return True
         if elem.vr == DCM_VR_SQ:
             seq = self.sequences.get(elem.row.tag) if self.sequences else None
             return seq is not None and seq.is_changed
-        handed = elem.file.live.get(elem.row.offset - elem.row.header)
-        if handed is None:
+        values = elem.file.lists.get(elem.row.offset - elem.row.header)
+        if values is None:
             return False
         data = elem.raw_bytes
         p = <const uint8_t *>PyBytes_AS_STRING(data)
-        fresh = decode(&elem.row, elem.vr, p, elem.file, elem.how)
-        return repr(handed) != repr(fresh)
+        return repr(values) != repr(decode(&elem.row, elem.vr, p, elem.file, elem.text))
 
     cdef ElementMap locate(self, uint64_t offset, uint8_t header):
-        """The map, here or below, in which the element stands whose header of
-        `header` bytes ends at `offset`."""
+        """Return the map, this one or one below it, that contains an element.
+
+        The value of the element begins at `offset`, after `header` bytes.
+        """
         cdef uint64_t i, k, start = offset - header
         cdef const dcm_row *row
         cdef Sequence seq
@@ -1020,8 +1128,10 @@ cdef class ElementMap:
         raise KeyError(f"no element at byte {offset}")
 
     def path_of(self, uint64_t offset):
-        """The tag path of the level that holds byte `offset`, as in
-        "(0040,0275)[0].", "" for the data set itself."""
+        """Return the tag path of the level that contains the byte at `offset`.
+
+        As in "(0040,0275)[0].", "" for the data set itself.
+        """
         cdef uint64_t i, k
         cdef const dcm_row *row
         cdef Sequence seq
@@ -1042,7 +1152,7 @@ cdef class ElementMap:
         return ""
 
     def _iterall(self):
-        """Every element at every depth, level by level."""
+        """Iterate over every element of every level, making all maps."""
         for elem in self:
             yield elem
             if (<DataElement>elem).vr == DCM_VR_SQ:
@@ -1050,6 +1160,6 @@ cdef class ElementMap:
                     yield from item._iterall()
 
     def _level_encoding(self):
-        """(is implicit VR, is little endian) of the level as read."""
+        """Return (is implicit VR, is little endian) of the level as it was read."""
         cdef uint8_t encoding = self.index.ix.encoding
         return bool(encoding & DCM_IMPLICIT), not encoding & DCM_BIG

@@ -1,5 +1,5 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from fastdcm.core.dcm cimport (dcm_bytes, dcm_error, dcm_file, dcm_index, dcm_row)
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from fastdcm.core.dcm cimport dcm_bytes, dcm_error, dcm_file
 
 
 cdef int check(int code, const dcm_error *err, File file, str path) except -1
@@ -9,23 +9,24 @@ cpdef str format_tag(uint32_t tag)
 cdef class File:
     cdef dcm_bytes bytes
     cdef dcm_file file
-    cdef void *older        # neighbours in the list of open files
+    cdef void *older        # neighbors in the list of open files
     cdef void *newer
     cdef int busy           # reads under way
     cdef bint listed
     cdef object owner       # keeps borrowed bytes alive
-    cdef object reader      # a Python file object, when there is no path
-    cdef File origin        # the file whose part this is
+    cdef object stream      # the Python file object, when there is no path
+    cdef bint reads_at_offset   # stream has pread
+    cdef File origin        # the File of the same stream that reads for this one
     cdef readonly object path
-    cdef bytes name         # the path as the system takes it
+    cdef bytes system_path  # the path as it is passed to the system
     cdef tuple member       # (offset, length) of a member of an archive, or None
     cdef readonly bytes preamble
-    cdef readonly Index meta
+    cdef readonly object meta   # Index of group 0002
     cdef readonly str transfer_syntax
     cdef readonly bint deflated
     cdef readonly int encoding
-    cdef readonly dict live
-    cdef readonly list notes
+    cdef readonly dict lists    # offset of an element's header: list returned to the caller
+    cdef readonly list notes    # issues as (code number, offset, tag)
     cdef set noted
     cdef readonly bint closed
 
@@ -35,23 +36,12 @@ cdef class File:
     cpdef bytes read(self, uint64_t offset, uint64_t length)
     cdef int read_into(self, uint64_t offset, uint64_t length, void *into) except -1
     cdef File part(self, uint64_t offset, uint64_t length)
-    cdef File twin(self)
-    cdef File part_of(self)
-    cdef int take(self, uint64_t offset, uint64_t length, int transient) except -1
+    cdef File extendable_copy(self)
+    cdef File new_part(self)
+    cdef int read_segment(self, uint64_t offset, uint64_t length, int transient) except -1
     cdef int extend(self, uint64_t offset, uint64_t length, int transient) except -1
     cdef int acquire(self) except -1
     cdef void release(self)
-    cdef let_go(self)
+    cdef close_descriptor(self)
+    cdef void list_descriptor(self) noexcept
     cdef int note(self, int code, uint64_t offset, uint32_t tag) except -1
-
-
-cdef class Index:
-    cdef dcm_index ix
-    cdef readonly File file
-
-    cdef int run(self) except -1
-    cdef const dcm_row *find(self, uint32_t tag)
-
-
-cpdef Index open_part10(File f, uint32_t stop, bint force)
-cdef Index index_level(File f, uint64_t begin, uint64_t end, int encoding)

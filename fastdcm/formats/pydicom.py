@@ -1,23 +1,49 @@
-"""Data sets of pydicom, both ways. pydicom is imported when first asked for."""
+"""Convert data sets from and to pydicom, which is imported on first use."""
 
-from fastdcm.core._elements import DataElement
-from fastdcm.core._encode import decimal, encodings_of, level_of, of_undefined_length
+from __future__ import annotations
+
+from fastdcm.core._elements import DataElement, ElementMap
+from fastdcm.core._encode import decimal, encodings_of, level_from_bytes, of_undefined_length
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, TypeVar
+
+    _Level = TypeVar("_Level", bound=ElementMap)
 
 
-def _pydicom():
+def _import_pydicom() -> ModuleType:
     try:
         import pydicom
     except ImportError:
         raise ImportError("this needs pydicom: pip install pydicom") from None
-    return pydicom
+    module: ModuleType = pydicom
+    return module
 
 
-def to_pydicom(ds):
-    """A pydicom Dataset (FileDataset if `ds` was read) with the same
-    elements. What was not changed goes over as the bytes it came in, so that
-    pydicom decodes it as if it had read the file itself. All values are read
-    into memory, and nothing is shared."""
-    pydicom = _pydicom()
+def to_pydicom(ds: Any) -> Any:
+    """Return a copy of a data set as a data set of pydicom, in memory.
+
+    An element that was not changed keeps its bytes, so that pydicom decodes it
+    as if it had read the file itself.
+
+    Parameters
+    ----------
+    ds : Dataset
+        All its values are read.
+
+    Returns
+    -------
+    pydicom.Dataset
+        A pydicom.FileDataset if `ds` was read from a file.
+
+    Raises
+    ------
+    ImportError
+        If pydicom is not installed.
+    """
+    pydicom = _import_pydicom()
     new = _level(pydicom, ds, pydicom.Dataset())
     meta = getattr(ds, "file_meta", None)
     if meta is not None:
@@ -31,18 +57,19 @@ def to_pydicom(ds):
     return file
 
 
-def _codecs(level):
-    """The character set of a level as pydicom keeps it."""
+def _codecs(level: ElementMap) -> str | list[str]:
+    """Return the character set of a level in the form that pydicom stores."""
     codecs = list(encodings_of(level))
     return codecs if "SpecificCharacterSet" in level or codecs != ["iso8859"] else "iso8859"
 
 
-def _level(pydicom, level, new):
+def _level(pydicom: ModuleType, level: Any, new: Any) -> Any:
+    """Fill `new`, an empty data set of pydicom, with the elements of a level."""
     new.set_original_encoding(*level.original_encoding, _codecs(level))
     for elem in level:
         if elem.VR == "SQ":
             items = [_level(pydicom, item, pydicom.Dataset()) for item in elem.value]
-            for item, made in zip(elem.value, items):
+            for item, made in zip(elem.value, items, strict=True):
                 made.is_undefined_length_sequence_item = of_undefined_length(item)
             theirs = pydicom.DataElement(
                 int(elem.tag),
@@ -50,7 +77,7 @@ def _level(pydicom, level, new):
                 pydicom.Sequence(items),
                 is_undefined_length=elem.is_undefined_length,
             )
-        elif elem.is_raw and not level._stale(elem):
+        elif elem.is_raw and not level._is_modified(elem):
             theirs = pydicom.dataelem.RawDataElement(
                 pydicom.tag.BaseTag(elem.tag),
                 elem.VR,
@@ -68,15 +95,15 @@ def _level(pydicom, level, new):
     return new
 
 
-def _value(elem):
-    """A value that was set, in types that pydicom takes."""
+def _value(elem: DataElement) -> object:
+    """Return a value that was set, in types that pydicom accepts."""
     value, vr = elem.value, elem.VR
     if isinstance(value, list):
         return [_one(vr, v) for v in value]
     return _one(vr, value)
 
 
-def _one(vr, value):
+def _one(vr: str, value: Any) -> object:
     if value is None:
         return value
     if vr == "DS":
@@ -86,22 +113,42 @@ def _one(vr, value):
     return int(value) if vr == "AT" else value
 
 
-def from_pydicom(theirs, cls, meta_cls):
-    """A `cls` with the elements of a pydicom Dataset, as pydicom writes them
-    (so what it did not change keeps its bytes); its file meta information, if
-    any, is a `meta_cls`. Raises what pydicom raises for what it cannot write."""
-    pydicom = _pydicom()
+def from_pydicom(theirs: Any, cls: type[_Level], meta_cls: type[ElementMap]) -> _Level:
+    """Return a data set with the contents of a data set of pydicom.
+
+    Parameters
+    ----------
+    theirs : pydicom.Dataset
+        Converted through the bytes that pydicom writes, so that an element that
+        pydicom did not change keeps its bytes.
+    cls, meta_cls : type
+        The classes of the data set and of its file meta information.
+
+    Returns
+    -------
+    Dataset
+        Of class `cls`.
+
+    Raises
+    ------
+    ImportError
+        If pydicom is not installed.
+    Exception
+        As raised by pydicom for values that it cannot write.
+    """
+    pydicom = _import_pydicom()
     implicit, little = theirs.original_encoding
     if implicit is None or little is None:
         implicit, little = False, True
     out = pydicom.filebase.DicomBytesIO()
     out.is_implicit_VR, out.is_little_endian = implicit, little
     pydicom.filewriter.write_dataset(out, theirs)
-    new = level_of(cls, out.getvalue(), implicit, not little)
+    new = level_from_bytes(cls, out.getvalue(), implicit, not little)
     meta = getattr(theirs, "file_meta", None)
     if meta is not None:
-        new.file_meta = meta_cls()
+        file_meta = meta_cls()
         for elem in meta:
-            new.file_meta.add(DataElement(int(elem.tag), elem.VR, elem.value))
-    new.preamble = getattr(theirs, "preamble", None)
+            file_meta.add(DataElement(int(elem.tag), elem.VR, elem.value))
+        setattr(new, "file_meta", file_meta)  # noqa: B010  # of Dataset, in a higher layer
+    setattr(new, "preamble", getattr(theirs, "preamble", None))  # noqa: B010
     return new

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from fastdcm._util.parallel import spread
+from fastdcm._util.parallel import run_parallel
 from fastdcm.errors import DicomError
 from fastdcm.ml.samples import FUNCTIONS
 from fastdcm.pixels._kernels import linear, read_frames, window
@@ -73,7 +73,7 @@ def read_batch(
         )
 
     found = []
-    spread(
+    run_parallel(
         lambda first, stop: found.extend([e for piece in pieces[first:stop] for e in read(piece)]),
         len(pieces),
         threads,

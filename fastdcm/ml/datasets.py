@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from fastdcm._util.parallel import cores
+from fastdcm._util.parallel import cpu_count
 from fastdcm.errors import DicomError
 from fastdcm.ml.batches import centre, read_batch
 from fastdcm.ml.samples import Samples
@@ -290,7 +290,7 @@ class DicomDataset(Dataset):
         """Fills `image`; returns the errors."""
         convert, dtype = self._way()
         raw = image if image.dtype == dtype else fresh(image.shape, dtype)
-        threads = self.threads or (cores() if get_worker_info() is None else 1)
+        threads = self.threads or (cpu_count() if get_worker_info() is None else 1)
         errors = read_batch(
             self.samples,
             indices,

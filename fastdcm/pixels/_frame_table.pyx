@@ -27,7 +27,7 @@ cdef int run(dcm_frames *t, File f) except -1:
     cdef File piece = None
     memset(&err, 0, sizeof(err))
     cdef int code = dcm_frames_run(t, &f.bytes, &err)
-    if code == DCM_NEED and f.reader is None:
+    if code == DCM_NEED and f.stream is None:
         memset(&own, 0, sizeof(own))
         dcm_bytes_reset(&own, f.bytes.total)
         f.acquire()
@@ -37,8 +37,8 @@ cdef int run(dcm_frames *t, File f) except -1:
         dcm_bytes_free(&own)
     while code == DCM_NEED:
         if piece is None:
-            piece = f.part_of()
-        piece.take(t.need_offset, min(t.need_length + t.need_ahead, f.bytes.total - t.need_offset), 1)
+            piece = f.new_part()
+        piece.read_segment(t.need_offset, min(t.need_length + t.need_ahead, f.bytes.total - t.need_offset), 1)
         code = dcm_frames_run(t, &piece.bytes, &err)
     return check(code, &err, f, "")
 
@@ -188,7 +188,7 @@ cdef class FrameTable:
         issue.code = 0
         if length < 8:
             return None
-        if p == NULL and f.reader is not None:  # where a read can be a request
+        if p == NULL and f.stream is not None:  # where a read can be a request
             data = f.read(offset, length)
             p = <const uint8_t *>PyBytes_AS_STRING(data)
         if p != NULL:

@@ -2,7 +2,7 @@
 
 import threading
 
-from fastdcm._util.parallel import cores, spread
+from fastdcm._util.parallel import cpu_count, run_parallel
 from fastdcm.core._file import File
 from fastdcm.errors import DicomError
 from fastdcm.pixels._frame_table import frame_table
@@ -230,7 +230,7 @@ class Frames:
     def _workers(self, count, threads):
         if threads is None:
             size = count * self._layout.cells * self.dtype.itemsize
-            return cores() if size >= THREADS_FROM else 1
+            return cpu_count() if size >= THREADS_FROM else 1
         return threads
 
     def _room(self, count, out=None):
@@ -336,7 +336,7 @@ class NativeFrames(Frames):
             for k in range(start, stop):
                 out[k] = self._one(indices[k])
 
-        spread(work, len(indices), self._workers(len(indices), threads))
+        run_parallel(work, len(indices), self._workers(len(indices), threads))
         return out
 
     def _mappable(self):
@@ -360,10 +360,10 @@ class NativeFrames(Frames):
             data = self._source.map(self._offset + start * size, count * size)
             array = np.frombuffer(data, self.dtype).reshape(shape)
             if layout.loose:
-                spread(lambda a, b: layout.correct(array[a:b]), count, threads)
+                run_parallel(lambda a, b: layout.correct(array[a:b]), count, threads)
         else:
             array = self._room(count, out).reshape(shape)
-            spread(lambda a, b: self._fill(start + a, start + b, array[a:b]), count, threads)
+            run_parallel(lambda a, b: self._fill(start + a, start + b, array[a:b]), count, threads)
         return array.transpose(0, 2, 3, 1) if layout.planar else array
 
     def _fill(self, start, stop, out):
@@ -455,7 +455,7 @@ class EncapsulatedFrames(Frames):
             for k in range(start, stop):
                 self._one(indices[k], out[k])
 
-        spread(work, count, self._workers(count, threads))
+        run_parallel(work, count, self._workers(count, threads))
         return out
 
 

@@ -10,7 +10,8 @@ from fastdcm.core.dcm cimport *
 from fastdcm.core._memory cimport allocate, check_memory
 from fastdcm.scanning._batch cimport Batch, Plan
 from fastdcm.sources._paths cimport Chunk, Mixed, Streams
-from fastdcm.core._file cimport File, Index, open_part10
+from fastdcm.core._file cimport File
+from fastdcm.core._index cimport Index, open_part10
 from fastdcm.core._values cimport Text, text_of_value
 
 from fastdcm import charset

@@ -8,7 +8,7 @@ import errno
 import math
 import os
 
-from fastdcm._util.atomic import write_whole
+from fastdcm._util.atomic import write_atomically
 
 # Rows to a row group of Parquet. They are in memory until it is written; small
 # ones make large footers.
@@ -36,7 +36,7 @@ def write(scan, path):
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
         raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
-    write_whole(path, lambda file: writer(scan, file))
+    write_atomically(path, lambda file: writer(scan, file))
 
 
 def write_csv(scan, file):

@@ -6,7 +6,7 @@ from itertools import count
 from threading import Condition, Lock
 from time import perf_counter, process_time, thread_time
 
-from fastdcm._util.parallel import cores
+from fastdcm._util.parallel import cpu_count
 from fastdcm.core._dictionary import tag_for_keyword
 from fastdcm.scanning import output
 from fastdcm.scanning._batch import Batch, Plan, keywords, stream_capsule
@@ -241,7 +241,7 @@ class _Pool:
 
     def __init__(self, plan, feed, threads):
         self.plan, self.feed = plan, feed
-        self.cores = cores()
+        self.cores = cpu_count()
         self.growing = threads is None
         self.lock = Lock()
         self.done_one = Condition(self.lock)

@@ -1,9 +1,11 @@
 """From planes to stacks: which slices belong together, in which order, and
 whether one affine can tell where they lie."""
 
-from collections import Counter, namedtuple
+from collections import Counter
 
 import numpy as np
+
+from fastdcm.errors import Finding
 
 #: Slices are where an affine says when they are nearer to it than this, in mm ...
 NEAR = 0.01
@@ -47,20 +49,6 @@ RANKS = (
     "ContentTime",
     "DimensionIndexValues",
 )
-
-
-class Finding(namedtuple("Finding", "code text problem details")):
-    """What was found in a series: ``(code, text, problem, details)``.
-
-    code : str, such as "gap"; the guide lists them. text : str, in words.
-    problem : bool, True when one array with one affine would not tell the
-    truth, False for a note. details : dict of what belongs to the code.
-    """
-
-    __slots__ = ()
-
-    def __str__(self):
-        return f"{self.code}: {self.text}"
 
 
 class Stack:

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from fastdcm._util.atomic import write_whole
-from fastdcm._util.parallel import cores, spread
+from fastdcm._util.atomic import write_atomically
+from fastdcm._util.parallel import cpu_count, run_parallel
 from fastdcm.errors import DicomError
 from fastdcm.pixels._kernels import FRAME, read_frames
 from fastdcm.scanning.open_source import path_bytes
@@ -125,7 +125,7 @@ class Volume:
                 with io.BufferedWriter(packed, 1 << 20) as buffered:
                     image.to_stream(buffered)
 
-        write_whole(path, fill)
+        write_atomically(path, fill)
         return None
 
 
@@ -333,7 +333,7 @@ def read_pixels(planes, rescale, threads):
     others = {}
     for i in sorted(set(range(len(planes))).difference(native)):
         others.setdefault(id(planes[i].source), []).append(i)
-    threads = threads or cores()
+    threads = threads or cpu_count()
     work = []
     for places in others.values():  # the tiles of a mosaic are of one frame
         alone = planes[places[0]].tile is not None
@@ -344,7 +344,7 @@ def read_pixels(planes, rescale, threads):
         for read, places in work[start:stop]:
             read(array, planes, places, rescale)
 
-    spread(run, len(work), threads)
+    run_parallel(run, len(work), threads)
     return array
 
 

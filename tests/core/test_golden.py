@@ -1,4 +1,4 @@
-"""Index dumps that a person can read, of streams that the builder makes.
+"""Readable dumps of the indexes of streams, compared with stored ones.
 
 python tests/core/test_golden.py --write      writes tests/golden/*.txt anew
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fastdcm import dcmread
-from fastdcm.core._file import File, open_part10
+from fastdcm.core._file import File
 from fastdcm.core._flat import flat_rows
+from fastdcm.core._index import open_part10
 from support.builder import (
     BIG,
     DEFLATED_LE,
@@ -34,21 +35,29 @@ from support.builder import (
 from support.damaged import SEQUENCE, bare_item
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-FLAGS = "implicit big undefined truncated fragments items inner-implicit delimited".split()
+FLAGS = [
+    "implicit",
+    "big",
+    "undefined",
+    "truncated",
+    "fragments",
+    "items",
+    "inner-implicit",
+    "delimited",
+]
 NAME = element(0x00100010, "PN", "Doe^Jane")
 
 
 def tree(b):
     b.element(0x00080005, "CS", "ISO_IR 192")
     b.element(0x00080060, "CS", "MR")
-    with b.sequence(SEQUENCE):
-        with b.item():
-            b.element(0x00081150, "UI", "1.2.3")
-            with b.sequence(0x0040A170, undefined=True):
-                with b.item(undefined=True):
-                    b.element(0x00080100, "SH", "A-1")
-                with b.item():
-                    pass
+    with b.sequence(SEQUENCE), b.item():
+        b.element(0x00081150, "UI", "1.2.3")
+        with b.sequence(0x0040A170, undefined=True):
+            with b.item(undefined=True):
+                b.element(0x00080100, "SH", "A-1")
+            with b.item():
+                pass
     b.element(0x00090010, "LO", "CREATOR")
     b.element(0x00091001, "UN", b"abcd")
     b.element(0x00100010, "PN", "Doe^Jane")
@@ -83,7 +92,7 @@ STREAMS = {  # file in golden/: the stream
         + file_meta(IMPLICIT_LE, encoding=IMPLICIT)
         + element(0x00100010, "PN", "Doe^Jane", encoding=IMPLICIT)
     ),
-    "lying-transfer-syntax": lambda: part10(element(0x00100010, "PN", "Doe^Jane", encoding=BIG)),
+    "wrong-transfer-syntax": lambda: part10(element(0x00100010, "PN", "Doe^Jane", encoding=BIG)),
     "un-of-undefined-length": lambda: part10(
         raw_sequence(
             0x00091010,
@@ -105,7 +114,7 @@ STREAMS = {  # file in golden/: the stream
     "not-an-item": lambda: part10(
         raw_sequence(SEQUENCE, NAME, undefined=True, closed=False) + element(0x00200013, "IS", "7")
     ),
-    "lying-fragments": lambda: part10(
+    "wrong-fragment-length": lambda: part10(
         raw_sequence(0x7FE00010, bare_item(0) + bare_item(999) + b"abcd", vr="OB", undefined=True)
         + element(0xFFFCFFFC, "OB", bytes(4)),
         transfer_syntax=JPEG_BASELINE,
@@ -161,7 +170,7 @@ def test_dump(name):
     )
 
 
-def test_no_dump_is_left_over():
+def test_every_stored_dump_is_used():
     assert {path.stem for path in GOLDEN.iterdir()} == set(STREAMS)
 
 

@@ -6,7 +6,8 @@ import struct
 import pytest
 
 from fastdcm import dcmread
-from fastdcm.core._file import File, open_part10
+from fastdcm.core._file import File
+from fastdcm.core._index import open_part10
 from fastdcm.core._flat import flat_rows
 from support.builder import (
     BIG,

@@ -1,4 +1,4 @@
-"""Who keeps whom alive, and what happens to a file while it is in use."""
+"""Lifetimes of data sets, views and descriptors, and files that change while in use."""
 
 import gc
 import os
@@ -51,7 +51,7 @@ def test_parts_outlive_the_data_set(path):
     assert name.value == "Doe^Jane" and len(list(walk)) == 9
 
 
-def test_memory_that_was_lent_is_kept(path):
+def test_source_buffer_is_kept_alive(path):
     raw = bytearray(path.read_bytes())
     ds = dcmread(raw)
     with pytest.raises(BufferError):
@@ -61,7 +61,7 @@ def test_memory_that_was_lent_is_kept(path):
     raw.clear()
 
 
-def test_values_do_not_change_with_the_memory_they_came_from(path):
+def test_values_do_not_change_with_the_source_buffer(path):
     raw = bytearray(path.read_bytes())
     ds = dcmread(raw)
     pixels, name = ds.PixelData, ds.PatientName
@@ -70,19 +70,19 @@ def test_values_do_not_change_with_the_memory_they_came_from(path):
 
 
 @linux
-def test_a_data_set_goes_with_its_descriptor(path):
+def test_deleting_a_data_set_closes_its_descriptor(path):
     before = descriptors()
     ds = dcmread(path)
     ds[SEQUENCE].value[0].ReferencedSOPClassUID, ds.PixelData, str(ds), list(ds.iterall())
     assert descriptors() == before + 1
     watch = weakref.ref(ds)
     del ds
-    assert watch() is None  # by counting alone, nothing goes round in a circle
+    assert watch() is None  # by reference counting: there are no cycles
     assert descriptors() == before
 
 
 @linux
-def test_a_read_that_fails_leaves_no_descriptor(tmp_path):
+def test_failed_read_leaves_no_descriptor_open(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"GIF89a" * 100)
     before = descriptors()
     for _ in range(10):
@@ -92,7 +92,7 @@ def test_a_read_that_fails_leaves_no_descriptor(tmp_path):
 
 
 @linux
-def test_no_descriptor_where_all_is_in_memory(tmp_path):
+def test_no_descriptor_when_all_values_are_in_memory(tmp_path):
     before = descriptors()
     (tmp_path / "a.dcm").write_bytes(part10(element(0x00100010, "PN", "Doe^Jane")))
     (tmp_path / "b.dcm").write_bytes(
@@ -104,7 +104,7 @@ def test_no_descriptor_where_all_is_in_memory(tmp_path):
 
 
 @linux
-def test_load_and_close_let_go(path):
+def test_load_closes_the_descriptor(path):
     before = descriptors()
     ds = dcmread(path)
     ds.load()
@@ -113,17 +113,17 @@ def test_load_and_close_let_go(path):
     assert ds.PixelData == PIXELS and ds[SEQUENCE].value[2].ReferencedSOPClassUID == "1.2.2"
 
 
-def test_with_lets_go(path):
+def test_with_block_closes_the_file(path):
     with dcmread(path) as ds:
         name, pixels = ds[0x00100010], ds[0x7FE00010]
         assert pixels.value == PIXELS
     assert name.value == "Doe^Jane"  # in memory with the header
     with pytest.raises(DicomError) as caught:
-        pixels.value
+        _ = pixels.value
     assert caught.value.code == "read"
 
 
-def test_lists_are_live(path):
+def test_changes_to_a_list_last(path):
     raw = part10(element(0x00280030, "DS", "0.5\\0.25"))
     ds = dcmread(memoryview(raw))
     ds.PixelSpacing[1] = 9.0
@@ -145,7 +145,7 @@ def test_truncated(path, size):
     ds = dcmread(path)
     os.truncate(path, size)
     with pytest.raises(FileChangedError):
-        ds.PixelData
+        _ = ds.PixelData
     assert ds.PatientName == "Doe^Jane" and ds.Rows == 400  # was in memory
 
 
@@ -163,8 +163,8 @@ def test_empty_values_at_the_end_need_no_file(tmp_path):
 
 
 @linux
-class TestMoreThanAreKeptOpen:
-    """Past 256 open files the oldest is closed, and opened again on need."""
+class TestOpenFileLimit:
+    """Past 256 open files the oldest is closed, and reopened when needed."""
 
     @pytest.fixture
     def three_hundred(self, tmp_path):
@@ -197,32 +197,32 @@ class TestMoreThanAreKeptOpen:
         del data_sets
         assert descriptors() == before
 
-    def test_a_file_that_was_replaced_is_told(self, three_hundred, tmp_path):
+    def test_replaced_file_raises(self, three_hundred, tmp_path):
         data_sets = [dcmread(path) for path in three_hundred]
         (tmp_path / "new").write_bytes(three_hundred[1].read_bytes())
         os.replace(tmp_path / "new", three_hundred[0])
         with pytest.raises(FileChangedError) as caught:
-            data_sets[0].PixelData
+            _ = data_sets[0].PixelData
         assert caught.value.filename == str(three_hundred[0])
         assert data_sets[0].InstanceNumber == 0  # in memory
         assert data_sets[1].PixelData == PIXELS
 
-    def test_a_file_that_was_rewritten_is_told(self, three_hundred):
+    def test_rewritten_file_raises(self, three_hundred):
         data_sets = [dcmread(path) for path in three_hundred]
         raw = three_hundred[0].read_bytes()
         os.utime(three_hundred[0], ns=(1, 1))
         with pytest.raises(FileChangedError):
-            data_sets[0].PixelData
+            _ = data_sets[0].PixelData
         with open(three_hundred[1], "ab") as file:
             file.write(raw)
         with pytest.raises(FileChangedError):
-            data_sets[1].PixelData
+            _ = data_sets[1].PixelData
 
-    def test_a_file_that_is_gone_is_told(self, three_hundred):
+    def test_deleted_file_raises(self, three_hundred):
         data_sets = [dcmread(path) for path in three_hundred]
         three_hundred[0].unlink()
         with pytest.raises(FileNotFoundError):
-            data_sets[0].PixelData
+            _ = data_sets[0].PixelData
         assert data_sets[0].InstanceNumber == 0
 
 
@@ -230,8 +230,7 @@ class TestMoreThanAreKeptOpen:
 
 
 def test_close_while_viewed(path):
-    """A mapping lives as long as what is seen through it, and changes to it
-    do not reach the file."""
+    """A mapping exists as long as its views, and changes to it do not reach the file."""
     before = path.read_bytes()
     ds = dcmread(path)
     elem = ds[0x7FE00010]
@@ -272,8 +271,8 @@ if len(sys.argv) > 3:
 
 @linux
 @pytest.mark.parametrize("count", [5000, pytest.param(100_000, marks=pytest.mark.slow)])
-def test_a_data_set_in_memory_costs_little(path, count):
-    """Its header's bytes, 24 bytes a row and the objects around them."""
+def test_memory_of_a_data_set(path, count):
+    """The bytes of its header, 24 bytes a row, and its Python objects."""
     done = subprocess.run(
         [sys.executable, "-c", MANY, path, str(count), "read"], capture_output=True, text=True
     )
@@ -293,9 +292,9 @@ def now():
         return int(words.read().split()[1]) * 4
 def work():
     for raw in good_files().values():
-        for cut in range(130, len(raw), 37):
+        for length in range(130, len(raw), 37):
             try:
-                read_all(memoryview(raw[:cut]))
+                read_all(memoryview(raw[:length]))
             except DicomError:
                 pass
 for _ in range(5):
@@ -308,7 +307,7 @@ print(now() - before)
 
 
 @linux
-def test_reading_over_and_over_does_not_grow(root):
+def test_repeated_reading_does_not_grow_memory(root):
     done = subprocess.run(
         [sys.executable, "-c", GROWTH, root / "tests"], capture_output=True, text=True
     )

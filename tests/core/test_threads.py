@@ -1,4 +1,4 @@
-"""Many threads: one data set read by all of them, and many files at once."""
+"""Several threads read the same data set, and several files at the same time."""
 
 import sys
 import threading
@@ -14,8 +14,8 @@ THREADS = 8
 
 
 @pytest.fixture(autouse=True)
-def impatient():
-    """Threads that take turns a thousand times more often than they would."""
+def frequent_switches():
+    """Make threads switch a thousand times more often than by default."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -23,7 +23,7 @@ def impatient():
 
 
 def together(work, count=THREADS):
-    """work(i) in so many threads that start at once; their results."""
+    """Return the results of work(i) in `count` threads that start at the same time."""
     gate = threading.Barrier(count)
 
     def start(i):
@@ -41,9 +41,8 @@ def content(number=0, items=30, pixels=100_000):
         for i in range(items):
             with b.item(undefined=bool(i % 2)):
                 b.element(0x00081150, "UI", f"1.2.{i}")
-                with b.sequence(0x0040A170):
-                    with b.item():
-                        b.element(0x00080104, "LO", f"Größe {number}".encode())
+                with b.sequence(0x0040A170), b.item():
+                    b.element(0x00080104, "LO", f"Größe {number}".encode())
     b.element(0x00100010, "PN", f"Doe^{number}")
     b.element(0x00280030, "DS", "0.5\\0.25")
     b.element(0x7FE00010, "OB", bytes([number % 256]) * pixels)
@@ -66,35 +65,35 @@ def test_one_data_set(tmp_path, deflated):
     for _ in range(10):
         ds = dcmread(path)
         ways = (
-            lambda: everything(ds) == expected,
-            lambda: str(ds) == text,
-            lambda: ds.check_all() == issues,
-            lambda: ds.PixelData == bytes(100_000),
+            lambda: everything(ds) == expected,  # noqa: B023  # runs within the iteration
+            lambda: str(ds) == text,  # noqa: B023  # runs within the iteration
+            lambda: ds.check_all() == issues,  # noqa: B023  # runs within the iteration
+            lambda: ds.PixelData == bytes(100_000),  # noqa: B023  # runs within the iteration
         )
-        assert all(together(lambda i: ways[i % 4]()))
+        assert all(together(lambda i: ways[i % 4]()))  # noqa: B023  # runs within the iteration
 
 
-def test_what_is_handed_out_is_the_same_for_all(tmp_path):
+def test_all_threads_get_the_same_objects(tmp_path):
     path = tmp_path / "a.dcm"
     path.write_bytes(part10(content(items=200)))
     for _ in range(20):
         ds = dcmread(path)
         for found in (
-            together(lambda i: ds[SEQUENCE].value),
-            together(lambda i: ds.PixelSpacing),
-            together(lambda i: ds[SEQUENCE].value[7]),
-            together(lambda i: ds.file_meta),
+            together(lambda i: ds[SEQUENCE].value),  # noqa: B023  # runs within the iteration
+            together(lambda i: ds.PixelSpacing),  # noqa: B023  # runs within the iteration
+            together(lambda i: ds[SEQUENCE].value[7]),  # noqa: B023  # runs within the iteration
+            together(lambda i: ds.file_meta),  # noqa: B023  # runs within the iteration
         ):
             assert all(one is found[0] for one in found)
 
 
-def test_loading_while_others_read(tmp_path):
+def test_load_while_other_threads_read(tmp_path):
     path = tmp_path / "a.dcm"
     path.write_bytes(part10(content(pixels=1 << 20)))
     expected = everything(dcmread(path))
     for _ in range(5):
         ds = dcmread(path)
-        assert all(together(lambda i: ds.load() is None if i == 3 else everything(ds) == expected))
+        assert all(together(lambda i: ds.load() is None if i == 3 else everything(ds) == expected))  # noqa: B023  # runs within the iteration
 
 
 def test_many_files(tmp_path):
@@ -115,7 +114,7 @@ def test_many_files(tmp_path):
     assert all(result == results[0] for result in results)
 
 
-def test_more_files_than_are_kept_open(tmp_path):
+def test_more_files_than_the_open_file_limit(tmp_path):
     paths = [tmp_path / f"{number}.dcm" for number in range(300)]
     for number, path in enumerate(paths):
         path.write_bytes(part10(content(number, items=1, pixels=20_000)))

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom's
 
 
 def pairs(paths):
-    """(path, ours, pydicom's) of what both can read and pydicom can decode."""
+    """Yield (path, our data set, that of pydicom) where both read and decode the file."""
     for path in paths:
         try:
             theirs = pydicom.dcmread(path)
@@ -38,13 +38,13 @@ def check_both_ways(paths):
             "meta-length",
             "no-transfer-syntax",
         }:
-            continue  # what we repair pydicom reads otherwise
+            continue  # pydicom reads differently what we repair
         if path.name == "pt_256x256_16bit_jpls.dcm":
             continue  # pydicom loses its way in fragments inside an item
         made = ours.to_pydicom()
         assert type(made) is pydicom.FileDataset
         assert made == theirs, path
-        # pydicom names private sequences when they are put in, not when it reads.
+        # pydicom names private sequences when they are added, not when it reads them.
         assert re.sub(r"(,\w{4}\))  (Private tag data|\[.*?\])  ", r"\1  ", str(made)) == re.sub(
             r"(,\w{4}\))  (Private tag data|\[.*?\])  ", r"\1  ", text
         ), path
@@ -84,7 +84,7 @@ def test_bytes_survive_both_ways():
     assert out.getvalue() == raw
 
 
-def test_changes_go_over():
+def test_changes_are_converted():
     ds = dcmread(
         io.BytesIO(b.part10(b.element(0x00080008, "CS", "A\\B") + b.sequence(0x00101002, [b""])))
     )
@@ -110,7 +110,7 @@ def test_changes_go_over():
     assert ds.OtherPatientIDsSequence[0].PatientID == "x"
 
 
-def test_made_by_hand():
+def test_data_set_that_was_not_read():
     ours = Dataset(PatientID="1", Rows=5)
     theirs = ours.to_pydicom()
     assert type(theirs) is pydicom.Dataset and not hasattr(theirs, "file_meta")

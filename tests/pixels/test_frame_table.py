@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from fastdcm import DicomError, dcmread
-from fastdcm.core._file import issue_of
+from fastdcm.core._index import issue_of
 from fastdcm.pixels._frame_table import FrameTable, frame_table, join_fragments
 from fastdcm.scanning.scanner import scan_chunk
 from support import builder as b

@@ -1,4 +1,4 @@
-"""Takes names, other persons' names, dates and private elements out."""
+"""Remove names, names of other persons, dates and private elements."""
 
 import sys
 

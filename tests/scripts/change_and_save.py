@@ -1,4 +1,4 @@
-"""Changes a few elements and saves the result under another name."""
+"""Change a few elements and save the result under another name."""
 
 import os
 import sys

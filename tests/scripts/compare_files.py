@@ -1,4 +1,4 @@
-"""Compares two files line by line and element by element."""
+"""Compare two files line by line and element by element."""
 
 import difflib
 import sys

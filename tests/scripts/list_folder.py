@@ -1,4 +1,4 @@
-"""Lists a folder as patients, studies, series and images."""
+"""List a folder as patients, studies, series and images."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ for (number, name), studies in sorted(tree.items()):
     print("patient", number, name)
     for (date, uid), series in sorted(studies.items()):
         print("  study", date, uid.rsplit(".", 1)[-1])
-        for (number, modality, uid), images in sorted(series.items()):
+        for (number, modality, _), images in sorted(series.items()):
             images.sort(key=lambda ds: ds.get("InstanceNumber") or 0)
             print(
                 f"    series {number} {modality}: {len(images)} images,",

@@ -1,4 +1,4 @@
-"""Shows every sequence as a tree, and reaches into one by number."""
+"""Show every sequence as a tree, and get an item by its number."""
 
 import sys
 

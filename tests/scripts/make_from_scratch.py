@@ -1,4 +1,4 @@
-"""Makes a CT image from nothing, saves it in three encodings and reads it."""
+"""Make a CT image, save it in three encodings and read it."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Prints what the pixels of some files look like."""
+"""Print statistics of the pixels of some files."""
 
 import os
 import sys

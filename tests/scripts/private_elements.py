@@ -1,4 +1,4 @@
-"""Reads private elements, and reserves a private block of its own."""
+"""Read private elements, and reserve a private block."""
 
 import io
 import sys
@@ -23,7 +23,7 @@ print(block.get_tag(0x01), block[0x01].value, block[0x02].value, 0x03 in block)
 try:
     ds.private_block(0x000B, "Somebody Else")
 except KeyError:
-    print("nobody else")
+    print("no such creator")
 out = io.BytesIO()
 ds.save_as(out)
 out.seek(0)
@@ -33,6 +33,6 @@ print(
     list(map(float, again.private_block(0x000B, "An Institution 1.0")[0x02].value)),
 )
 del block[0x01]
-print([str(tag) for tag in ds.keys() if tag.group == 0x000B])
+print([str(tag) for tag in ds.keys() if tag.group == 0x000B])  # noqa: SIM118  # iteration gives elements
 ds.remove_private_tags()
 print(sum(elem.tag.is_private for elem in ds.iterall()), "private elements left")

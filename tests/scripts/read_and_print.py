@@ -1,4 +1,4 @@
-"""Reads a file and prints what is in it."""
+"""Read a file and print its elements."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Lists the beams of a radiotherapy plan with their gantry angles and dose."""
+"""List the beams of a radiotherapy plan with their gantry angles and dose."""
 
 import sys
 
@@ -16,7 +16,8 @@ for beam in plan.BeamSequence:
     isocenter = points[0].IsocenterPosition
     print(
         f"beam {beam.BeamNumber:2} {beam.BeamName:<12} gantry {points[0].GantryAngle:6.1f}"
-        f" ssd {points[0].SourceToSurfaceDistance / 10:5.1f} cm dose {doses.get(beam.BeamNumber, 0):.3f}"
+        f" ssd {points[0].SourceToSurfaceDistance / 10:5.1f} cm"
+        f" dose {doses.get(beam.BeamNumber, 0):.3f}"
     )
     print(
         "  isocenter", [round(v, 2) for v in isocenter], f"energy {points[0].NominalBeamEnergy:.1f}"

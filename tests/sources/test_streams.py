@@ -6,7 +6,7 @@ import pytest
 
 from fastdcm import DicomError, dcmread
 from fastdcm.core._file import File
-from fastdcm.core._flat import read_level
+from fastdcm.core._level import read_level
 from fastdcm.dataset import Dataset
 from fastdcm.errors import error_for
 from fastdcm.scanning._worker import Worker

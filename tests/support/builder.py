@@ -1,13 +1,13 @@
-"""Writes DICOM byte by byte, right or wrong on purpose.
+"""Build DICOM streams byte by byte, correct or deliberately wrong.
 
-Two ways. The functions return the bytes of one thing, whose parts are given:
+There are two ways. The functions return bytes, which can be combined:
 
     element(0x00100010, "PN", "Doe^Jane")
     sequence(0x00081140, [element(...) + element(...), b""], undefined=True)
     part10(element(...), transfer_syntax=IMPLICIT_LE)
 
-A Builder writes one after another into one stream, and remembers by name the
-offset of each header:
+A Builder writes elements to one stream, and stores the offset of each header by
+name:
 
     b = Builder()                       # preamble and file meta are written
     b.element(0x00100010, "PN", "Doe^Jane", name="name")
@@ -16,7 +16,7 @@ offset of each header:
             b.element(0x00081150, "UI", "1.2.3")
     b.bytes(), b.at["name"], b.at["item"]
 
-`length=` puts any number into a length field, in place of the true one.
+`length=` writes any number to a length field, in place of the correct one.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
 
 # PS3.5 7.1.2: these have a header of 12 bytes, with a 32-bit length.
-LONG = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+LONG = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 NUMBERS = {
     "AT": "I",
     "FD": "d",
@@ -70,8 +70,10 @@ def _long(number, encoding):
 
 
 def value_bytes(vr, value, encoding=EXPLICIT):
-    """A str, a number or a list of them as the bytes of `vr`, padded to even
-    length. bytes stay as they are, also when odd."""
+    """Return a str, a number or a list of them as the bytes of a VR, padded.
+
+    bytes are returned unchanged, also if their length is odd.
+    """
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     values = list(value) if isinstance(value, (list, tuple)) else [value]
@@ -85,7 +87,7 @@ def value_bytes(vr, value, encoding=EXPLICIT):
 
 
 def header(tag, vr, length, encoding=EXPLICIT):
-    """An element header. vr may be any two characters, known or not."""
+    """Return an element header; vr: any two characters."""
     if encoding & IMPLICIT:
         return _tag(tag, encoding) + _long(length, encoding)
     start = _tag(tag, encoding) + vr.encode("latin-1")
@@ -100,12 +102,12 @@ def element(tag, vr, value=b"", *, encoding=EXPLICIT, length=None):
 
 
 def _bare(tag, length, encoding):
-    """Items and delimiters have no VR, whatever the encoding (PS3.5 7.5)."""
+    """Return the header of an item or delimiter, which has no VR in any encoding (PS3.5 7.5)."""
     return _tag(tag, encoding) + _long(length, encoding)
 
 
 def item(content=b"", *, encoding=EXPLICIT, undefined=False, closed=True, length=None):
-    """One item. closed=False leaves out the delimiter of an undefined one."""
+    """Return an item; closed=False leaves out the delimiter of undefined length."""
     if length is None:
         length = UNDEFINED if undefined else len(content)
     end = _bare(ITEM_END, 0, encoding) if undefined and closed else b""
@@ -123,9 +125,9 @@ def sequence(
     closed=True,
     length=None,
 ):
-    """A sequence of items, each given by the bytes of its content.
+    """Return a sequence of items, each given by the bytes of its content.
 
-    undefined_items: how items tell their length; as the sequence if None.
+    undefined_items: whether items have undefined length; as the sequence if None.
     """
     if undefined_items is None:
         undefined_items = undefined
@@ -140,7 +142,7 @@ def sequence(
 def raw_sequence(
     tag, content=b"", *, vr="SQ", encoding=EXPLICIT, undefined=False, closed=True, length=None
 ):
-    """A sequence around any bytes."""
+    """Return a sequence with any bytes as its value."""
     if length is None:
         length = UNDEFINED if undefined else len(content)
     end = _bare(SEQUENCE_END, 0, encoding) if undefined and closed else b""
@@ -148,8 +150,7 @@ def raw_sequence(
 
 
 def fragments(frames, *, tag=PIXEL_DATA, vr="OB", table=b"", encoding=EXPLICIT, closed=True):
-    """Encapsulated pixel data (PS3.5 A.4): a basic offset table, then a
-    fragment per frame."""
+    """Return encapsulated pixel data (PS3.5 A.4): a basic offset table and a fragment per frame."""
     content = b"".join(item(part, encoding=encoding) for part in (table, *frames))
     return raw_sequence(tag, content, vr=vr, encoding=encoding, undefined=True, closed=closed)
 
@@ -162,9 +163,11 @@ def file_meta(
     sop_instance="1.2.3.4",
     encoding=EXPLICIT,
 ):
-    """Group 0002 (PS3.10 7.1). transfer_syntax=None leaves that element out,
-    length=False leaves out (0002,0000), a number replaces what it tells.
-    `extra` are bytes of further elements."""
+    """Return group 0002 (PS3.10 7.1).
+
+    transfer_syntax=None leaves out that element, length=False leaves out
+    (0002,0000), a number replaces its value. extra: bytes of further elements.
+    """
     body = element(0x00020001, "OB", b"\0\1", encoding=encoding)
     body += element(0x00020002, "UI", sop_class, encoding=encoding)
     body += element(0x00020003, "UI", sop_instance, encoding=encoding)
@@ -173,24 +176,24 @@ def file_meta(
     body += b"".join(extra)
     if length is False:
         return body
-    told = len(body) if length is None else length
-    return element(0x00020000, "UL", told, encoding=encoding) + body
+    value = len(body) if length is None else length
+    return element(0x00020000, "UL", value, encoding=encoding) + body
 
 
 def preamble(content=b"", magic=b"DICM"):
-    """128 bytes and the magic word (PS3.10 7.1)."""
+    """Return 128 bytes and the prefix DICM (PS3.10 7.1)."""
     return content.ljust(128, b"\0") + magic
 
 
 def deflate(dataset):
-    """A data set as a raw deflate stream (PS3.5 A.5)."""
+    """Return a data set as a raw deflate stream (PS3.5 A.5)."""
     packer = zlib.compressobj(wbits=-15)
     raw = packer.compress(dataset) + packer.flush()
     return raw + b"\0" * (len(raw) % 2)
 
 
 def part10(dataset=b"", *, transfer_syntax=EXPLICIT_LE, meta=None, start=None):
-    """A whole file; meta and start replace the usual file meta and preamble."""
+    """Return a complete file; meta and start replace the usual file meta and preamble."""
     meta = file_meta(transfer_syntax) if meta is None else meta
     start = preamble() if start is None else start
     if transfer_syntax == DEFLATED_LE:
@@ -212,7 +215,7 @@ def image(
     frames=None,
     encoding=EXPLICIT,
 ):
-    """The elements that describe pixels (PS3.3 C.7.6.3); None leaves one out."""
+    """Return the elements that describe pixels (PS3.3 C.7.6.3); None leaves one out."""
     stored = allocated if stored is None else stored
     high = stored - 1 if high is None else high
     if photometric is None:
@@ -235,7 +238,7 @@ def image(
 
 
 def csa2(tags, start=b"SV10\4\3\2\1"):
-    """A CSA2 header of {name: [text, ...]}."""
+    """Return a CSA2 header of {name: [text, ...]}."""
     raw = start + struct.pack("<II", len(tags), 77)
     for name, texts in tags.items():
         raw += struct.pack("<64si4siii", name.encode(), len(texts), b"IS", 6, len(texts) + 1, 77)
@@ -250,7 +253,7 @@ def csa2(tags, start=b"SV10\4\3\2\1"):
 
 
 def csa1(tags):
-    """A CSA1 header: lengths are longer by the items of the first tag."""
+    """Return a CSA1 header: lengths are longer by the items of the first tag."""
     raw = struct.pack("<II", len(tags), 77)
     more = len(next(iter(tags.values())))
     for name, texts in tags.items():
@@ -262,15 +265,18 @@ def csa1(tags):
 
 
 class Builder:
-    """One stream, written from its start to its end.
+    """A stream that is written from start to end.
 
-    at: name to the offset of a header (or of whatever `put` wrote).
+    at: the offset of a header, or of bytes that `put` wrote, by name.
     """
 
     def __init__(self, transfer_syntax=EXPLICIT_LE, *, encoding=None, start=None):
-        """start: what stands before the data set; preamble and file meta for
-        the transfer syntax unless given (b"": a bare data set). encoding: of
-        the data set, should it differ from what the transfer syntax says."""
+        """Begin a stream.
+
+        start: the bytes before the data set, by default preamble and file meta
+        information; b"" for a bare data set. encoding: of the data set, by default
+        that of the transfer syntax.
+        """
         self.encoding = encoding_of(transfer_syntax) if encoding is None else encoding
         self.at = {}
         self._raw = bytearray(part10(transfer_syntax=transfer_syntax) if start is None else start)

@@ -1,4 +1,4 @@
-"""Streams made to hurt, and everything that reading does with one."""
+"""Malicious and damaged streams, and a function that reads everything of one."""
 
 import struct
 import zlib
@@ -17,7 +17,7 @@ from support.builder import (
 )
 
 SEQUENCE = 0x00081140
-BYTES = frozenset("OB OD OF OL OV OW UN".split())
+BYTES = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 
 
 def bare_item(length):
@@ -25,7 +25,7 @@ def bare_item(length):
 
 
 def nested(depth, *, undefined=False, encoding=EXPLICIT):
-    """So many sequences of one item each, one within the other, none closed."""
+    """Return `depth` nested sequences of one item each, without delimiters."""
     if undefined:
         return (header(SEQUENCE, "SQ", UNDEFINED, encoding) + bare_item(UNDEFINED)) * depth
     parts, size = [], 0
@@ -36,8 +36,11 @@ def nested(depth, *, undefined=False, encoding=EXPLICIT):
 
 
 def bomb(start=b"", megabytes=1024, fill=b"\0"):
-    """A deflated file whose data set is `start` and then so many megabytes of
-    `fill`. What follows a full flush does not look back, so it is packed once."""
+    """Return a deflated file whose data set is `start` followed by megabytes of `fill`.
+
+    Data after a full flush does not depend on data before it, so that the block
+    is compressed only once.
+    """
     packer = zlib.compressobj(9, wbits=-15)
     head = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(fill * ((1 << 20) // len(fill))) + packer.flush(zlib.Z_FULL_FLUSH)
@@ -45,9 +48,11 @@ def bomb(start=b"", megabytes=1024, fill=b"\0"):
 
 
 def read_all(source, **options):
-    """Everything that reading can do with a stream: the data set and its
-    complete issues. The first error is raised after the rest was tried. Long
-    bytes are left where they are: they are what they are."""
+    """Read everything of a stream in all ways; return the data set and its issues.
+
+    The first error is raised after the other ways were tried. Long binary values
+    are not read.
+    """
     ds = dcmread(source, **options)
     failed = None
 
@@ -72,7 +77,7 @@ def read_all(source, **options):
 
 
 def good_files():
-    """Five small files without fault, by name."""
+    """Return five small correct files by name."""
     from support.builder import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, JPEG_BASELINE, Builder
 
     def data_set(b, undefined):
@@ -82,7 +87,7 @@ def good_files():
             for number in range(2):
                 with b.item(undefined=undefined):
                     b.element(0x00081150, "UI", f"1.2.{number}")
-                    with b.sequence(0x0040A170, undefined=not undefined):
+                    with b.sequence(0x0040A170, undefined=not undefined):  # noqa: SIM117  # one item a level
                         with b.item(undefined=undefined):
                             b.element(0x00080100, "SH", "A-1")
         b.element(0x00100010, "PN", "Doe^Jane")

@@ -17,8 +17,8 @@ from queue import Queue
 from threading import Thread
 from time import perf_counter
 
-from fastdcm._util.atomic import sync_folder, write_whole
-from fastdcm._util.parallel import cores
+from fastdcm._util.atomic import sync_directory, write_atomically
+from fastdcm._util.parallel import cpu_count
 from fastdcm.errors import DicomError
 from fastdcm.scanning.index import file_list, manifest
 from fastdcm.scanning.index.manifest import (
@@ -124,8 +124,8 @@ class Ingest:
             if os.path.isdir(self.folder) and os.listdir(self.folder):
                 raise ValueError(f"{self.folder}: the folder is not empty, and no index")
             os.makedirs(os.path.join(self.folder, INNER), exist_ok=True)
-            sync_folder(self.folder)
-            sync_folder(os.path.dirname(os.path.abspath(self.folder)))
+            sync_directory(self.folder)
+            sync_directory(os.path.dirname(os.path.abspath(self.folder)))
 
     def _open(self):
         """The manifest to go on with."""
@@ -208,7 +208,7 @@ class Ingest:
                     facts["relative"] = facts["relative"] or file_list.is_relative(chunk)
             facts.update(entries=self._listed, **out.facts())
 
-        write_whole(inner_path(self.folder, name), fill)
+        write_atomically(inner_path(self.folder, name), fill)
         relative = facts.pop("relative")
         return Manifest.create(
             self.folder,
@@ -223,7 +223,7 @@ class Ingest:
     def _found(self, chunks):
         """The chunks with sizes and times, without the files of the index."""
         chunks = filter(None, map(_Own(self.folder).left_out, chunks))
-        return file_list.looked_up(chunks, self.scan.threads or max(cores(), _LOOKERS))
+        return file_list.looked_up(chunks, self.scan.threads or max(cpu_count(), _LOOKERS))
 
     # ------------------------------------------------------------ parts ---
 
@@ -422,7 +422,7 @@ def _write_part(book, scan, items):
         write_parquet(rows, out)
         facts.update(out.facts())
 
-    write_whole(path, fill, drafts=os.path.join(book.folder, INNER))
+    write_atomically(path, fill, temporary_directory=os.path.join(book.folder, INNER))
     book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
 
 

@@ -22,7 +22,7 @@ import json
 import os
 import re
 
-from fastdcm._util.atomic import sync_folder, write_whole
+from fastdcm._util.atomic import sync_directory, write_atomically
 from fastdcm.errors import DicomError
 
 #: The folder in an index that is not for readers of tables, who pass by names
@@ -99,14 +99,14 @@ class Manifest:
     def create(folder, head, name=NAME):
         """Puts a new manifest in the place of any that there is, at once."""
         data = _line({"fastdcm_index": VERSION, **head})
-        write_whole(inner_path(folder, name), lambda file: file.write(data))
+        write_atomically(inner_path(folder, name), lambda file: file.write(data))
         return Manifest(folder, name)
 
     def take_place(self):
         """Makes this one the manifest of the index, at once."""
         name, self.path = self.path, inner_path(self.folder, NAME)
         os.replace(name, self.path)
-        sync_folder(os.path.dirname(self.path))
+        sync_directory(os.path.dirname(self.path))
 
     def append(self, entry):
         """Adds a line. It is on the disk when this returns."""

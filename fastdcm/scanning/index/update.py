@@ -18,7 +18,7 @@ from collections import deque
 from contextlib import ExitStack, closing
 from itertools import chain
 
-from fastdcm._util.atomic import write_whole
+from fastdcm._util.atomic import write_atomically
 from fastdcm.errors import DicomError
 from fastdcm.scanning.index import file_list, manifest
 from fastdcm.scanning.index.build import Ingest, chunks_of
@@ -109,7 +109,7 @@ class Update(Ingest):
             facts.update(entries=self._listed, **out.facts())
 
         try:
-            write_whole(inner_path(self.folder, name), fill)
+            write_atomically(inner_path(self.folder, name), fill)
         except _AllSame:
             self._count(comparison)
             self._total = self._listed

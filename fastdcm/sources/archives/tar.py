@@ -7,7 +7,7 @@ that are idle, so that who reads members in their order unpacks each byte once.
 
 import zlib
 
-from fastdcm._util.parallel import cores
+from fastdcm._util.parallel import cpu_count
 from fastdcm.errors import DicomError
 from fastdcm.sources._paths import member_path
 from fastdcm.sources.archives.limits import (
@@ -30,7 +30,7 @@ UNPACKED, UNPACKED_RATIO = 4 << 30, 1032
 _KEPT, KEPT_MOST = 64 << 10, 4 << 20
 # Headers beyond that are unpacked a second time, by cursors that only go forward,
 # one for each thread: so often at most, and so many bytes, for all of them.
-PASSES, PASSES_FREE = 8 + cores(), 1 << 30
+PASSES, PASSES_FREE = 8 + cpu_count(), 1 << 30
 
 _ZEROS = bytes(512)
 _FILES, _LINKS = b"0\x007S", b"123456"  # types that are files, and those that have no bytes

@@ -14,7 +14,7 @@ import zipfile
 import pyarrow
 import pytest
 from scanning.test_scan_run import threads_alive
-from sources.test_file_lists import make, rows
+from support.file_lists import make, rows
 
 import fastdcm
 from fastdcm._util import atomic

@@ -153,16 +153,17 @@ class Zip:
         self, directory: int, position: int | None
     ) -> Iterator[tuple[int, ZipMember]]:
         """Iterate over the members in the central directory."""
+        file, file_size, end, base = self.file, self.file.size, self._end, self._base
         is_complete = position is None
         at = directory if position is None else position
         data, pos = b"", 0  # the directory from `at` on, as far as it is in memory
         need = _MAX_ENTRY if is_complete else 46
         count = total = 0
-        while at + pos < self._end:
-            if len(data) - pos < need and at + len(data) < self._end:
+        while at + pos < end:
+            if len(data) - pos < need and at + len(data) < end:
                 at, data, pos = at + pos, data[pos:], 0
-                length = min(2 * need + 4000, self._end - at - len(data))
-                data += self.file.read(at + len(data), length)
+                length = min(2 * need + 4000, end - at - len(data))
+                data += file.read(at + len(data), length)
             start = at + pos
             if len(data) - pos < 46:
                 raise damaged("the central directory of the zip is truncated", start)
@@ -192,16 +193,16 @@ class Zip:
             count += 1
             total += 30 + packed
             check_member(count, name, start)
-            if total > self.file.size:
+            if total > file_size:
                 raise over_limit("members of the zip overlap, or the zip is truncated", start)
             if _is_file(name, size, system, attributes):
-                begin = self._base + offset
-                yield start, (name, size, begin, packed, None if flags & _ENCRYPTED else method)
+                method = None if flags & _ENCRYPTED else method
+                yield start, (name, size, base + offset, packed, method)
         if is_complete and (count - self._count) & 0xFFFF:
             raise damaged(
                 f"the central directory of the zip has {count:,} members, "
                 f"but its end record states {self._count:,}",
-                self._end,
+                end,
             )
 
     def _walk_local_headers(self, at: int) -> Iterator[tuple[int, ZipMember]]:
@@ -245,38 +246,32 @@ class Zip:
 
     def item(self, member: ZipMember) -> StoredMember | UnpackedMember | UnreadableMember:
         """Return how a member is read."""
-        name, size, _, packed, method = member
+        name, size, position, packed, method = member
         path = member_path(self.file.path, name)
         try:
-            begin = self._check_readable(member)
+            check_name(name, position)
+            if method is None:
+                raise damaged("the member is encrypted", position)
+            if method not in (_STORED, _DEFLATED):
+                raise damaged(
+                    f"the member is compressed by method {method} "
+                    f"({_METHODS.get(method, 'unknown')}), which is not supported",
+                    position,
+                )
+            header = self.file.read(position, 30 + len(name))
+            if len(header) < 30 or header[:4] != _LOCAL or header[30:] != name:
+                raise damaged("the member is not where the directory of the zip says", position)
+            # The extra field may differ in length from that in the directory.
+            begin: int = position + 30 + sum(_parse_local(header)[5:])
+            if begin + packed > self.file.size or (
+                size > _MAX_DEFLATE_RATIO * packed if method == _DEFLATED else size != packed
+            ):
+                raise damaged("the zip has fewer bytes of the member than its size", position)
         except DicomError as error:
             return UnreadableMember(path, size, self.file.mtime_ns, error)
         if method == _STORED:
             return name, begin, size
         return _DeflatedMember(path, size, self.file, begin, packed)
-
-    def _check_readable(self, member: ZipMember) -> int:
-        """Return the offset of the bytes of a member; raise DicomError if it is not readable."""
-        name, size, position, packed, method = member
-        check_name(name, position)
-        if method is None:
-            raise damaged("the member is encrypted", position)
-        if method not in (_STORED, _DEFLATED):
-            raise damaged(
-                f"the member is compressed by method {method} "
-                f"({_METHODS.get(method, 'unknown')}), which is not supported",
-                position,
-            )
-        header = self.file.read(position, 30 + len(name))
-        if len(header) < 30 or header[:4] != _LOCAL or header[30:] != name:
-            raise damaged("the member is not where the directory of the zip says", position)
-        # The extra field may differ in length from that in the directory.
-        begin: int = position + 30 + sum(_parse_local(header)[5:])
-        if begin + packed > self.file.size or (
-            size > _MAX_DEFLATE_RATIO * packed if method == _DEFLATED else size != packed
-        ):
-            raise damaged("the zip has fewer bytes of the member than its size", position)
-        return begin
 
 
 def _is_file(name: bytes, size: int, system: int, attributes: int) -> bool:

@@ -8,7 +8,7 @@ from fastdcm.core._dictionary import tag_number
 from fastdcm.core._level import read_level
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, FileAccessError
-from fastdcm.sources._paths import is_url
+from fastdcm.sources.urls import is_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def dcmread(
     except FileAccessError as error:
         if error.errno not in _NOT_A_FILE:
             raise
-        from fastdcm.sources.archives.lookup import read_elsewhere
+        from fastdcm.sources.archives.lookup import read_scan_path
 
-        found: Dataset | None = read_elsewhere(error.filename, read)
+        found: Dataset | None = read_scan_path(error.filename, read)
         if found is None:
             raise
         ds = found

@@ -72,8 +72,8 @@ _util.atomic _util.parallel
 core.dcm core._memory core.protocols core._dictionary core._file core._index core._values core._elements core._level core._flat core._encode core._copy core.private
 sources._paths
 sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
-sources.objects.stores sources.objects._object sources.objects.source
-sources.resolve
+sources.objects._ranges sources.objects.stores sources.objects._object sources.objects.source
+sources.paths sources.path_tables sources.resolve
 pixels._kernels pixels._codestream pixels._frame_table pixels.decoders pixels.frames pixels.lookup_table
 pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom formats.text

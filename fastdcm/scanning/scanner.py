@@ -14,8 +14,10 @@ from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.hashes import xxh3
 from fastdcm.scanning.index import build
 from fastdcm.scanning.index.update import Update
-from fastdcm.scanning.open_source import Paths, open_source
-from fastdcm.sources.resolve import Expanded
+from fastdcm.scanning.open_source import open_source
+from fastdcm.sources._paths import StreamChunk
+from fastdcm.sources.paths import PathList
+from fastdcm.sources.resolve import ResolvingReader
 
 #: The columns of a scan that names none: what tells patients, studies, series
 #: and images apart, and what a first look at an archive asks for.
@@ -180,8 +182,8 @@ def scan_chunk(paths, tags=None, *, pixels=False):
         order. The rest as in `scan`.
     """
     plan = make_plan(tags, pixels)
-    worker, taker, batch = Worker(plan), Expanded(Paths(paths).start()), None
-    while (chunk := taker.take(1 << 20)) is not None:
+    worker, reader, batch = Worker(plan), ResolvingReader(PathList(paths).start()), None
+    while (chunk := reader.read_chunk(1 << 20)) is not None:
         for piece in worker.run(chunk, limit=2**62):
             if batch is None:
                 batch = piece
@@ -208,9 +210,9 @@ _COLD_SECONDS = 30e-6  # for a file; from the page cache it takes a third of it
 class _Feed:
     """Hands out pieces of the source: (number, chunk, whether it ends a batch)."""
 
-    def __init__(self, taker, batch_size):
+    def __init__(self, reader, batch_size):
         self.lock = Lock()
-        self.taker, self.batch_size, self.left = taker, batch_size, batch_size
+        self.reader, self.batch_size, self.left = reader, batch_size, batch_size
         self.numbers = count()
         self.ended = False
 
@@ -219,7 +221,7 @@ class _Feed:
             if self.ended:
                 return None
             try:
-                chunk = self.taker.take(min(most, self.left))
+                chunk = self.reader.read_chunk(min(most, self.left))
             except BaseException as error:  # the user's iterator: raised in its place
                 self.ended = True
                 return next(self.numbers), error, True
@@ -308,7 +310,7 @@ class _Pool:
             try:
                 if isinstance(chunk, BaseException):
                     raise chunk
-                if getattr(chunk, "ask", None):
+                if isinstance(chunk, StreamChunk) and chunk.prefetch is not None:
                     self.ask()
                 result, files = worker.run(chunk, self.random), len(chunk)
             except BaseException as error:
@@ -465,7 +467,7 @@ class Scan:
         }
 
     def __iter__(self):
-        feed = _Feed(Expanded(self.source.start()), self.batch_size)
+        feed = _Feed(ResolvingReader(self.source.start()), self.batch_size)
         self._started, self._issues = perf_counter(), 0
         if self.threads == 1:
             pool = _Alone(self.plan, feed)

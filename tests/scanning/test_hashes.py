@@ -3,12 +3,11 @@
 import os
 
 import pytest
-from sources.test_streams import Stream
 
 import fastdcm
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import make_plan
-from fastdcm.sources._paths import Streams, parts_of
+from fastdcm.sources._paths import StreamChunk, chunk_from_members
 from support.builder import (
     DEFLATED_LE,
     JPEG_BASELINE,
@@ -19,6 +18,7 @@ from support.builder import (
     part10,
     preamble,
 )
+from support.streams import MemoryStream
 
 xxhash = pytest.importorskip("xxhash")
 NAME = element(0x00100010, "PN", "Doe^Jane")
@@ -91,9 +91,9 @@ def test_what_cannot_be_read_has_none(folder):
 @pytest.mark.parametrize("kind", ["streams", "members"])
 def test_of_streams_and_members(tmp_path, kind):
     if kind == "streams":
-        chunk = Streams(
-            [Stream(name.encode(), data) for name, data in FILES.items()]
-            + [Stream(b"bad", FILES["a-native"], "open")]
+        chunk = StreamChunk(
+            [MemoryStream(name.encode(), data) for name, data in FILES.items()]
+            + [MemoryStream(b"bad", FILES["a-native"], "open")]
         )
     else:
         blob, members = b"", []
@@ -101,7 +101,8 @@ def test_of_streams_and_members(tmp_path, kind):
             members.append((name.encode(), len(blob), len(data)))
             blob += data
         (tmp_path / "blob").write_bytes(blob)
-        chunk = parts_of(os.fsencode(tmp_path / "blob"), [*members, (b"late", 7, 1 << 40)])
+        members.append((b"late", 7, 1 << 40))
+        chunk = chunk_from_members(os.fsencode(tmp_path / "blob"), members)
     (batch,) = Worker(make_plan([], hash=("file", "pixels"))).run(chunk)
     assert batch.column("file_hash") == [*FILE_HASHES, None]
     assert batch.column("pixel_hash") == [*PIXEL_HASHES, None]

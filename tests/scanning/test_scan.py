@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 import fastdcm
-from fastdcm.sources._paths import chunk_of
+from fastdcm.sources._paths import chunk_from_paths
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import DEFAULT_TAGS, make_plan, parse_tag, scan, scan_chunk
 
@@ -434,7 +434,7 @@ def test_large_sequences_are_not_read_for_their_first_item(put, tmp_path):
     path = put(raw + frames(30000))
     first = "PerFrameFunctionalGroupsSequence.PlanePositionSequence.ImagePositionPatient"
     worker = Worker(make_plan([SPACING, first]))
-    batch, = worker.run(chunk_of([path]))
+    batch, = worker.run(chunk_from_paths([path]))
     assert batch.column(first) == [[0.0, 0.0, 0.5]]
     assert batch.column(SPACING) == [[1.0, 2.0]]
     assert worker.bytes_read < 100_000 < os.path.getsize(path)

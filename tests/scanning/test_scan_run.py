@@ -16,7 +16,7 @@ from scanning.test_scan import FIXED, frames
 import fastdcm
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import make_plan, scan, scan_chunk
-from fastdcm.sources._paths import chunk_of
+from fastdcm.sources._paths import chunk_from_paths
 from support import builder as b
 
 
@@ -171,7 +171,7 @@ def test_nothing_at_all(tmp_path):
 def test_columns_past_their_limit_make_more_batches(put):
     paths = [put(b.element(0x0040A160, "UT", "x" * 1000)) for _ in range(100)]
     worker = Worker(make_plan(["TextValue"]))
-    batches = worker.run(chunk_of(paths), limit=30000)
+    batches = worker.run(chunk_from_paths(paths), limit=30000)
     assert len(batches) > 1
     assert sum(map(len, batches)) == 100
     assert [p for x in batches for p in x.column("path")] == paths
@@ -183,10 +183,10 @@ def test_join_keeps_rows_errors_and_issues(put):
     bad = put(raw=b"")
     worker = Worker(make_plan(TAGS))
     paths = [good, bad, bad, good, good]
-    (whole,) = worker.run(chunk_of(paths))
-    (first,) = worker.run(chunk_of(paths[:2]))
+    (whole,) = worker.run(chunk_from_paths(paths))
+    (first,) = worker.run(chunk_from_paths(paths[:2]))
     for part in (paths[2:3], [], paths[3:]):
-        for other in worker.run(chunk_of(part)):
+        for other in worker.run(chunk_from_paths(part)):
             assert first.join(other)
     first.seal()
     assert first.to_pydict() == whole.to_pydict()

@@ -1,27 +1,27 @@
-"""walk.c through its Python face: which files, in which order, and what of
-folders that cannot be listed."""
+"""Walk: which files, in which order, and folders that cannot be listed."""
 
+import contextlib
 import os
 import random
-import sys
 
 import pytest
 
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan, scan, scan_chunk
-from fastdcm.sources._paths import Walk, chunk_of, path_bytes, path_text
+from fastdcm.scanning.scanner import make_plan
+from fastdcm.sources._paths import (
+    Walk,
+)
+from support.file_lists import POSIX, plant
 
-POSIX = os.name != "nt"
 
-
-def walk(folder, count=1000, recursive=True):
+def walked(folder, count=1000, recursive=True):
     """All paths, as bytes."""
-    taker = Walk(os.fsencode(folder), recursive)
+    walk = Walk(os.fsencode(folder), recursive)
     found = []
-    while (chunk := taker.take(count)) is not None:
+    while (chunk := walk.read_chunk(count)) is not None:
         assert 0 < len(chunk) <= count
         found += chunk.paths()
-    assert taker.take(count) is None
+    assert walk.read_chunk(count) is None
     return found
 
 
@@ -33,23 +33,15 @@ def expected(folder):
     )
 
 
-def plant(folder, *names):
-    for name in names:
-        path = os.path.join(os.fspath(folder), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb"):
-            pass
-
-
 def rows(folder):
-    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(folder)).take(1000))
+    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(folder)).read_chunk(1000))
     return {
         os.path.relpath(p, folder): e for p, e in zip(batch.column("path"), batch.column("error"))
     }
 
 
 def test_order_is_that_of_the_paths_bytes(tmp_path):
-    # "-" and "." sort before the separator, "0" and "a" behind it
+    # "-" and "." sort before the separator, "0" and "a" after it
     plant(
         tmp_path,
         "a/1",
@@ -65,7 +57,7 @@ def test_order_is_that_of_the_paths_bytes(tmp_path):
         "a b",
         "z/y/x/w",
     )
-    found = walk(tmp_path)
+    found = walked(tmp_path)
     assert found == expected(tmp_path)
     assert len(found) == 12
     names = [os.path.relpath(path, os.fsencode(tmp_path)) for path in found]
@@ -83,38 +75,36 @@ def test_random_trees(tmp_path, seed):
             for _ in range(depth)
         ]
         parts = [p.strip(".") or "y" for p in parts]
-        try:
+        with contextlib.suppress(OSError):  # there is a file where a folder should be
             plant(tmp_path, "/".join(parts))
-        except OSError:  # a file is where a folder should be
-            pass
-    assert walk(tmp_path) == expected(tmp_path)
-    assert walk(tmp_path, count=chance.randint(1, 7)) == expected(tmp_path)
+    assert walked(tmp_path) == expected(tmp_path)
+    assert walked(tmp_path, count=chance.randint(1, 7)) == expected(tmp_path)
 
 
 def test_many_names_in_one_folder(tmp_path):
     plant(tmp_path, *(f"{i:x}" for i in range(5000)))
-    assert walk(tmp_path, 7) == expected(tmp_path)
+    assert walked(tmp_path, 7) == expected(tmp_path)
 
 
 def test_deep_folders(tmp_path):
     plant(tmp_path, "/".join("d" * 300) + "/file")
-    assert len(walk(tmp_path)) == 1
+    assert len(walked(tmp_path)) == 1
 
 
 def test_not_recursive(tmp_path):
     plant(tmp_path, "b", "a/1", "c")
-    assert [os.path.basename(p) for p in walk(tmp_path, recursive=False)] == [b"b", b"c"]
+    assert [os.path.basename(p) for p in walked(tmp_path, recursive=False)] == [b"b", b"c"]
 
 
 def test_empty_folders(tmp_path):
     os.makedirs(tmp_path / "a" / "b")
-    assert walk(tmp_path) == []
+    assert walked(tmp_path) == []
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}//"])
 def test_a_separator_at_the_end_is_not_doubled(tmp_path, spelling):
     plant(tmp_path, "a/b")
-    (found,) = walk(spelling.format(tmp_path))
+    (found,) = walked(spelling.format(tmp_path))
     assert os.path.normpath(found) == os.fsencode(tmp_path / "a" / "b")
     assert found.endswith(os.fsencode(os.path.join("a", "b")))
     assert b"//a" not in found or spelling == "{}//"
@@ -123,11 +113,11 @@ def test_a_separator_at_the_end_is_not_doubled(tmp_path, spelling):
 def test_the_working_folder(tmp_path, monkeypatch):
     plant(tmp_path, "a")
     monkeypatch.chdir(tmp_path)
-    assert walk(".") == [os.path.join(b".", b"a")]
-    assert walk("") == [os.path.join(b".", b"a")]
+    assert walked(".") == [os.path.join(b".", b"a")]
+    assert walked("") == [os.path.join(b".", b"a")]
 
 
-def test_no_such_folder_is_a_path_in_error(tmp_path):
+def test_a_missing_folder_is_an_error_row(tmp_path):
     assert rows(tmp_path / "nothing") == {".": "walk"}
 
 
@@ -146,12 +136,12 @@ def test_links_are_followed(tmp_path):
 
 
 @pytest.mark.skipif(not POSIX, reason="a link needs a privilege on Windows")
-def test_a_folder_in_itself_is_an_error_once(tmp_path):
+def test_a_folder_that_contains_itself_is_one_error_row(tmp_path):
     plant(tmp_path, "a/b/file", "c")
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "here").symlink_to(".")
     assert rows(tmp_path) == {"a/b/file": "empty", "a/b/up": "walk", "a/here": "walk", "c": "empty"}
-    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(tmp_path)).take(100))
+    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(tmp_path)).read_chunk(100))
     details = [d for d in batch.column("error_detail") if "listed" in d]
     assert details == [f"the directory cannot be listed: {os.strerror(40)}"] * 2
 
@@ -160,16 +150,16 @@ def test_a_folder_in_itself_is_an_error_once(tmp_path):
 def test_a_folder_linked_twice_is_walked_twice(tmp_path):
     plant(tmp_path, "a/file")
     (tmp_path / "b").symlink_to("a")
-    assert len(walk(tmp_path)) == 2
+    assert len(walked(tmp_path)) == 2
 
 
-def test_a_folder_that_vanishes(tmp_path):
+def test_a_folder_that_is_removed(tmp_path):
     plant(tmp_path, "a", "z/file", "zz")
-    taker = Walk(os.fsencode(tmp_path))
-    assert [os.path.basename(p) for p in taker.take(1).paths()] == [b"a"]
+    walk = Walk(os.fsencode(tmp_path))
+    assert [os.path.basename(p) for p in walk.read_chunk(1).paths()] == [b"a"]
     os.remove(tmp_path / "z" / "file")
     os.rmdir(tmp_path / "z")
-    (batch,) = Worker(make_plan([])).run(taker.take(10))
+    (batch,) = Worker(make_plan([])).run(walk.read_chunk(10))
     assert batch.column("error") == ["walk", "empty"]
     assert [os.path.basename(p) for p in batch.column("path")] == ["z", "zz"]
 
@@ -185,68 +175,6 @@ def test_a_folder_without_permission(common, powerless):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
-def test_what_is_no_file_does_not_block(tmp_path):
+def test_a_fifo_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert rows(tmp_path) == {"fifo": "not-regular"}
-
-
-# --------------------------------------------------------- names as text ---
-
-NAMES = [
-    b"plain",
-    "\u00e9\u65e5".encode(),
-    b"caf\xe9",
-    b"a%41\xff",
-    b"\x80\x81 #?",
-    b"file:x",
-    b"file:///a/b",
-    b"fi%le:",
-]
-
-
-@pytest.mark.parametrize("name", NAMES + [b"/data/" + name for name in NAMES])
-def test_names_go_to_text_and_back(name):
-    text = path_text(name)
-    assert path_bytes(text) == name
-    text.encode()  # valid Unicode, no surrogates
-    try:
-        plain = name.decode()
-    except UnicodeDecodeError:
-        plain = ""
-    assert (text == plain) == bool(plain and not plain.startswith("file:"))
-
-
-@pytest.mark.parametrize("text", ["file:a%", "file:%zz", "file:a%4"])
-def test_text_that_escapes_nothing_is_a_name(text):
-    assert path_bytes(text) == text.encode()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the file system takes UTF-8 names alone")
-def test_files_whose_names_are_not_utf8(tmp_path):
-    folder = os.fsencode(tmp_path)
-    for name in (b"caf\xe9", b"plain"):
-        with open(os.path.join(folder, name), "wb"):
-            pass
-    (batch,) = scan(tmp_path, [], threads=1)
-    assert batch.column("path") == [f"file://{tmp_path}/caf%E9", f"{tmp_path}/plain"]
-    assert batch.column("error") == ["empty", "empty"]
-    assert path_bytes(batch.column("path")[0]) == os.path.join(folder, b"caf\xe9")
-    # all three spellings of such a path are one file
-    spellings = [os.path.join(folder, b"caf\xe9"), os.fsdecode(os.path.join(folder, b"caf\xe9"))]
-    batch = scan_chunk(spellings, [])
-    assert batch.column("path") == [f"file://{tmp_path}/caf%E9"] * 2
-    (batch,) = scan(f"file://{tmp_path}/caf%E9", [])
-    assert batch.column("error") == ["empty"]
-
-
-def test_chunks_take_every_kind_of_path(tmp_path):
-    paths = ["a", b"b", tmp_path / "c"]
-    assert chunk_of(paths).paths() == [b"a", b"b", os.fsencode(tmp_path / "c")]
-    with pytest.raises(TypeError):
-        chunk_of(["a", 1])
-
-
-def test_a_name_with_nul_is_no_file():
-    batch = scan_chunk(["a\0b"], [])
-    assert batch.column("error") == ["open"]
-    assert batch.column("path") == ["a\0b"]

@@ -30,7 +30,8 @@ from fastdcm.scanning.index.manifest import (
     part_name,
 )
 from fastdcm.scanning.output import DELTA, write_parquet
-from fastdcm.sources._paths import is_archive, path_text
+from fastdcm.sources._paths import is_archive
+from fastdcm.sources.urls import path_text
 
 # Entries of the list to a part, or rows, where some are archives; and those that
 # were on their way when that was seen. When the scan is stopped, the part at hand
@@ -164,7 +165,7 @@ class Ingest:
 
     def _compare(self, book):
         """Raises when the index is one of another scan."""
-        source = getattr(self.scan.source, "asked", None)
+        source = self.scan.source.requested
         if source is None:
             paths = _Sum()
             for chunk in chunks_of(self.scan.source):
@@ -193,7 +194,7 @@ class Ingest:
         """Lists the files of the source, and begins the manifest."""
         self._listed = 0
         name = list_name(1)
-        asked = getattr(self.scan.source, "asked", None)
+        asked = self.scan.source.requested
         paths, facts = _Sum(), {"relative": False}
         chunks = chunks_of(self.scan.source)
         if asked is None:
@@ -298,8 +299,8 @@ def _text(value):
 
 def chunks_of(source):
     """The files of a source, chunk by chunk."""
-    taker = source.start()
-    return map(file_list.as_chunk, iter(lambda: taker.take(_LOOK), None))
+    reader = source.start()
+    return map(file_list.as_chunk, iter(lambda: reader.read_chunk(_LOOK), None))
 
 
 class _Sum:
@@ -343,6 +344,9 @@ class _Entries:
     """The entries of a list of files, from one of them on: the source of one
     part after another."""
 
+    requested = None
+    supports_update = False
+
     def __init__(self, blocks, at):
         self.blocks = blocks  # chunks of the list, from there on
         self.at = at  # the next entry
@@ -363,7 +367,7 @@ class _Entries:
     def start(self):
         return self
 
-    def take(self, count):
+    def read_chunk(self, count):
         if self.used == len(self.block):
             block = next(self.blocks, None)
             if block is None:

@@ -10,7 +10,9 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from fastdcm.sources._paths import Streams, chunk_of_columns, is_url
+from fastdcm.sources._paths import StreamChunk, chunk_from_columns
+from fastdcm.sources.archives.limits import UnreadableMember
+from fastdcm.sources.urls import is_url
 
 #: Entries of a block, which is in memory as a whole.
 BLOCK = 65536
@@ -23,13 +25,13 @@ def as_chunk(taken):
     there."""
     import numpy as np
 
-    if not isinstance(taken, Streams):
+    if not isinstance(taken, StreamChunk):
         return taken
     streams = taken.streams
     for stream in streams:
-        if (error := getattr(stream, "error", None)) is not None:
-            error.filename = os.fsdecode(stream.path)
-            raise error
+        if isinstance(stream, UnreadableMember):
+            stream.error.filename = os.fsdecode(stream.path)
+            raise stream.error
         if stream.size is None:  # the one object that nothing is below of
             stream.open(1)
     paths = [stream.path for stream in streams]
@@ -38,7 +40,7 @@ def as_chunk(taken):
         [-1 if value is None else value for value in values]
         for values in ([stream.size for stream in streams], [stream.mtime_ns for stream in streams])
     )
-    return chunk_of_columns(
+    return chunk_from_columns(
         b"".join(paths),
         ends,
         np.array(sizes, np.int64),
@@ -197,7 +199,7 @@ def _chunk(table):
     path, size, time, error = (column.combine_chunks() for column in table.columns)
     _, offsets, data = path.buffers()
     offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
-    return chunk_of_columns(
+    return chunk_from_columns(
         np.frombuffer(data, np.uint8) if data else b"",
         offsets,
         _filled(size, np.int64, -1),

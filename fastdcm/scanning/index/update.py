@@ -23,8 +23,9 @@ from fastdcm.errors import DicomError
 from fastdcm.scanning.index import file_list, manifest
 from fastdcm.scanning.index.build import Ingest, chunks_of
 from fastdcm.scanning.index.manifest import UPDATE, Manifest, Summed, damaged, inner_path, list_name
-from fastdcm.scanning.open_source import Paths
-from fastdcm.sources._paths import ALONE, CHANGED, SAME, compare, owners, path_bytes, path_text
+from fastdcm.sources._paths import ALONE, CHANGED, SAME, compare, owners
+from fastdcm.sources.paths import PathList
+from fastdcm.sources.urls import path_bytes, path_text
 
 # Errors of the system or of a server, which may be over while the file is the same.
 _OUTSIDE = ("open", "read", "stream")
@@ -61,7 +62,7 @@ class Update(Ingest):
         }
 
     def run(self):
-        if not getattr(self.scan.source, "is_dated", False):
+        if not self.scan.source.supports_update:
             raise ValueError(
                 f"{self.folder}: an index is brought up to date with the one folder "
                 "or bucket (s3, gs, az) that it was made of"
@@ -133,7 +134,7 @@ class Update(Ingest):
             failed = _failed(book, part) if part["errors"] else {}
             if failed:
                 now = {}
-                for batch in self.scan.over(Paths([path_bytes(path) for path in failed])):
+                for batch in self.scan.over(PathList([path_bytes(path) for path in failed])):
                     now.update(zip(batch.column("path"), batch.column("error")))
                 for path, (entry, error) in failed.items():
                     if now.get(path) != error:  # an archive is its members, when it can be read
@@ -443,6 +444,9 @@ class _Part:
 class _Chosen:
     """The files of a stretch that are not the same: the source of a scan."""
 
+    requested = None
+    supports_update = False
+
     def __init__(self, begun, pieces, first):
         self.blocks = self._blocks(begun, pieces, first)
         self.block, self.numbers, self.used = None, (), 0
@@ -466,7 +470,7 @@ class _Chosen:
     def start(self):
         return self
 
-    def take(self, count):
+    def read_chunk(self, count):
         if self.used == len(self.numbers):
             self.block, self.numbers = next(self.blocks, (None, ()))
             self.used = 0

@@ -14,14 +14,14 @@ import zipfile
 import pyarrow
 import pytest
 from scanning.test_scan_run import threads_alive
-from sources.test_file_lists import make, rows
+from support.file_lists import make, rows
 
 import fastdcm
 from fastdcm._util import atomic
 from fastdcm.errors import DicomError
 from fastdcm.scanning.index import build, file_list, manifest
 from fastdcm.scanning.index.manifest import Manifest, open_index
-from fastdcm.sources._paths import chunk_of
+from fastdcm.sources._paths import chunk_from_paths
 from support import builder as b
 from support.damaged import nested
 
@@ -262,7 +262,7 @@ def test_what_is_left_out(tmp_path):
     assert [(row[0], row[3]) for row in rows(left)] == [
         (os.fsencode(path), failed.get(path, 0)) for path in others
     ]
-    plain = chunk_of(["a", "b"])
+    plain = chunk_from_paths(["a", "b"])
     assert build._Own(str(index)).left_out(plain) is plain
 
 

@@ -20,8 +20,8 @@ class Told(Scan):
     that end in .zip are archives of as many members."""
 
     def __iter__(self):
-        schema, taker, count = pyarrow.schema(self), self.source.start(), 0
-        while (chunk := taker.take(self.batch_size)) is not None:
+        schema, reader, count = pyarrow.schema(self), self.source.start(), 0
+        while (chunk := reader.read_chunk(self.batch_size)) is not None:
             rows = []
             for path in map(os.fsdecode, chunk.paths()):
                 text = Path(path).read_text()

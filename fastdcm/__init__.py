@@ -25,7 +25,7 @@ def __getattr__(name):
     if name in ("scan", "scan_chunk"):
         from fastdcm.scanning import scanner as module
     elif name == "open_index":
-        from fastdcm.scanning.index import manifest as module
+        from fastdcm.scanning.index import folder as module
     elif name == "read_volume":
         from fastdcm.volume import volume as module
     else:

@@ -33,7 +33,7 @@ LATE = {
     "sources.objects.source",
     "sources.archives.lookup",
     "scanning.scanner",
-    "scanning.index.manifest",
+    "scanning.index.folder",
     "volume.volume",
     "ml.datasets",
 }
@@ -65,7 +65,7 @@ PYTHON_ORDER = """
 errors _uid_table uid charset
 _util.atomic _util.parallel
 core.dcm core._memory core._dictionary core._file core._values core._elements core._flat core._encode
-sources._paths
+sources._paths sources.protocols
 sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
 sources.objects.stores sources.objects._object sources.objects.source
 sources.resolve
@@ -73,8 +73,9 @@ pixels._kernels pixels._codestream pixels._frame_table pixels.decoders pixels.fr
 pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom
 writer dataset reader
-scanning._batch scanning.hashes scanning._worker scanning.output
-scanning.index.manifest scanning.index.file_list scanning.open_source scanning.index.build scanning.index.update
+scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers scanning.output
+scanning.index.manifest scanning.index.folder scanning.open_source scanning.index.file_list
+scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
 volume._csa volume.siemens volume.slices volume.sorting volume.volume
 ml.samples ml.batches ml.shared ml.datasets ml ml.monai ml.torchio ml.webdataset

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from fastdcm.scanning.index.file_list import as_chunk
+from fastdcm.scanning.index.file_list import as_path_chunk
 from fastdcm.scanning.open_source import Indexed, Table, open_source
 from fastdcm.sources._paths import chunk_of_columns, is_url
 
@@ -59,7 +59,7 @@ def listed(source):
     told = _told(source)
     paths, sizes, errnos, here = [], [np.empty(0, np.int64)], [np.empty(0, np.int32)], os.getcwdb()
     taker = source.start()
-    while (chunk := as_chunk(taker.take(_AT_ONCE))) is not None:
+    while (chunk := as_path_chunk(taker.take(_AT_ONCE))) is not None:
         paths += [path if is_url(path) else os.path.join(here, path) for path in chunk.paths()]
         if told is None:
             if not chunk.is_known:

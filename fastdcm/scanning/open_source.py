@@ -12,7 +12,7 @@ import errno
 import os
 from itertools import islice
 
-from fastdcm.scanning.index.manifest import is_index, open_index
+from fastdcm.scanning.index.folder import is_index, open_index
 from fastdcm.sources._paths import Walk, chunk_of, is_url, path_bytes, path_text
 from fastdcm.sources.archives.lookup import SEVEN_ZIP, leads_into_archive
 from fastdcm.sources.objects.source import Objects

@@ -10,7 +10,7 @@ from fastdcm.core._flat import read_level
 from fastdcm.dataset import Dataset
 from fastdcm.errors import error_for
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan
+from fastdcm.scanning.tags import make_plan
 from fastdcm.sources._paths import Seekable, Streams, chunk_of, parts_of
 from support import builder
 from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan, scan, scan_chunk
+from fastdcm.scanning.scanner import scan, scan_chunk
+from fastdcm.scanning.tags import make_plan
 from fastdcm.sources._paths import Walk, chunk_of, path_bytes, path_text
 
 POSIX = os.name != "nt"

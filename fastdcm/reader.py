@@ -6,8 +6,8 @@ from fastdcm.core._dictionary import tag_number
 from fastdcm.core._flat import read_level
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError, FileAccessError
-from fastdcm.sources._paths import is_url
-from fastdcm.sources.archives.lookup import read_elsewhere
+from fastdcm.sources.archives.lookup import read_scan_path
+from fastdcm.sources.urls import is_url
 
 # What the system says of a path that is no file of its own.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -65,7 +65,7 @@ def dcmread(
     try:
         ds = read(source)
     except FileAccessError as error:
-        if error.errno not in _NOWHERE or (ds := read_elsewhere(error.filename, read)) is None:
+        if error.errno not in _NOWHERE or (ds := read_scan_path(error.filename, read)) is None:
             raise
     if strict:
         ds.check_all()

@@ -65,10 +65,10 @@ PYTHON_ORDER = """
 errors _uid_table uid charset
 _util.atomic _util.parallel
 core.dcm core._memory core._dictionary core._file core._values core._elements core._flat core._encode
-sources._paths sources.protocols
+sources.urls sources._paths sources.protocols sources.streams
 sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
-sources.objects.stores sources.objects._object sources.objects.source
-sources.resolve
+sources.objects._ranges sources.objects.stores sources.objects._object sources.objects.source
+sources.paths sources.path_tables sources.resolve
 pixels._kernels pixels._codestream pixels._frame_table pixels.decoders pixels.frames pixels.lookup_table
 pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom

@@ -8,7 +8,8 @@ import click
 
 from fastdcm.cli import Failure
 from fastdcm.scanning.index.folder import is_index, open_index
-from fastdcm.scanning.open_source import Several, open_source
+from fastdcm.scanning.open_source import open_source
+from fastdcm.sources.paths import CombinedSource
 
 
 def open_sources(paths, recursive):
@@ -22,7 +23,7 @@ def open_sources(paths, recursive):
         ) from None
     except ValueError as error:
         raise Failure(str(error)) from None
-    return sources[0] if len(sources) == 1 else Several(sources)
+    return sources[0] if len(sources) == 1 else CombinedSource(sources)
 
 
 def open_indexes(paths):

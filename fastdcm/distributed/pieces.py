@@ -5,8 +5,10 @@ import os
 import numpy as np
 
 from fastdcm.scanning.index.file_list import as_path_chunk
-from fastdcm.scanning.open_source import Indexed, Table, open_source
-from fastdcm.sources._paths import chunk_of_columns, is_url
+from fastdcm.scanning.open_source import IndexedPaths, open_source
+from fastdcm.sources._paths import chunk_from_columns
+from fastdcm.sources.path_tables import PathTable
+from fastdcm.sources.urls import is_url
 
 _AT_ONCE = 4096
 
@@ -20,6 +22,9 @@ class Piece:
     paths : list of bytes.
     errnos : int32 array; not 0 for folders that could not be listed.
     """
+
+    requested = None
+    supports_update = False
 
     def __init__(self, paths, errnos):
         self.paths, self.errnos = paths, errnos
@@ -38,14 +43,14 @@ class _Taker:
     def __init__(self, piece):
         self.piece, self.at = piece, 0
 
-    def take(self, count):
+    def read_chunk(self, count):
         piece = self.piece[self.at : self.at + count]
         self.at += len(piece)
         if not len(piece):
             return None
         ends = np.cumsum([0, *map(len, piece.paths)], dtype=np.int64)
         unknown = np.full(len(piece), -1, np.int64)
-        return chunk_of_columns(b"".join(piece.paths), ends, unknown, unknown, piece.errnos)
+        return chunk_from_columns(b"".join(piece.paths), ends, unknown, unknown, piece.errnos)
 
 
 def listed(source):
@@ -58,8 +63,8 @@ def listed(source):
     source = open_source(source)
     told = _told(source)
     paths, sizes, errnos, here = [], [np.empty(0, np.int64)], [np.empty(0, np.int32)], os.getcwdb()
-    taker = source.start()
-    while (chunk := as_path_chunk(taker.take(_AT_ONCE))) is not None:
+    reader = source.start()
+    while (chunk := as_path_chunk(reader.read_chunk(_AT_ONCE))) is not None:
         paths += [path if is_url(path) else os.path.join(here, path) for path in chunk.paths()]
         if told is None:
             if not chunk.is_known:
@@ -76,9 +81,9 @@ def _told(source):
     """The column `size` of an index, or of a .parquet or .arrow file, or None."""
     import pyarrow.dataset
 
-    if isinstance(source, Indexed):
+    if isinstance(source, IndexedPaths):
         rows = source.index.dataset()
-    elif isinstance(source, Table) and source.path.lower().endswith((".parquet", ".arrow")):
+    elif isinstance(source, PathTable) and source.path.lower().endswith((".parquet", ".arrow")):
         rows = pyarrow.dataset.dataset(source.path, format=source.path.rpartition(".")[2].lower())
     else:
         return None

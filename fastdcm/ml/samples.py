@@ -10,7 +10,7 @@ import numpy as np
 
 from fastdcm.pixels._kernels import FRAME
 from fastdcm.scanning.scanner import scan
-from fastdcm.sources._paths import path_bytes
+from fastdcm.sources.urls import path_bytes
 
 _SHARED, _FRAME = "SharedFunctionalGroupsSequence.", "PerFrameFunctionalGroupsSequence[*]."
 _VALUES, _VOI = "PixelValueTransformationSequence.", "FrameVOILUTSequence."

@@ -9,12 +9,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from fastdcm.core.dcm cimport *
 from fastdcm.core._memory cimport allocate, check_memory
 from fastdcm.scanning._batch cimport Batch, Plan
-from fastdcm.sources._paths cimport Chunk, Mixed, Streams
+from fastdcm.sources._paths cimport DeferredChunk, PathChunk, StreamChunk
 from fastdcm.core._file cimport File, Index, open_part10
 from fastdcm.core._values cimport Text, text_of_value
 
 from fastdcm import charset
-from fastdcm.sources._paths import Seekable, path_text
+from fastdcm.sources.streams import SeekableStream
+from fastdcm.sources.urls import path_text
 from fastdcm.errors import DicomError, error_for
 from fastdcm.scanning.hashes import hash_of
 
@@ -42,7 +43,7 @@ cdef struct Opened:             # a stream
 
 @cython.final
 cdef class Worker:
-    """Turns Chunks, Streams and Mixed into Batches. One thread at a time."""
+    """Turns chunks of paths and streams into Batches. One thread at a time."""
     cdef dcm_reader reader
     cdef Plan plan
     cdef list kept     # what Python lent to the row at hand
@@ -71,19 +72,19 @@ cdef class Worker:
         return self.reader.failed
 
     def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
-        """The rows of a Chunk, of Streams or of Mixed, as a list of Batches: one,
+        """The rows of a PathChunk, StreamChunk or DeferredChunk, as a list of Batches: one,
         or more when columns get larger than `limit` bytes.
 
         random : tell the system not to read ahead.
         """
         self.reader.random = random
-        if isinstance(chunk, Mixed):
+        if isinstance(chunk, DeferredChunk):
             return [batch for one in chunk.make() for batch in self.run(one, random, limit)]
-        if isinstance(chunk, Streams):
+        if isinstance(chunk, StreamChunk):
             return self.run_streams(chunk, limit)
         return self.run_files(chunk, limit)
 
-    cdef list run_streams(self, Streams chunk, uint64_t limit):
+    cdef list run_streams(self, StreamChunk chunk, uint64_t limit):
         cdef Py_ssize_t begin
         cdef Batch batch = Batch(self.plan)
         batch.expect(len(chunk.streams))
@@ -91,8 +92,8 @@ cdef class Worker:
         self.first = max(self.reader.part10.first_read, 8192)
         for begin in range(0, len(chunk.streams), TOGETHER):
             streams = chunk.streams[begin:begin + TOGETHER]
-            if chunk.ask is not None:
-                chunk.ask(streams, self.first)
+            if chunk.prefetch is not None:
+                chunk.prefetch(streams, self.first)
             self.run_some(batches, streams, limit)
         return batches
 
@@ -212,10 +213,10 @@ cdef class Worker:
         self.fetched += length
         return 0
 
-    cdef list run_files(self, Chunk chunk, uint64_t limit):
+    cdef list run_files(self, PathChunk chunk, uint64_t limit):
         cdef Batch batch
         cdef const dcm_plan *plan = &self.plan.plan
-        cdef Chunk shown = chunk.shown if chunk.shown is not None else chunk
+        cdef PathChunk shown = chunk.display_paths if chunk.display_paths is not None else chunk
         cdef uint64_t i = 0, stop
         cdef int code = DCM_OK
         cdef bint hashing = len(self.plan.hashes) > 0
@@ -316,7 +317,7 @@ cdef class Worker:
 
     cdef File file_at_hand(self):
         if self.stream is not None:
-            return File(Seekable(self.stream))
+            return File(SeekableStream(self.stream))
         if self.part != NULL:
             return File(<bytes>self.reader.path, (self.part.base, self.part.length))
         return File(<bytes>self.reader.path)

@@ -13,12 +13,13 @@ from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.index.build import IndexBuild
 from fastdcm.scanning.index.folder import is_index_name
 from fastdcm.scanning.index.update import IndexUpdate
-from fastdcm.scanning.open_source import Paths, open_source
+from fastdcm.scanning.open_source import open_source
 from fastdcm.scanning.protocols import Field, ScanStats
 from fastdcm.scanning.tags import Pixels, TagLike, make_plan
 from fastdcm.scanning.workers import CallerThread, PieceFeed, ThreadPool
+from fastdcm.sources.paths import PathList
 from fastdcm.sources.protocols import Source
-from fastdcm.sources.resolve import Expanded
+from fastdcm.sources.resolve import ResolvingReader
 
 if TYPE_CHECKING:
     import pyarrow
@@ -104,7 +105,7 @@ class Scan:
         }
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        feed = PieceFeed(Expanded(self.source.start()), self.batch_size)
+        feed = PieceFeed(ResolvingReader(self.source.start()), self.batch_size)
         self._started, self._issues = perf_counter(), 0
         workers: ThreadPool | CallerThread
         if self.threads == 1:
@@ -345,9 +346,9 @@ def scan_chunk(
     ['1', '2']
     """
     plan = make_plan(tags, pixels)
-    worker, reader = Worker(plan), Expanded(Paths(paths).start())
+    worker, reader = Worker(plan), ResolvingReader(PathList(paths).start())
     batch = None
-    while (chunk := reader.take(1 << 20)) is not None:
+    while (chunk := reader.read_chunk(1 << 20)) is not None:
         for piece_batch in worker.run(chunk, limit=2**62):
             if batch is None:
                 batch = piece_batch

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fastdcm._util.parallel import cores
 from fastdcm.scanning._batch import Batch, Plan
 from fastdcm.scanning._worker import Worker
-from fastdcm.sources._paths import Streams
+from fastdcm.sources._paths import StreamChunk
 from fastdcm.sources.protocols import AnyChunk, PathReader
 
 _MAX_THREADS = 64
@@ -69,7 +69,7 @@ class PieceFeed:
             if self._ended:
                 return None
             try:
-                chunk = self.reader.take(min(max_files, self._left_in_batch))
+                chunk = self.reader.read_chunk(min(max_files, self._left_in_batch))
             except BaseException as error:
                 self._ended = True
                 return Piece(next(self._numbers), error, True)
@@ -220,7 +220,7 @@ class ThreadPool:
         try:
             if isinstance(chunk, BaseException):
                 raise chunk
-            if isinstance(chunk, Streams) and chunk.ask is not None:
+            if isinstance(chunk, StreamChunk) and chunk.prefetch is not None:
                 self._note_server()
             return _Result(worker.run(chunk, self._random_access), piece.ends_batch, len(chunk))
         except BaseException as error:

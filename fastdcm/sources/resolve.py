@@ -1,223 +1,273 @@
-"""What paths mean: archives become their members, paths into archives what is
-there, and URLs objects.
+"""Replace archives by their members, and URLs by objects, among the paths of a source.
 
-What is stored in one piece becomes parts of the archive, which C reads as it
-reads files. A deflated member of a zip is a stream of its own. A packed tar is
-one stream from end to end: whoever takes from it unpacks it and keeps the first
-bytes of each member in memory for the workers.
+A member that an archive stores uncompressed is a range of the file, which C reads like a
+file. A deflated member of a zip is a stream of its own. A compressed tar is unpacked once,
+from beginning to end, by the thread that requests the next chunk, which keeps the first bytes
+of each member in memory for the workers.
 """
+
+from __future__ import annotations
 
 import os
 from functools import partial
 from itertools import groupby, islice
+from typing import TYPE_CHECKING, cast
 
 from fastdcm.errors import DicomError
 from fastdcm.sources._paths import (
-    Chunk,
-    Mixed,
-    Streams,
-    chunk_of,
+    DeferredChunk,
+    PathChunk,
+    StreamChunk,
+    chunk_from_members,
+    chunk_from_paths,
     is_archive,
-    member_splits,
-    parts_of,
+    split_member_path,
 )
-from fastdcm.sources.archives.limits import Disk, Failed, cut_within
+from fastdcm.sources.archives.limits import ArchiveFile, UnreadableMember, truncated_member
 from fastdcm.sources.archives.lookup import find_member, open_archive
-from fastdcm.sources.archives.tar import InTar, PackedTar
+from fastdcm.sources.archives.tar import PackedMember, PackedTar
 from fastdcm.sources.objects._object import Object
-from fastdcm.sources.objects.source import ObjectTaker
+from fastdcm.sources.objects.source import ObjectReader
 
-# In memory of the members of a packed tar: so many bytes to a chunk, and members.
-_KEPT_ALL, _KEPT_MEMBERS = 4 << 20, 64
-# Paths that are looked at at once where there are URLs, whose pieces are small.
-_AHEAD = 256
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any, TypeAlias, TypeVar
+
+    from fastdcm.sources.archives.tar import TarMember
+    from fastdcm.sources.protocols import (
+        AnyChunk,
+        Archive,
+        PathReader,
+        RandomAccessFile,
+        StoredMember,
+        Stream,
+    )
+
+    _Member = TypeVar("_Member")
+    #: A path, and what is read there: a range of the file at the path, a stream, or, if
+    #: None, the file itself.
+    Item: TypeAlias = tuple[bytes, StoredMember | Stream | None]
+
+# A chunk of a compressed tar ends when this many bytes or members are in memory.
+_MAX_PREFIX_BYTES, _MAX_PREFIXES = 4 << 20, 64
+# How many paths are examined at once where some are URLs: chunks of those are small.
+_URL_LOOKAHEAD = 256
 
 
-class Expanded:
-    """A taker of paths as one of their rows: archives become their members, paths
-    into archives what they mean, and URLs objects. Plain paths go through as they
-    are."""
+class ResolvingReader:
+    """A reader that returns the members of archives and the objects of URLs.
 
-    def __init__(self, taker):
-        self.taker = taker
-        self.pieces = iter(())
-        self.piece = None
-        self.objects = ObjectTaker()
-        self.ahead = 0
+    It returns paths of plain files as they are (see `fastdcm.sources.protocols.PathReader`).
 
-    def take(self, count):
+    Parameters
+    ----------
+    reader : PathReader
+        The reader of the paths of a source.
+    """
+
+    def __init__(self, reader: PathReader) -> None:
+        self._reader = reader
+        self._readers: Iterator[PathReader] = iter(())  # of parts of one chunk
+        self._current: PathReader | None = None
+        self._objects = ObjectReader()
+        self._lookahead = 0
+
+    def read_chunk(self, max_paths: int) -> AnyChunk | None:
+        """Return the next paths or streams, at most `max_paths`, or None after the last."""
         while True:
-            if self.piece is not None:
-                chunk = self.piece.take(count)
-                if chunk is not None:
-                    return chunk
-            self.piece = next(self.pieces, None)
-            if self.piece is None:
-                chunk = self.taker.take(max(count, self.ahead))
-                if not isinstance(chunk, Chunk):
+            if self._current is not None:
+                resolved = self._current.read_chunk(max_paths)
+                if resolved is not None:
+                    return resolved
+            self._current = next(self._readers, None)
+            if self._current is None:
+                chunk = self._reader.read_chunk(max(max_paths, self._lookahead))
+                if not isinstance(chunk, PathChunk):
                     return chunk
                 urls = chunk.urls()
                 found = chunk.archives()
-                if not urls and not found and len(chunk) <= count:
+                if not urls and not found and len(chunk) <= max_paths:
                     return chunk
-                self.ahead = _AHEAD if urls else 0
-                self.pieces = (
-                    _with_urls(chunk, urls, self.objects) if urls else _pieces(chunk, found)
-                )
+                self._lookahead = _URL_LOOKAHEAD if urls else 0
+                if urls:
+                    self._readers = _readers_with_urls(chunk, urls, self._objects)
+                else:
+                    self._readers = _readers(chunk, found)
 
 
-def _with_urls(chunk, urls, objects):
-    """Takers of what stands in a Chunk with URLs at these positions."""
+def _readers_with_urls(
+    chunk: PathChunk, urls: list[int], objects: ObjectReader
+) -> Iterator[PathReader]:
+    """Return readers of a chunk that has URLs at some positions, in order."""
     begin = 0
-    for _, run in groupby(enumerate(urls), lambda one: one[1] - one[0]):  # of neighbours
-        run = [i for _, i in run]
-        part = chunk.part(begin, run[0])
-        yield from _pieces(part, part.archives())
-        yield objects.over(Object(chunk[i]) for i in run)
-        begin = run[-1] + 1
+    for _, consecutive in groupby(enumerate(urls), lambda pair: pair[1] - pair[0]):
+        positions = [position for _, position in consecutive]
+        part = chunk.part(begin, positions[0])
+        yield from _readers(part, part.archives())
+        yield objects.continue_with(Object(chunk[i]) for i in positions)
+        begin = positions[-1] + 1
     part = chunk.part(begin, len(chunk))
-    yield from _pieces(part, part.archives())
+    yield from _readers(part, part.archives())
 
 
-def _pieces(chunk, found):
-    """Takers of what stands in a Chunk, in its order."""
-    begin, inner = 0, []  # of plain paths, and paths of members that no taker was made of
+def _readers(chunk: PathChunk, found: list[tuple[int, bytes]]) -> Iterator[PathReader]:
+    """Return readers of a chunk of local paths, in order.
+
+    found : what `PathChunk.archives` returns.
+    """
+    begin = 0  # the first path that has no reader yet
+    members: list[bytes] = []  # paths of members in front of it that have no reader yet
     for i, path in found:
-        taker = None
-        inside = member_splits(path) and not (is_archive(path) and os.path.lexists(path))
-        if not inside and (taker := _taker_of(path)) is None:
-            continue  # a plain file
-        if inner and (i > begin or not inside):
-            yield _Lot(iter(inner), _item_at)
-            inner = []
+        reader = None
+        is_member = split_member_path(path) and not (is_archive(path) and os.path.lexists(path))
+        if not is_member and (reader := _archive_reader(path)) is None:
+            continue  # a file that is not an archive
+        if members and (i > begin or not is_member):
+            yield _ItemReader(iter(members), _item_at)
+            members = []
         if i > begin:
-            yield _Plain(chunk, begin, i)
-        if inside:
-            inner.append(path)
+            yield _PartReader(chunk, begin, i)
+        if reader is None:
+            members.append(path)
         else:
-            yield taker
+            yield reader
         begin = i + 1
-    if inner:
-        yield _Lot(iter(inner), _item_at)
+    if members:
+        yield _ItemReader(iter(members), _item_at)
     if begin < len(chunk):
-        yield _Plain(chunk, begin, len(chunk))
+        yield _PartReader(chunk, begin, len(chunk))
 
 
-class _Plain:
-    """A part of a Chunk."""
+class _PartReader:
+    """Returns the paths of a part of a chunk."""
 
-    def __init__(self, chunk, begin, end):
-        self.chunk, self.begin, self.end = chunk, begin, end
+    def __init__(self, chunk: PathChunk, begin: int, end: int) -> None:
+        self._chunk, self._begin, self._end = chunk, begin, end
 
-    def take(self, count):
-        begin = self.begin
-        self.begin = min(begin + count, self.end)
-        return self.chunk.part(begin, self.begin) if begin < self.end else None
+    def read_chunk(self, max_paths: int) -> PathChunk | None:
+        begin = self._begin
+        self._begin = min(begin + max_paths, self._end)
+        return self._chunk.part(begin, self._begin) if begin < self._end else None
 
 
-def _taker_of(path):
-    """The taker of an archive's members; None when there is none."""
+def _archive_reader(path: bytes) -> PathReader | None:
+    """Return a reader of the members of an archive, or None if the file is not an archive."""
     try:
-        disk = Disk(path)
+        file = ArchiveFile(path)
     except OSError:
         return None
     try:
-        archive = open_archive(disk)
+        archive = open_archive(file)
     except DicomError as error:
-        return _Lot(iter([error]), partial(_item_of, disk, None))
+        unreadable = _unreadable(file, error)
+        return _ItemReader(iter([unreadable]), lambda stream: (file.path, stream))
     if archive is None:
         return None
     if isinstance(archive, PackedTar):
-        return _Packed(archive)
-    return _Lot(_or_error(archive.walk()), partial(_item_of, disk, archive))
+        return _PackedTarReader(archive)
+    return _ItemReader(_members(archive.walk()), partial(_item_of, archive))
 
 
-def _or_error(members):
-    """The members, and in the end the damage, if there is any."""
+def _members(walk: Iterator[tuple[int, _Member]]) -> Iterator[_Member | DicomError]:
+    """Iterate over the members of an archive, and at the end its damage, if there is any."""
     try:
-        for _, member in members:
+        for _, member in walk:
             yield member
     except DicomError as error:
         yield error
 
 
-def _item_of(disk, archive, member):
-    """(path of the archive, item)"""
-    if isinstance(member, Exception):
-        return disk.path, Failed(disk.path, disk.size, disk.mtime_ns, member)
-    return disk.path, archive.item(member)
+def _item_of(archive: Archive[_Member], member: _Member | DicomError) -> Item:
+    """Return the item of a member, or that of the damage of its archive."""
+    if isinstance(member, DicomError):
+        return archive.file.path, _unreadable(archive.file, member)
+    return archive.file.path, archive.item(member)
 
 
-def _item_at(path):
-    """(path of the archive, item) of a path; (the path, None) when it leads into none."""
+def _unreadable(file: RandomAccessFile, error: DicomError) -> UnreadableMember:
+    """Return the stream of an archive that is damaged."""
+    return UnreadableMember(file.path, file.size, file.mtime_ns, error)
+
+
+def _item_at(path: bytes) -> Item:
+    """Return the item of a path that may lead into an archive."""
     try:
         if not os.path.lexists(path) and (found := find_member(path)) is not None:
             archive, item = found
-            return archive.disk.path, item
+            return archive.file.path, item
         return path, None
     except DicomError as error:
-        return path, Failed(path, 0, 0, error)
+        return path, UnreadableMember(path, 0, 0, error)
 
 
-class _Lot:
-    """Members or paths, made into items where they are read: by `item`, which
-    gives (path of the archive, item)."""
+class _ItemReader:
+    """Returns members or paths, which become items when a worker reads them."""
 
-    def __init__(self, members, item):
-        self.members, self.item = members, item
+    def __init__(self, members: Iterator[Any], to_item: Callable[[Any], Item]) -> None:
+        self._members, self._to_item = members, to_item
 
-    def take(self, count):
-        members = list(islice(self.members, count))
-        return Mixed(len(members), partial(_chunks, map(self.item, members))) if members else None
+    def read_chunk(self, max_paths: int) -> DeferredChunk | None:
+        members = list(islice(self._members, max_paths))
+        if not members:
+            return None
+        return DeferredChunk(len(members), partial(_chunks, map(self._to_item, members)))
 
 
-def _chunks(items):
-    """Chunks and Streams of (path, item)."""
+def _chunks(items: Iterable[Item]) -> Iterator[PathChunk | StreamChunk]:
+    """Return the items as chunks, in order."""
     for (kind, path), group in groupby(items, _kind_of):
-        items = [item for _, item in group]
-        if kind == "part":
-            yield parts_of(path, items)
+        found = [item for _, item in group]
+        if kind == "stored":
+            yield chunk_from_members(path, cast("list[StoredMember]", found))
         elif kind == "path":
-            yield chunk_of([path] * len(items))
+            yield chunk_from_paths([path] * len(found))
         else:
-            yield Streams(items)
+            yield StreamChunk(cast("list[Stream]", found))
 
 
-def _kind_of(one):
+def _kind_of(one: Item) -> tuple[str, bytes]:
+    """Return what items must have in common to be in one chunk."""
     path, item = one
     if item is None:
         return "path", path
-    return ("part", path) if type(item) is tuple else ("stream", None)
+    return ("stored", path) if isinstance(item, tuple) else ("stream", b"")
 
 
-class _Packed:
-    """The members of a packed tar, with the first bytes of each."""
+class _PackedTarReader:
+    """Returns the members of a compressed tar, with the first bytes of each."""
 
-    def __init__(self, archive):
-        self.archive = archive
-        self.cursor = archive.cursor()
-        self.members = _or_error(archive.walk(0, self.cursor.read))
+    def __init__(self, archive: PackedTar) -> None:
+        self._archive = archive
+        self._cursor = archive.cursor()
+        self._members = _members(archive.walk(0, self._cursor.read))
 
-    def take(self, count):
-        archive, streams, kept = self.archive, [], 0
-        while len(streams) < min(count, _KEPT_MEMBERS) and kept < _KEPT_ALL:
-            member = next(self.members, None)
+    def read_chunk(self, max_paths: int) -> StreamChunk | None:
+        streams: list[Stream] = []
+        prefix_bytes = 0
+        while len(streams) < min(max_paths, _MAX_PREFIXES) and prefix_bytes < _MAX_PREFIX_BYTES:
+            member = next(self._members, None)
             if member is None:
                 break
-            _, stream = _item_of(archive.disk, archive, member)
-            if isinstance(stream, InTar):
-                stream = self.filled(stream)
-                kept += len(stream.kept)
+            stream = self._stream(member)
             streams.append(stream)
-        archive.passed(self.cursor.at)
-        return Streams(streams) if streams else None
+            if isinstance(stream, PackedMember):
+                prefix_bytes += len(stream.prefix)
+        self._archive.set_scanned(self._cursor.position)
+        return StreamChunk(streams) if streams else None
 
-    def filled(self, stream):
-        wanted = min(stream.size, self.archive.keep)
+    def _stream(self, member: TarMember | DicomError) -> Stream:
+        """Return the stream of a member, with its prefix, or of the damage of the archive."""
+        if isinstance(member, DicomError):
+            return _unreadable(self._archive.file, member)
+        stream = self._archive.item(member)
+        assert not isinstance(stream, tuple)  # nothing in it is stored uncompressed
+        if not isinstance(stream, PackedMember):
+            return stream
+        length = min(stream.size, self._archive.prefix_size)
         try:
-            stream.kept = self.cursor.read(stream.begin, wanted)
-            if len(stream.kept) < wanted:
-                raise cut_within(stream.begin)
+            stream.prefix = self._cursor.read(stream.begin, length)
+            if len(stream.prefix) < length:
+                raise truncated_member(stream.begin)
         except DicomError as error:
-            stream = Failed(stream.path, stream.size, stream.mtime_ns, error)
+            return UnreadableMember(stream.path, stream.size, stream.mtime_ns, error)
         return stream

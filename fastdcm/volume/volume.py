@@ -9,7 +9,7 @@ from fastdcm._util.atomic import write_whole
 from fastdcm._util.parallel import cores, spread
 from fastdcm.errors import DicomError
 from fastdcm.pixels._kernels import FRAME, read_frames
-from fastdcm.scanning.open_source import path_bytes
+from fastdcm.sources.urls import path_bytes
 from fastdcm.scanning.tags import parse_tag
 from fastdcm.uid import UID
 from fastdcm.volume.slices import planes_of, read_sources

@@ -315,7 +315,7 @@ def test_exit_status(archive, tmp_path):
         (["scan", ".", "--tags", "@/no/such/list"], "error: --tags @/no/such/list", ""),
         (["scan", ".", "-o", "table.xlsx"], "ends in .parquet, .arrow, .csv, .jsonl", ""),
         (["scan", ".", "-o", "/no/such/folder/t.csv"], "error: /no/such/folder: ", ""),
-        (["scan", "a.7z"], "a.7z: 7z archives are not read: unpack it first", ""),
+        (["scan", "a.7z"], "a.7z: 7z archives are not supported; unpack the archive first", ""),
         (["scan", "nope://bucket"], "error: Protocol not known: nope", "hint: check the URL"),
         (["summary", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
         (["scan", ".", "--on-error", "raise"], "error: ", "hint: `fastdcm scan"),

@@ -6,7 +6,7 @@ import pytest
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import scan
 from fastdcm.scanning.tags import make_plan
-from fastdcm.sources._paths import chunk_of
+from fastdcm.sources._paths import chunk_from_paths
 from support import builder as b
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
@@ -15,7 +15,7 @@ TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
 def test_large_columns_are_split_into_batches(put):
     paths = [put(b.element(0x0040A160, "UT", "x" * 1000)) for _ in range(100)]
     worker = Worker(make_plan(["TextValue"]))
-    batches = worker.run(chunk_of(paths), limit=30000)
+    batches = worker.run(chunk_from_paths(paths), limit=30000)
     assert len(batches) > 1
     assert sum(map(len, batches)) == 100
     assert [p for x in batches for p in x.column("path")] == paths
@@ -27,10 +27,10 @@ def test_join_keeps_rows_errors_and_issues(put):
     bad = put(raw=b"")
     worker = Worker(make_plan(TAGS))
     paths = [good, bad, bad, good, good]
-    (complete,) = worker.run(chunk_of(paths))
-    (first,) = worker.run(chunk_of(paths[:2]))
+    (complete,) = worker.run(chunk_from_paths(paths))
+    (first,) = worker.run(chunk_from_paths(paths[:2]))
     for part in (paths[2:3], [], paths[3:]):
-        for other in worker.run(chunk_of(part)):
+        for other in worker.run(chunk_from_paths(part)):
             assert first.join(other)
     first.seal()
     assert first.to_pydict() == complete.to_pydict()

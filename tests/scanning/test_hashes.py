@@ -7,7 +7,7 @@ import pytest
 import fastdcm
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.tags import make_plan
-from fastdcm.sources._paths import Streams, parts_of
+from fastdcm.sources._paths import StreamChunk, chunk_from_members
 from support.builder import (
     DEFLATED_LE,
     JPEG_BASELINE,
@@ -106,7 +106,7 @@ def test_files_that_cannot_be_read_have_no_hash(folder):
 @pytest.mark.parametrize("kind", ["streams", "members"])
 def test_hashes_of_streams_and_members(tmp_path, kind):
     if kind == "streams":
-        chunk = Streams(
+        chunk = StreamChunk(
             [Stream(name.encode(), data) for name, data in FILES.items()] + [Stream(b"bad", None)]
         )
     else:
@@ -115,7 +115,9 @@ def test_hashes_of_streams_and_members(tmp_path, kind):
             members.append((name.encode(), len(blob), len(data)))
             blob += data
         (tmp_path / "blob").write_bytes(blob)
-        chunk = parts_of(os.fsencode(tmp_path / "blob"), [*members, (b"late", 7, 1 << 40)])
+        chunk = chunk_from_members(
+            os.fsencode(tmp_path / "blob"), [*members, (b"late", 7, 1 << 40)]
+        )
     (batch,) = Worker(make_plan([], hash=("file", "pixels"))).run(chunk)
     assert batch.column("file_hash") == [*FILE_HASHES, None]
     assert batch.column("pixel_hash") == [*PIXEL_HASHES, None]

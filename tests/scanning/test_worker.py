@@ -7,7 +7,7 @@ import pytest
 from fastdcm import tag_for_keyword
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.tags import make_plan
-from fastdcm.sources._paths import chunk_of
+from fastdcm.sources._paths import chunk_from_paths
 from support import builder as b
 from support.scans import PIXEL_SPACING, one_row, per_frame_groups, requested, value
 
@@ -383,7 +383,7 @@ def test_large_sequences_are_not_read_for_their_first_item(put, tmp_path):
     path = put(raw + per_frame_groups(30000))
     first = "PerFrameFunctionalGroupsSequence.PlanePositionSequence.ImagePositionPatient"
     worker = Worker(make_plan([PIXEL_SPACING, first]))
-    (batch,) = worker.run(chunk_of([path]))
+    (batch,) = worker.run(chunk_from_paths([path]))
     assert batch.column(first) == [[0.0, 0.0, 0.5]]
     assert batch.column(PIXEL_SPACING) == [[1.0, 2.0]]
     assert worker.bytes_read < 100_000 < os.path.getsize(path)

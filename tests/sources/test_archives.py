@@ -25,7 +25,8 @@ import fastdcm
 from fastdcm.sources.archives import lookup
 from fastdcm.sources.archives import tar
 from fastdcm import DicomError, dcmread
-from fastdcm.sources._paths import Chunk, Walk, chunk_of, is_archive, member_splits, path_text
+from fastdcm.sources._paths import PathChunk, Walk, chunk_from_paths, is_archive, split_member_path
+from fastdcm.sources.urls import path_bytes, path_text
 from fastdcm.scanning.scanner import scan, scan_chunk
 from fastdcm.errors import MissingFileError
 
@@ -253,7 +254,7 @@ def test_names_that_are_not_utf8(tmp_path, name):
     assert row["path"].startswith("file:///") and "caf%E9" in row["path"]
     for spelling in (row["path"], path + b"!/" + raw, os.fsdecode(path + b"!/" + raw)):
         assert dcmread(spelling).PatientName == "Doe^Jane"
-        assert scan_chunk([fastdcm.scanning.open_source.path_bytes(row["path"])], TAGS).to_pydict()["error"] == [None]
+        assert scan_chunk([path_bytes(row["path"])], TAGS).to_pydict()["error"] == [None]
 
 
 def shrink(data):
@@ -291,18 +292,18 @@ def test_endings():
 
 
 def test_splits():
-    assert member_splits(b"a.zip!/b") == [(b"a.zip", b"b")]
-    assert member_splits(b"a!/b.tgz!/c.zip!/d!/e") == [(b"a!/b.tgz", b"c.zip!/d!/e"), (b"a!/b.tgz!/c.zip", b"d!/e")]
+    assert split_member_path(b"a.zip!/b") == [(b"a.zip", b"b")]
+    assert split_member_path(b"a!/b.tgz!/c.zip!/d!/e") == [(b"a!/b.tgz", b"c.zip!/d!/e"), (b"a!/b.tgz!/c.zip", b"d!/e")]
     for path in (b"a/b", b"a!/b", b"a.zip!", b"a.zip!x", b"", b"!", b"!/", b"a.zip/!/b"):
-        assert member_splits(path) == []
-    assert member_splits(b"a.zip!/") == [(b"a.zip", b"")]
+        assert split_member_path(path) == []
+    assert split_member_path(b"a.zip!/") == [(b"a.zip", b"")]
 
 
 def test_archives_of_a_chunk():
-    chunk = chunk_of(["a", "b.zip", "c", "d!/e", "f.tar!/g", "h.zip", "i"])
+    chunk = chunk_from_paths(["a", "b.zip", "c", "d!/e", "f.tar!/g", "h.zip", "i"])
     assert chunk.archives() == [(1, b"b.zip"), (4, b"f.tar!/g"), (5, b"h.zip")]
     assert chunk.part(2, 5).paths() == [b"c", b"d!/e", b"f.tar!/g"] and chunk.part(2, 2).paths() == []
-    assert Chunk().archives() == []
+    assert PathChunk().archives() == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system takes UTF-8 names alone")
@@ -317,7 +318,7 @@ def test_a_cut_keeps_what_a_path_shows_and_its_error(tmp_path):
     rows = table(tmp_path)
     assert [row["path"].rpartition("/")[2] for row in rows] == ["a", "b%FF", "x", "d", "x", "e.zip"]
     assert [row["error"] for row in rows] == ["empty"] * 4 + [None, "walk"]
-    assert Walk(os.fsencode(tmp_path)).take(10).part(1, 3).paths()[0].endswith(b"b\xff")
+    assert Walk(os.fsencode(tmp_path)).read_chunk(10).part(1, 3).paths()[0].endswith(b"b\xff")
 
 
 # ------------------------------------------------------------ zips and tars ---
@@ -384,7 +385,7 @@ def test_a_zip_without_directory(tmp_path, name):
     *rows, last = table(path)
     assert inner(rows) == list(MEMBERS)[:-1]
     assert (last["path"], last["error"], last["size"]) == (str(path), "archive", path.stat().st_size)
-    assert last["error_detail"] == "the zip is cut within a member"
+    assert last["error_detail"] == "the zip is truncated within a member"
 
 
 @pytest.mark.parametrize("name", ZIPS)
@@ -447,7 +448,7 @@ def test_sparse_members_are_rows_in_error(tmp_path, name):
     rows = table(tmp_path / name)
     assert [row["error"] for row in rows] == [None, "archive", None]
     assert inner(rows) == ["0", "1" if name == "gnu.tar" else "real", "2"]
-    assert rows[1]["error_detail"] == "the member is sparse"
+    assert rows[1]["error_detail"] == "the member is sparse, which is not supported"
 
 
 def test_a_sparse_map_behind_its_header(tmp_path):
@@ -470,12 +471,12 @@ def test_numbers_and_sums_of_old_tars():
     block[124:136] = b"\x80" + (1 << 40).to_bytes(11, "big")
     for total in tarfile.calc_chksums(bytes(block)):  # of unsigned bytes, of signed
         block[148:156] = b"%06o\0 " % total
-        assert tar._tar_header(bytes(block), 0)[:2] == (b"caf\xe9", 1 << 40)
+        assert tar._parse_header(bytes(block), 0)[:2] == (b"caf\xe9", 1 << 40)
     for size in (b"\xff" * 12, b"\x80" + b"\xff" * 11, b"-0000000001\0", b"000000000x\0\0"):
         block[124:136] = size
         block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
         with pytest.raises(DicomError):
-            tar._tar_header(bytes(block), 0)
+            tar._parse_header(bytes(block), 0)
 
 
 # ------------------------------------------------------- what is no archive ---
@@ -504,7 +505,7 @@ def test_7z_is_refused(tmp_path):
     (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
     row, = table(tmp_path)
     assert (row["error"], row["error_detail"]) == ("archive", lookup.SEVEN_ZIP)
-    with pytest.raises(ValueError, match="7z archives are not read"):
+    with pytest.raises(ValueError, match="7z archives are not supported"):
         scan(tmp_path / "a.7z")
 
 
@@ -514,10 +515,10 @@ def test_without_zstandard_a_row_says_what_is_needed(packed, monkeypatch):
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     row, = table(path)
     assert row["error"] == "archive" and "pip install 'fastdcm-dicom[archives]'" in row["error_detail"]
-    lookup._known.cache_clear()
+    lookup._finder.cache_clear()
     with pytest.raises(DicomError, match="needs zstandard"):
         dcmread(f"{path}!/a/plain")
-    lookup._known.cache_clear()
+    lookup._finder.cache_clear()
 
 
 # ---------------------------------------------------------------- dcmread ---
@@ -622,7 +623,7 @@ def test_errors_of_the_system(tmp_path, monkeypatch):
             dcmread(f"{path}!/x")
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        lookup._known.cache_clear()
+        lookup._finder.cache_clear()
         with pytest.raises(OSError) as caught:
             dcmread(f"{path}!/x")
         assert (caught.value.code, caught.value.filename) == ("open", f"{path}!/x")

@@ -9,7 +9,7 @@ import pytest
 
 from fastdcm import DicomError, dcmread, open_index, scan
 from fastdcm.sources.objects import stores
-from fastdcm.sources.objects.source import Objects
+from fastdcm.sources.objects.source import ObjectSource
 from support.builder import element, part10
 from support.http_server import MODIFIED, Served
 
@@ -28,7 +28,7 @@ KEYS = [
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    for name, value in {"_RETRIES": 2, "_BACKOFF": 0.001, "_BACKOFF_MOST": 0.01}.items():
+    for name, value in {"_MAX_RETRIES": 2, "_BACKOFF_SECONDS": 0.001, "_MAX_BACKOFF_SECONDS": 0.01}.items():
         monkeypatch.setattr(stores, name, value)
     for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
         monkeypatch.delenv(name)
@@ -160,11 +160,11 @@ def test_globs(bucket, pattern, found):
 
 def test_without_recursion(bucket):
     bucket(KEYS)
-    found = [stream.path.decode() for stream in Objects("s3://bucket/p/", False).streams()]
+    found = [stream.path.decode() for stream in ObjectSource("s3://bucket/p/", False).streams()]
     assert sorted(found) == sorted(
         "s3://bucket/" + key for key in KEYS if key.count("/") == 1 and key[0] == "p"
     )
-    found = [stream.path.decode() for stream in Objects("s3://bucket/p*", False).streams()]
+    found = [stream.path.decode() for stream in ObjectSource("s3://bucket/p*", False).streams()]
     assert "s3://bucket/p/a.dcm" in found and "s3://bucket/p/c/d.dcm" not in found
 
 
@@ -204,11 +204,11 @@ def test_markers_of_folders_are_no_rows(bucket, monkeypatch):
 
 def test_a_listing_is_not_held_in_memory(bucket):
     server = bucket([f"p/{i:06d}" for i in range(100_000)])
-    taker = Objects("s3://bucket/p/").start()
-    assert len(taker.take(100).streams) == 1
+    reader = ObjectSource("s3://bucket/p/").start()
+    assert len(reader.read_chunk(100).streams) == 1
     assert server.bucket.pages in ([0], [0, 1])
     for _ in range(500):
-        taker.take(4)
+        reader.read_chunk(4)
     assert max(server.bucket.pages) <= 3
 
 
@@ -225,7 +225,7 @@ def test_a_listing_that_fails_ends_with_an_error_row(bucket, failing):
         "s3://bucket/p/"
     ]
     assert set(errors[:-1]) <= {None} and errors[-1] == "walk"
-    assert details[-1] == "the listing ended: 503 Service Unavailable (SlowDown), after 2 retries"
+    assert details[-1] == "the listing failed: 503 Service Unavailable (SlowDown), after 2 retries"
     with pytest.raises(DicomError) as caught:
         list(scan("s3://bucket/p/", [], on_error="raise"))
     assert caught.value.code == "walk"
@@ -360,7 +360,7 @@ def test_an_s3_server_gives_values(peer_bucket):
 def test_a_bucket_that_is_not_there(peer_bucket):
     (batch,) = scan("s3://peerless/p/", [])
     assert batch.column("error") == ["walk"]
-    assert batch.column("error_detail") == ["the listing ended: 404 Not Found (NoSuchBucket)"]
+    assert batch.column("error_detail") == ["the listing failed: 404 Not Found (NoSuchBucket)"]
 
 
 # ---------------------------------------------------------------- other schemes
@@ -448,8 +448,8 @@ def test_a_listing_that_fails_changes_no_index(bucket, tmp_path):
     bring("s3://bucket/p/", index)
     rows = open_index(index).read_all()
     for keys, options, told in (
-        (keys, {"failing": 1}, "the listing ended"),
-        ([], {}, "nothing is listed there"),
+        (keys, {"failing": 1}, "the listing failed"),
+        ([], {}, "the URL matches no objects"),
     ):
         server.bucket = server.special = Bucket(keys, **options)
         with pytest.raises(DicomError, match=told):
@@ -473,7 +473,7 @@ def first_line(index):
 
 
 def test_an_index_of_a_bucket_that_is_not_there(memory, tmp_path):
-    with pytest.raises(DicomError, match="nothing is listed there") as caught:
+    with pytest.raises(DicomError, match="the URL matches no objects") as caught:
         scan("memory://none/", []).write(str(tmp_path / "index") + "/")
     assert caught.value.filename == "memory://none/"
 

@@ -138,7 +138,7 @@ def test_directories_that_lie(tmp_path):
             survives(path)
     path.write_bytes(data[: at + 8] + b"\7\0\7\0" + data[at + 12 :])
     *rows, last = survives(path)
-    assert len(rows) == 5 and "has 5 members, not 7" in last["error_detail"]
+    assert len(rows) == 5 and "has 5 members, but its end record states 7" in last["error_detail"]
 
 
 # ------------------------------------------------------------------ bombs ---
@@ -184,7 +184,7 @@ def test_members_that_overlap(tmp_path):
 
 @pytest.mark.parametrize("name", FEW)
 def test_too_many_members(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(limits, "MOST_MEMBERS", 100)
+    monkeypatch.setattr(limits, "MAX_MEMBERS", 100)
     path = make(tmp_path / name, MEMBERS)
     *rows, last = table(path)
     assert last["error"] == "archive-limit" and "more than 100 members" in last["error_detail"]
@@ -202,8 +202,8 @@ def test_names_and_headers_without_measure(tmp_path, name):
 
 
 def test_a_tar_that_unpacks_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(tar, "UNPACKED", 1 << 20)
-    monkeypatch.setattr(tar, "UNPACKED_RATIO", 100)
+    monkeypatch.setattr(tar, "MAX_UNPACKED", 1 << 20)
+    monkeypatch.setattr(tar, "MAX_UNPACKED_RATIO", 100)
     path = make(
         tmp_path / "packed.tar.gz", {"a": part10(NAME), "b": bytes(8 << 20), "c": part10(NAME)}
     )
@@ -220,10 +220,10 @@ def test_a_packed_tar_is_not_unpacked_again_and_again(tmp_path, monkeypatch, thr
     monkeypatch.setattr(tar.PackedTar, "cursor", lambda self: made.append(cursor(self)) or made[-1])
     assert [row["InstanceNumber"] for row in table(path, threads=threads)] == [7] * 40
     total = sum(map(len, members.values()))
-    assert sum(one.at for one in made) < 3.5 * total  # and one pass is the taker's
-    monkeypatch.setattr(tar, "KEPT_MOST", 1 << 10)
-    monkeypatch.setattr(tar, "PASSES", 0)
-    monkeypatch.setattr(tar, "PASSES_FREE", total // 2)
+    assert sum(one.position for one in made) < 3.5 * total  # and one pass is the taker's
+    monkeypatch.setattr(tar, "MAX_PREFIX", 1 << 10)
+    monkeypatch.setattr(tar, "MAX_PASSES", 0)
+    monkeypatch.setattr(tar, "FREE_BYTES", total // 2)
     errors = [row["error"] for row in table(path, threads=threads)]
     assert {None, "archive-limit"} == set(errors) and len(errors) == 40
 

@@ -15,12 +15,12 @@ from fastdcm.sources._paths import (
     CHANGED,
     SAME,
     Walk,
-    chunk_of,
-    chunk_of_columns,
+    chunk_from_columns,
+    chunk_from_paths,
     compare,
     owners,
-    path_text,
 )
+from fastdcm.sources.urls import path_text
 
 POSIX = os.name != "nt"
 
@@ -36,7 +36,7 @@ def plant(folder, *names, data=b""):
 def listed(folder, count=1000):
     """The chunks of a walk, with sizes and times."""
     walk = Walk(os.fsencode(folder))
-    while (chunk := walk.take(count)) is not None:
+    while (chunk := walk.read_chunk(count)) is not None:
         chunk.stat()
         yield chunk
 
@@ -64,7 +64,7 @@ def make(entries):
     offsets = [0]
     for path in paths:
         offsets.append(offsets[-1] + len(path))
-    return chunk_of_columns(
+    return chunk_from_columns(
         b"".join(paths),
         array("q", offsets),
         array("q", sizes),
@@ -91,20 +91,20 @@ def test_sizes_and_times_are_those_of_the_files(tmp_path):
 
 
 def test_nothing_there():
-    chunk = chunk_of(["no/such/file", "a\0b", __file__])
+    chunk = chunk_from_paths(["no/such/file", "a\0b", __file__])
     chunk.stat()
     assert [row[1:3] for row in rows(chunk)][:2] == [(-1, -1)] * 2
     assert rows(chunk)[2][1] == os.path.getsize(__file__)
-    empty = chunk_of([])
+    empty = chunk_from_paths([])
     empty.stat()
     assert rows(empty) == []
 
 
 def test_unknown_sizes_are_no_columns():
     with pytest.raises(ValueError, match="not known"):
-        chunk_of(["a"]).columns()
+        chunk_from_paths(["a"]).columns()
     with pytest.raises(ValueError, match="not known"):
-        compare(chunk_of(["a"]), 0, make([]), 0)
+        compare(chunk_from_paths(["a"]), 0, make([]), 0)
 
 
 @pytest.mark.skipif(not POSIX, reason="a link needs a privilege on Windows")
@@ -144,7 +144,7 @@ def test_a_part_of_the_columns(tmp_path):
     plant(tmp_path, *(f"{i:03}" for i in range(10)), data=b"1")
     (chunk,) = listed(tmp_path)
     data, offsets, sizes, times, errnos = columns(chunk)
-    part = chunk_of_columns(data, offsets[3:8], sizes[3:7], times[3:7], errnos[3:7])
+    part = chunk_from_columns(data, offsets[3:8], sizes[3:7], times[3:7], errnos[3:7])
     assert rows(part) == rows(chunk)[3:7]
 
 
@@ -154,7 +154,7 @@ def test_columns_that_do_not_fit(offsets):
 
     two = array("q", [0, 0])
     with pytest.raises(ValueError):
-        chunk_of_columns(b"abc", array("q", offsets), two, two, array("i", [0, 0]))
+        chunk_from_columns(b"abc", array("q", offsets), two, two, array("i", [0, 0]))
     with pytest.raises(ValueError):
         make([(b"a", 1, 1, 0)]).select(b"11")
 
@@ -276,7 +276,7 @@ def whose(files, texts, i=0):
     texts, offsets = [text.encode() for text in texts], array("i", [0])
     for text in texts:
         offsets.append(offsets[-1] + len(text))
-    return list(memoryview(owners(chunk_of(files), i, offsets, b"".join(texts) or b"-")).cast("I"))
+    return list(memoryview(owners(chunk_from_paths(files), i, offsets, b"".join(texts) or b"-")).cast("I"))
 
 
 def test_rows_of_files():
@@ -316,4 +316,4 @@ def test_rows_that_lead_out_of_their_column():
     from array import array
 
     with pytest.raises(ValueError):
-        owners(chunk_of(["a"]), 0, array("i", [0, 2]), b"a")
+        owners(chunk_from_paths(["a"]), 0, array("i", [0, 2]), b"a")

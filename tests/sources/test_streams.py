@@ -11,7 +11,8 @@ from fastdcm.dataset import Dataset
 from fastdcm.errors import error_for
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.tags import make_plan
-from fastdcm.sources._paths import Seekable, Streams, chunk_of, parts_of
+from fastdcm.sources._paths import StreamChunk, chunk_from_members, chunk_from_paths
+from fastdcm.sources.streams import SeekableStream
 from support import builder
 from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 
@@ -74,8 +75,8 @@ def paths(tmp_path):
 @pytest.mark.parametrize("pixels", [False, True, "frames"])
 def test_a_stream_gives_the_row_of_its_file(paths, pixels):
     streams = [Stream(os.fsencode(path), path.read_bytes()) for path in paths]
-    told = rows(Streams(streams), pixels)
-    for row, one in zip(told, rows(chunk_of(paths), pixels)):
+    told = rows(StreamChunk(streams), pixels)
+    for row, one in zip(told, rows(chunk_from_paths(paths), pixels)):
         assert row.pop("mtime_ns") == 7 and one.pop("mtime_ns")
         assert row == one
     assert len(streams[0].reads) == 1
@@ -83,7 +84,7 @@ def test_a_stream_gives_the_row_of_its_file(paths, pixels):
 
 def test_what_is_behind_a_large_value_is_one_read_more():
     stream = Stream(b"x", FILES["long"])
-    assert rows(Streams([stream]))[0]["CommentsOnThePerformedProcedureStep"] == "behind"
+    assert rows(StreamChunk([stream]))[0]["CommentsOnThePerformedProcedureStep"] == "behind"
     assert len(stream.reads) <= 4 and sum(n for _, n in stream.reads) < 120_000
 
 
@@ -97,7 +98,7 @@ def test_what_is_behind_a_large_value_is_one_read_more():
 )
 def test_a_stream_that_fails_is_a_row(wrong, error, detail):
     bad, good = Stream(b"bad", FILES["long"], wrong), Stream(b"good", FILES["plain"])
-    first, second = rows(Streams([bad, good]))
+    first, second = rows(StreamChunk([bad, good]))
     assert (first["path"], first["error"], first["error_detail"]) == ("bad", error, detail)
     assert second["error"] is None and second["PatientName"] == "Doe^Jane"
 
@@ -117,7 +118,7 @@ def test_streams_are_opened_before_the_first_is_read():
 
     data = [FILES["plain"], FILES["long"], FILES["plain"], FILES["cut"], FILES["japanese"]]
     streams = [Far(b"%d" % i, one, "open" if i == 2 else None) for i, one in enumerate(data)]
-    told = rows(Streams(streams))
+    told = rows(StreamChunk(streams))
     assert calls[:5] == [(b"%d" % i, 8192) for i in range(5)]
     assert {path for path, _ in calls[5:]} == {b"1", b"3"}
     assert [row["error"] for row in told] == [None, None, "read", None, None] and told[3]["issues"]
@@ -127,8 +128,8 @@ def test_streams_are_opened_before_the_first_is_read():
 @pytest.mark.parametrize("count", [63, 64, 65, 200])
 def test_many_streams(paths, count):
     names = [(i, path) for i in range(count) for path in paths][:count]
-    told = rows(Streams([Stream(b"%d" % i, path.read_bytes()) for i, path in names]))
-    for row, one in zip(told, rows(chunk_of([path for _, path in names]))):
+    told = rows(StreamChunk([Stream(b"%d" % i, path.read_bytes()) for i, path in names]))
+    for row, one in zip(told, rows(chunk_from_paths([path for _, path in names]))):
         row["path"] = one["path"]
         row["mtime_ns"] = one["mtime_ns"]
         assert row == one
@@ -137,8 +138,8 @@ def test_many_streams(paths, count):
 
 def test_details_stay_with_their_rows():
     plan = make_plan(TAGS)
-    (a,) = Worker(plan).run(Streams([Stream(b"a", FILES["plain"])]))
-    (b,) = Worker(plan).run(Streams([Stream(b"b", FILES["long"], "later")]))
+    (a,) = Worker(plan).run(StreamChunk([Stream(b"a", FILES["plain"])]))
+    (b,) = Worker(plan).run(StreamChunk([Stream(b"b", FILES["long"], "later")]))
     assert a.join(b) and a.column("error_detail") == [None, "503 Slow Down"]
     assert a.error().text == "503 Slow Down"
 
@@ -155,7 +156,7 @@ def test_a_header_without_end_is_given_up():
             )
 
     head = part10(NAME)
-    (row,) = rows(Streams([Endless(b"x", head + bytes(-len(head) % 12))]), tags=["PixelData"])
+    (row,) = rows(StreamChunk([Endless(b"x", head + bytes(-len(head) % 12))]), tags=["PixelData"])
     assert row["error"] is not None
 
 
@@ -176,7 +177,7 @@ def blob(tmp_path):
 def test_members(blob, paths, pixels):
     path, members = blob
     for row, one in zip(
-        rows(parts_of(os.fsencode(path), members), pixels), rows(chunk_of(paths), pixels)
+        rows(chunk_from_members(os.fsencode(path), members), pixels), rows(chunk_from_paths(paths), pixels)
     ):
         name = os.path.basename(one.pop("path"))
         assert (
@@ -188,7 +189,7 @@ def test_members(blob, paths, pixels):
 
 def test_a_member_beyond_the_end_of_its_archive(blob):
     path, members = blob
-    (row,) = rows(parts_of(os.fsencode(path), [(b"late", 10, 1 << 40)]))
+    (row,) = rows(chunk_from_members(os.fsencode(path), [(b"late", 10, 1 << 40)]))
     assert row["error"] == "changed"
 
 
@@ -210,6 +211,6 @@ def test_a_data_set_of_a_member(blob, name):
 def test_a_data_set_of_a_stream():
     stream = Stream(b"a.zip!/x", FILES["long"])
     stream.open(0)
-    ds = dcmread(Seekable(stream))
+    ds = dcmread(SeekableStream(stream))
     assert ds.PatientName == "Doe^Jane" and ds.filename == "a.zip!/x"
     assert len(ds[0x00281101].value) == 300_000

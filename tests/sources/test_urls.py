@@ -16,10 +16,10 @@ from fastdcm import DicomError, dcmread, scan, scan_chunk
 from fastdcm.core._file import File
 from fastdcm.errors import FileAccessError, FileChangedError, MissingFileError
 from fastdcm.pixels._frame_table import FrameTable
-from fastdcm.sources._paths import is_url
 from fastdcm.sources.objects import _object, stores
-from fastdcm.sources.objects._object import Object, ask
-from fastdcm.sources.objects.source import ObjectTaker, open_url
+from fastdcm.sources.objects._object import Object, prefetch
+from fastdcm.sources.objects.source import ObjectReader, open_url
+from fastdcm.sources.urls import is_url
 from support import builder
 from support.builder import DEFLATED_LE, deflate, element, file_meta, fragments, part10, preamble
 from support.http_server import Served
@@ -63,10 +63,10 @@ TAGS = ["PatientName", "PatientComments", "CommentsOnThePerformedProcedureStep"]
 def soon(monkeypatch):
     """Little patience: what is tried again is tried again at once."""
     for name, value in {
-        "_RETRIES": 2,
-        "_BACKOFF": 0.001,
-        "_BACKOFF_MOST": 0.01,
-        "_SILENCE": 0.3,
+        "_MAX_RETRIES": 2,
+        "_BACKOFF_SECONDS": 0.001,
+        "_MAX_BACKOFF_SECONDS": 0.01,
+        "_READ_SECONDS": 0.3,
     }.items():
         monkeypatch.setattr(stores, name, value)
     stores._stores.clear()
@@ -136,14 +136,14 @@ def test_pieces_are_as_large_as_a_server_is_fast(server, wait, threads, monkeypa
     """Where it is slow nobody holds what others could ask for."""
     server.wait = wait
     server.files = {f"/{i:04d}": CT for i in range(1000)}
-    sizes, take = [], ObjectTaker.take
+    sizes, read_chunk = [], ObjectReader.read_chunk
 
-    def noted(taker, count):
-        chunk = take(taker, count)
+    def noted(reader, count):
+        chunk = read_chunk(reader, count)
         sizes.append(len(chunk) if chunk is not None else 0)
         return chunk
 
-    monkeypatch.setattr(ObjectTaker, "take", noted)
+    monkeypatch.setattr(ObjectReader, "read_chunk", noted)
     urls = [server.url + name for name in server.files]
     assert len(scan(urls, TAGS, threads=threads).read_all()) == 1000
     assert max(sizes) == 1 if wait else max(sizes) > 1
@@ -288,7 +288,7 @@ def test_what_passes_is_tried_again(server, faults, etags):
         ("reset", "stream", "HTTP error: error sending request; "),
         ("drop", "stream", "HTTP error: request or response body error; "),
         ("stall", "stream", "HTTP error: request or response body error; TimedOut"),
-        ("short", "stream", "8191 bytes came where 8192 were asked for"),
+        ("short", "stream", "the server sent 8191 of 8192 bytes"),
     ],
 )
 @pytest.mark.parametrize("etags", [True, False])
@@ -355,7 +355,7 @@ class Replaced(dict):
 def test_an_object_that_is_replaced_while_it_is_read(server, new):
     server.files = Replaced({"/long.dcm": (FILES["/long.dcm"], new)})
     row = row_of(server, "/long.dcm")
-    assert (row["error"], row["error_detail"]) == ("changed", "it was replaced while it was read")
+    assert (row["error"], row["error_detail"]) == ("changed", "the object was replaced while it was read")
 
 
 def test_on_error_skip(server):
@@ -508,7 +508,7 @@ def test_what_was_asked_for_is_told_when_it_is_opened(server):
         Object(server.url + "/missing"),
         Object("http://x/", 0),
     )
-    ask([there, missing, empty], 100)
+    prefetch([there, missing, empty], 100)
     assert len(server.requests) == 2
     with pytest.raises(DicomError) as caught:
         missing.open(100)
@@ -518,10 +518,10 @@ def test_what_was_asked_for_is_told_when_it_is_opened(server):
 
 
 def test_all_threads_get_some_early():
-    taker = ObjectTaker(Object(f"http://x/{i}") for i in range(3000))
+    reader = ObjectReader(Object(f"http://x/{i}") for i in range(3000))
     counts = []
-    while (chunk := taker.take(1000)) is not None:
-        assert chunk.ask is not None
+    while (chunk := reader.read_chunk(1000)) is not None:
+        assert chunk.prefetch is not None
         counts.append(len(chunk))
     assert counts[:64] == [1] * 64 and set(counts[64:-1]) == {32} and sum(counts) == 3000
 

@@ -10,19 +10,20 @@ import pytest
 from fastdcm.scanning._worker import Worker
 from fastdcm.scanning.scanner import scan, scan_chunk
 from fastdcm.scanning.tags import make_plan
-from fastdcm.sources._paths import Walk, chunk_of, path_bytes, path_text
+from fastdcm.sources._paths import Walk, chunk_from_paths
+from fastdcm.sources.urls import path_bytes, path_text
 
 POSIX = os.name != "nt"
 
 
-def walk(folder, count=1000, recursive=True):
+def walked(folder, count=1000, recursive=True):
     """All paths, as bytes."""
-    taker = Walk(os.fsencode(folder), recursive)
+    walk = Walk(os.fsencode(folder), recursive)
     found = []
-    while (chunk := taker.take(count)) is not None:
+    while (chunk := walk.read_chunk(count)) is not None:
         assert 0 < len(chunk) <= count
         found += chunk.paths()
-    assert taker.take(count) is None
+    assert walk.read_chunk(count) is None
     return found
 
 
@@ -43,7 +44,7 @@ def plant(folder, *names):
 
 
 def rows(folder):
-    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(folder)).take(1000))
+    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(folder)).read_chunk(1000))
     return {
         os.path.relpath(p, folder): e for p, e in zip(batch.column("path"), batch.column("error"))
     }
@@ -66,7 +67,7 @@ def test_order_is_that_of_the_paths_bytes(tmp_path):
         "a b",
         "z/y/x/w",
     )
-    found = walk(tmp_path)
+    found = walked(tmp_path)
     assert found == expected(tmp_path)
     assert len(found) == 12
     names = [os.path.relpath(path, os.fsencode(tmp_path)) for path in found]
@@ -88,34 +89,34 @@ def test_random_trees(tmp_path, seed):
             plant(tmp_path, "/".join(parts))
         except OSError:  # a file is where a folder should be
             pass
-    assert walk(tmp_path) == expected(tmp_path)
-    assert walk(tmp_path, count=chance.randint(1, 7)) == expected(tmp_path)
+    assert walked(tmp_path) == expected(tmp_path)
+    assert walked(tmp_path, count=chance.randint(1, 7)) == expected(tmp_path)
 
 
 def test_many_names_in_one_folder(tmp_path):
     plant(tmp_path, *(f"{i:x}" for i in range(5000)))
-    assert walk(tmp_path, 7) == expected(tmp_path)
+    assert walked(tmp_path, 7) == expected(tmp_path)
 
 
 def test_deep_folders(tmp_path):
     plant(tmp_path, "/".join("d" * 300) + "/file")
-    assert len(walk(tmp_path)) == 1
+    assert len(walked(tmp_path)) == 1
 
 
 def test_not_recursive(tmp_path):
     plant(tmp_path, "b", "a/1", "c")
-    assert [os.path.basename(p) for p in walk(tmp_path, recursive=False)] == [b"b", b"c"]
+    assert [os.path.basename(p) for p in walked(tmp_path, recursive=False)] == [b"b", b"c"]
 
 
 def test_empty_folders(tmp_path):
     os.makedirs(tmp_path / "a" / "b")
-    assert walk(tmp_path) == []
+    assert walked(tmp_path) == []
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}//"])
 def test_a_separator_at_the_end_is_not_doubled(tmp_path, spelling):
     plant(tmp_path, "a/b")
-    (found,) = walk(spelling.format(tmp_path))
+    (found,) = walked(spelling.format(tmp_path))
     assert os.path.normpath(found) == os.fsencode(tmp_path / "a" / "b")
     assert found.endswith(os.fsencode(os.path.join("a", "b")))
     assert b"//a" not in found or spelling == "{}//"
@@ -124,8 +125,8 @@ def test_a_separator_at_the_end_is_not_doubled(tmp_path, spelling):
 def test_the_working_folder(tmp_path, monkeypatch):
     plant(tmp_path, "a")
     monkeypatch.chdir(tmp_path)
-    assert walk(".") == [os.path.join(b".", b"a")]
-    assert walk("") == [os.path.join(b".", b"a")]
+    assert walked(".") == [os.path.join(b".", b"a")]
+    assert walked("") == [os.path.join(b".", b"a")]
 
 
 def test_no_such_folder_is_a_path_in_error(tmp_path):
@@ -152,7 +153,7 @@ def test_a_folder_in_itself_is_an_error_once(tmp_path):
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "here").symlink_to(".")
     assert rows(tmp_path) == {"a/b/file": "empty", "a/b/up": "walk", "a/here": "walk", "c": "empty"}
-    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(tmp_path)).take(100))
+    (batch,) = Worker(make_plan([])).run(Walk(os.fsencode(tmp_path)).read_chunk(100))
     details = [d for d in batch.column("error_detail") if "listed" in d]
     assert details == [f"the directory cannot be listed: {os.strerror(40)}"] * 2
 
@@ -161,16 +162,16 @@ def test_a_folder_in_itself_is_an_error_once(tmp_path):
 def test_a_folder_linked_twice_is_walked_twice(tmp_path):
     plant(tmp_path, "a/file")
     (tmp_path / "b").symlink_to("a")
-    assert len(walk(tmp_path)) == 2
+    assert len(walked(tmp_path)) == 2
 
 
 def test_a_folder_that_vanishes(tmp_path):
     plant(tmp_path, "a", "z/file", "zz")
-    taker = Walk(os.fsencode(tmp_path))
-    assert [os.path.basename(p) for p in taker.take(1).paths()] == [b"a"]
+    walk = Walk(os.fsencode(tmp_path))
+    assert [os.path.basename(p) for p in walk.read_chunk(1).paths()] == [b"a"]
     os.remove(tmp_path / "z" / "file")
     os.rmdir(tmp_path / "z")
-    (batch,) = Worker(make_plan([])).run(taker.take(10))
+    (batch,) = Worker(make_plan([])).run(walk.read_chunk(10))
     assert batch.column("error") == ["walk", "empty"]
     assert [os.path.basename(p) for p in batch.column("path")] == ["z", "zz"]
 
@@ -242,9 +243,9 @@ def test_files_whose_names_are_not_utf8(tmp_path):
 
 def test_chunks_take_every_kind_of_path(tmp_path):
     paths = ["a", b"b", tmp_path / "c"]
-    assert chunk_of(paths).paths() == [b"a", b"b", os.fsencode(tmp_path / "c")]
+    assert chunk_from_paths(paths).paths() == [b"a", b"b", os.fsencode(tmp_path / "c")]
     with pytest.raises(TypeError):
-        chunk_of(["a", 1])
+        chunk_from_paths(["a", 1])
 
 
 def test_a_name_with_nul_is_no_file():

@@ -1,4 +1,4 @@
-"""Streams made to hurt, and everything that reading does with one."""
+"""StreamChunk made to hurt, and everything that reading does with one."""
 
 import struct
 import zlib

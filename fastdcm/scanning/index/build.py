@@ -44,8 +44,9 @@ from fastdcm.scanning.index.manifest import (
 )
 from fastdcm.scanning.index.parts import EndOfPart, PartItem, PartWriter, write_parts
 from fastdcm.scanning.protocols import RepeatableScan, ScanStats
-from fastdcm.sources._paths import Chunk, is_archive, path_text
-from fastdcm.sources.protocols import Source
+from fastdcm.sources._paths import PathChunk, is_archive
+from fastdcm.sources.protocols import RequestedPath, Source
+from fastdcm.sources.urls import path_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -244,7 +245,7 @@ class IndexBuild:
 
     def _check_parameters(self, manifest: Manifest) -> None:
         """Raise DicomError if the index was made by another scan."""
-        source: object = requested_source(self.scan.source)
+        source: object = self.scan.source.requested
         if source is None:
             paths = _PathSum()
             for chunk in path_chunks(self.scan.source):
@@ -275,8 +276,8 @@ class IndexBuild:
         """List the files of the source, and create the manifest."""
         self._listed = 0
         name = list_name(1)
-        source: object = requested_source(self.scan.source)
-        chunks: Iterable[Chunk] = path_chunks(self.scan.source)
+        source: object = self.scan.source.requested
+        chunks: Iterable[PathChunk] = path_chunks(self.scan.source)
         paths = _PathSum()
         if source is None:
             chunks = map(paths.add, chunks)
@@ -305,7 +306,7 @@ class IndexBuild:
             },
         )
 
-    def _find_files(self, chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
+    def _find_files(self, chunks: Iterable[PathChunk]) -> Generator[PathChunk, None, None]:
         """Yield the chunks with sizes and times, without the files of the index itself."""
         chunks = filter(None, map(_OwnFiles(self.folder).exclude_from, chunks))
         return with_sizes(chunks, self.scan.threads or max(cores(), _LOOKUP_THREADS))
@@ -351,12 +352,6 @@ class IndexBuild:
             )
 
 
-def requested_source(source: Source) -> list[dict[str, Any]] | None:
-    """Return the names that a source was opened by; None if it is a list of paths."""
-    requested: list[dict[str, Any]] | None = getattr(source, "asked", None)
-    return requested
-
-
 def _working_folder() -> str:
     return path_text(os.getcwdb())
 
@@ -392,12 +387,12 @@ def _parameter_text(value: object) -> str:
 # ------------------------------------------------------------ the list ---
 
 
-def path_chunks(source: Source) -> Iterator[Chunk]:
+def path_chunks(source: Source) -> Iterator[PathChunk]:
     """Begin to read a source, and return an iterator over its paths, in order."""
     reader = source.start()
 
-    def read() -> Iterator[Chunk]:
-        while (chunk := reader.take(_LOOKUP_CHUNK)) is not None:
+    def read() -> Iterator[PathChunk]:
+        while (chunk := reader.read_chunk(_LOOKUP_CHUNK)) is not None:
             yield as_path_chunk(chunk)
 
     return read()
@@ -409,7 +404,7 @@ class _PathSum:
     def __init__(self) -> None:
         self._count, self._hash = 0, hashlib.sha256()
 
-    def add(self, chunk: Chunk) -> Chunk:
+    def add(self, chunk: PathChunk) -> PathChunk:
         """Add the paths of a chunk, and return it."""
         self._count += len(chunk)
         self._hash.update(b"".join(path + b"\0" for path in chunk.paths()))
@@ -434,7 +429,7 @@ class _OwnFiles:
             return False
         return any(os.path.samestat(found, own) for own in self._folders)
 
-    def exclude_from(self, chunk: Chunk) -> Chunk | None:
+    def exclude_from(self, chunk: PathChunk) -> PathChunk | None:
         """Return the chunk without them; None when nothing is left."""
         if not chunk.mentions(b"part-") and not chunk.mentions(INTERNAL.encode()):
             return chunk
@@ -445,11 +440,14 @@ class _OwnFiles:
 class _PartSource:
     """The source of one part after another: entries of a list of files."""
 
-    def __init__(self, blocks: Iterator[Chunk], next_entry: int) -> None:
+    requested: list[RequestedPath] | None = None
+    supports_update = False
+
+    def __init__(self, blocks: Iterator[PathChunk], next_entry: int) -> None:
         self.next_entry = next_entry
         self.rows = 0  # of the part; its reader adds them
         self._blocks = blocks  # of the list, from the next entry on
-        self._block: Chunk | None = None
+        self._block: PathChunk | None = None
         self._used = 0  # of the block
         self._archive_ends: list[int] = []  # positions after the archives in the block
 
@@ -463,7 +461,7 @@ class _PartSource:
         """Return the reader of the part."""
         return self
 
-    def take(self, count: int) -> Chunk | None:
+    def read_chunk(self, count: int) -> PathChunk | None:
         """Return the next paths of the part; None after the last."""
         block = self._block
         if block is None or self._used == len(block):

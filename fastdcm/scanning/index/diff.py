@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from fastdcm.scanning.index.file_list import read_list
 from fastdcm.scanning.index.manifest import Manifest, PartEntry, damaged, internal_path
-from fastdcm.sources._paths import ALONE, CHANGED, SAME, Chunk, compare, owners
+from fastdcm.sources._paths import ALONE, CHANGED, SAME, PathChunk, compare, owners
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ class FileCounts(TypedDict):
 NO_FILES: FileCounts = {"same": 0, "changed": 0, "new": 0, "gone": 0}
 
 
-def entries_of(manifest: Manifest, first: int = 0, stop: int | None = None) -> Iterator[Chunk]:
+def entries_of(manifest: Manifest, first: int = 0, stop: int | None = None) -> Iterator[PathChunk]:
     """Yield entries of the list of a manifest, in chunks."""
     path = internal_path(manifest.folder, manifest.head["files"]["name"])
     return read_list(path, first, stop)
@@ -110,7 +110,7 @@ class ListDiff:
         self._block = next(self._blocks, None)
         self._used = 0  # of the block
 
-    def _read_blocks(self, manifest: Manifest) -> Iterator[Chunk]:
+    def _read_blocks(self, manifest: Manifest) -> Iterator[PathChunk]:
         """Yield the entries of the index. At the end of a part, close it."""
         for part in manifest.parts:
             first, stop = part["entries"]
@@ -160,7 +160,7 @@ class ListDiff:
         """Whether there is any difference so far."""
         return self.counts["changed"] + self.counts["new"] + self.counts["gone"] > 0
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: PathChunk) -> None:
         """Compare the next entries of the new list, which have sizes and times."""
         done = 0
         while done < len(chunk):
@@ -180,7 +180,7 @@ class ListDiff:
             self._advance(self._block, left)
         self._close_part(None)
 
-    def _advance(self, block: Chunk, count: int) -> None:
+    def _advance(self, block: PathChunk, count: int) -> None:
         self._used += count
         if self._used == len(block):
             self._block, self._used = next(self._blocks, None), 0
@@ -241,7 +241,7 @@ def plan_segments(parts: Iterable[PartDiff]) -> list[Segment]:
 
 def rows_with_entries(
     batches: Iterable[pyarrow.RecordBatch],
-    lists: Iterator[tuple[Chunk, NDArray[np.int64]]],
+    lists: Iterator[tuple[PathChunk, NDArray[np.int64]]],
 ) -> Generator[EntryRows, None, None]:
     """Yield (the entry of each row, rows).
 
@@ -252,7 +252,7 @@ def rows_with_entries(
     """
     import numpy as np
 
-    chunk: Chunk | None = None
+    chunk: PathChunk | None = None
     entries = np.empty(0, np.int64)
     position = 0  # of the file of the last row, in the chunk
     for batch in batches:
@@ -287,7 +287,7 @@ def rows_of_part(
     import pyarrow
     from pyarrow import parquet
 
-    def numbered_entries() -> Iterator[tuple[Chunk, NDArray[np.int64]]]:
+    def numbered_entries() -> Iterator[tuple[PathChunk, NDArray[np.int64]]]:
         done = 0
         first, stop = part["entries"]
         for chunk in entries_of(manifest, first, stop):

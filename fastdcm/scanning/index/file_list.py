@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastdcm.errors import DicomError
 from fastdcm.scanning.protocols import BinaryWriter
-from fastdcm.sources._paths import Chunk, Streams, chunk_of_columns, is_url
+from fastdcm.sources._paths import PathChunk, StreamChunk, chunk_from_columns
 from fastdcm.sources.protocols import AnyChunk
+from fastdcm.sources.urls import is_url
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 BLOCK = 65536
 
 
-def as_path_chunk(chunk: AnyChunk) -> Chunk:
+def as_path_chunk(chunk: AnyChunk) -> PathChunk:
     """Return the paths of a chunk, with the sizes and times that a server has listed.
 
     Raises the DicomError of a listing that failed (half of a list is no list), or of
@@ -36,9 +37,9 @@ def as_path_chunk(chunk: AnyChunk) -> Chunk:
     """
     import numpy as np
 
-    if isinstance(chunk, Chunk):
+    if isinstance(chunk, PathChunk):
         return chunk
-    assert isinstance(chunk, Streams)
+    assert isinstance(chunk, StreamChunk)
     streams = chunk.streams
     for stream in streams:
         if stream.size is None:  # the listing failed, or the URL is that of one object
@@ -49,7 +50,7 @@ def as_path_chunk(chunk: AnyChunk) -> Chunk:
                     error.filename = os.fsdecode(stream.path)
                 raise
     paths = [stream.path for stream in streams]
-    return chunk_of_columns(
+    return chunk_from_columns(
         b"".join(paths),
         np.cumsum([0, *map(len, paths)], dtype=np.int64),
         _known([stream.size for stream in streams]),
@@ -64,19 +65,19 @@ def _known(values: list[int | None]) -> NDArray[np.int64]:
     return np.array([-1 if value is None else value for value in values], np.int64)
 
 
-def _with_sizes(chunk: Chunk) -> Chunk:
+def _with_sizes(chunk: PathChunk) -> PathChunk:
     if not chunk.is_known:
         chunk.stat()
     return chunk
 
 
-def with_sizes(chunks: Iterable[Chunk], threads: int) -> Generator[Chunk, None, None]:
+def with_sizes(chunks: Iterable[PathChunk], threads: int) -> Generator[PathChunk, None, None]:
     """Yield the chunks with sizes and modification times, in order."""
     if threads == 1:
         yield from map(_with_sizes, chunks)
         return
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[Chunk]] = deque()
+        pending: deque[Future[PathChunk]] = deque()
         for chunk in chunks:
             pending.append(pool.submit(_with_sizes, chunk))
             if len(pending) > 2 * threads:
@@ -85,23 +86,31 @@ def with_sizes(chunks: Iterable[Chunk], threads: int) -> Generator[Chunk, None, 
             yield pending.popleft().result()
 
 
-def count_files(chunk: Chunk) -> int:
+def count_files(chunk: PathChunk) -> int:
     """Return the number of paths that are not folders that could not be listed."""
     import numpy as np
 
-    return len(chunk) - int(np.count_nonzero(np.frombuffer(chunk.columns()[-1], np.int32)))
+    *_, errors = _arrays(chunk)
+    return len(chunk) - int(np.count_nonzero(errors))
 
 
-def has_relative_path(chunk: Chunk) -> bool:
+def has_relative_path(chunk: PathChunk) -> bool:
     """Return whether a path of a chunk, which has sizes and times, is relative."""
-    import numpy as np
-
     if os.name == "nt" or chunk.urls():
         return not all(os.path.isabs(path) or is_url(path) for path in chunk.paths())
-    data, offsets, *_ = chunk.columns()
-    begins = np.frombuffer(offsets, np.int64)
-    paths = np.frombuffer(data, np.uint8)
-    return bool((begins[1:] == begins[:-1]).any() or (paths[begins[:-1]] != ord("/")).any())
+    data, offsets, *_ = _arrays(chunk)
+    return bool((offsets[1:] == offsets[:-1]).any() or (data[offsets[:-1]] != ord("/")).any())
+
+
+def _arrays(chunk: PathChunk) -> list[NDArray[Any]]:
+    """Return the bytes of all paths, offsets into them, sizes, times and errors."""
+    import numpy as np
+
+    dtypes = (np.uint8, np.int64, np.int64, np.int64, np.int32)
+    return [
+        np.frombuffer(memoryview(column), dtype)
+        for column, dtype in zip(chunk.columns(), dtypes, strict=True)
+    ]
 
 
 # ---------------------------------------------------------------- on disk ---
@@ -128,7 +137,7 @@ class FileListWriter:
         self._block: list[pyarrow.RecordBatch] = []
         self._entries = 0  # of the block
 
-    def add(self, chunk: Chunk) -> None:
+    def add(self, chunk: PathChunk) -> None:
         """Append the paths of a chunk, which has sizes and times."""
         self._block.append(_to_batch(chunk, self._schema))
         self._entries += len(chunk)
@@ -150,7 +159,7 @@ class FileListWriter:
         self._file.close()
 
 
-def _to_batch(chunk: Chunk, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+def _to_batch(chunk: PathChunk, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     """Return the chunk as a record batch.
 
     From buffers: pyarrow.array would import pandas, to see whether it gets its objects.
@@ -158,8 +167,7 @@ def _to_batch(chunk: Chunk, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     import numpy as np
     import pyarrow
 
-    data, *others = chunk.columns()
-    offsets, size, time, error = map(np.frombuffer, others, "qqqi")
+    data, offsets, size, time, error = _arrays(chunk)
     exists = size >= 0
     buffers = [
         (None, offsets.astype(np.int32), data),
@@ -186,7 +194,9 @@ def _pack_bits(values: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(values, bitorder="little")
 
 
-def read_list(path: str, first: int = 0, stop: int | None = None) -> Generator[Chunk, None, None]:
+def read_list(
+    path: str, first: int = 0, stop: int | None = None
+) -> Generator[PathChunk, None, None]:
     """Yield the entries of a list from `first` to `stop`, in chunks of a block or less."""
     from pyarrow import parquet
 
@@ -206,18 +216,18 @@ def read_list(path: str, first: int = 0, stop: int | None = None) -> Generator[C
             yield chunk
 
 
-def _read_block(file: parquet.ParquetFile, block: int, part: slice) -> Chunk:
+def _read_block(file: parquet.ParquetFile, block: int, part: slice) -> PathChunk:
     return _to_chunk(file.read_row_group(block, use_threads=False)[part])
 
 
-def _to_chunk(table: pyarrow.Table) -> Chunk:
+def _to_chunk(table: pyarrow.Table) -> PathChunk:
     """Return the chunk that `_to_batch` has made batches of."""
     import numpy as np
 
     path, size, time, error = (column.combine_chunks() for column in table.columns)
     _, offsets, data = path.buffers()
     offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
-    return chunk_of_columns(
+    return chunk_from_columns(
         np.frombuffer(data, np.uint8) if data else b"",
         offsets,
         _fill_null(size, np.int64, -1),

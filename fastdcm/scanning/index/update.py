@@ -26,7 +26,6 @@ from fastdcm.scanning.index.build import (
     IndexStats,
     counts_of_parts,
     path_chunks,
-    requested_source,
 )
 from fastdcm.scanning.index.diff import (
     NO_FILES,
@@ -55,9 +54,11 @@ from fastdcm.scanning.index.manifest import (
     remove_remains,
 )
 from fastdcm.scanning.index.parts import EndOfPart, ExistingPart, PartItem
-from fastdcm.scanning.open_source import Paths
 from fastdcm.scanning.protocols import RepeatableScan
-from fastdcm.sources._paths import Chunk, path_bytes, path_text
+from fastdcm.sources._paths import PathChunk
+from fastdcm.sources.paths import PathList
+from fastdcm.sources.protocols import RequestedPath
+from fastdcm.sources.urls import path_bytes, path_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +112,7 @@ class IndexUpdate(IndexBuild):
         DicomError, OSError
             As `IndexBuild.run`.
         """
-        if not getattr(self.scan.source, "is_dated", False):
+        if not self.scan.source.supports_update:
             raise ValueError(
                 f"{self.folder}: an index can be updated only from the one folder or bucket "
                 "(s3, gs, az) it was made of; give that as the source"
@@ -184,7 +185,7 @@ class IndexUpdate(IndexBuild):
             failed = _temporary_failures(manifest, part) if part["errors"] else {}
             if failed:
                 now: dict[str, str | None] = {}
-                scan = self.scan.with_source(Paths([path_bytes(path) for path in failed]))
+                scan = self.scan.with_source(PathList([path_bytes(path) for path in failed]))
                 for batch in scan:
                     columns = batch.to_pydict()
                     now.update(zip(columns["path"], columns["error"], strict=True))
@@ -216,7 +217,7 @@ class IndexUpdate(IndexBuild):
             if not diff.differs:
                 raise _NothingChanged
             if not files:
-                requested = requested_source(self.scan.source)
+                requested = self.scan.source.requested
                 raise FileNotFoundError(
                     errno.ENOENT,
                     "no file can be found there any more; check that it is mounted",
@@ -377,18 +378,21 @@ class _NewPart:
 class _ChangedFiles:
     """The files of a segment that are not the same: the source of a scan."""
 
+    requested: list[RequestedPath] | None = None
+    supports_update = False
+
     def __init__(self, update: Manifest, parts: Iterable[PartDiff], first: int) -> None:
         import numpy as np
 
         self._blocks = self._read_blocks(update, parts, first)
-        self._block: Chunk | None = None
+        self._block: PathChunk | None = None
         self._entries = np.empty(0, np.int64)
         self._position = 0  # in the block
-        self._used: deque[tuple[Chunk, NDArray[np.int64]]] = deque()
+        self._used: deque[tuple[PathChunk, NDArray[np.int64]]] = deque()
 
     def _read_blocks(
         self, update: Manifest, parts: Iterable[PartDiff], first: int
-    ) -> Iterator[tuple[Chunk, NDArray[np.int64]]]:
+    ) -> Iterator[tuple[PathChunk, NDArray[np.int64]]]:
         """Yield (files, their entries)."""
         import numpy as np
 
@@ -407,7 +411,7 @@ class _ChangedFiles:
         """Return the reader of the files."""
         return self
 
-    def take(self, count: int) -> Chunk | None:
+    def read_chunk(self, count: int) -> PathChunk | None:
         """Return the next files; None after the last."""
         if self._block is None or self._position == len(self._block):
             self._block, self._entries = next(self._blocks, (None, self._entries))
@@ -420,7 +424,7 @@ class _ChangedFiles:
         self._used.append((chunk, self._entries[begin : self._position]))
         return chunk
 
-    def used(self) -> Iterator[tuple[Chunk, NDArray[np.int64]]]:
+    def used(self) -> Iterator[tuple[PathChunk, NDArray[np.int64]]]:
         """Yield (files, their entries) of what has been read so far."""
         while self._used:
             yield self._used.popleft()

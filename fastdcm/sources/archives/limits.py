@@ -1,129 +1,205 @@
-"""What archives have in common: their file, members that have to be unpacked,
-and the measure of what is honest.
+"""Limits of archives, and the file and member classes that zip and tar share.
+
+The limits prevent a small damaged or malicious archive from filling the memory or keeping a
+scan busy. No ordinary archive of DICOM files reaches them.
 """
+
+from __future__ import annotations
 
 import os
 import stat
 from threading import Lock
 
-from fastdcm.errors import error_for
+from fastdcm.errors import DicomError, error_for
 
-# What no honest archive has.
-MOST_MEMBERS = 4_000_000
-MOST_NAME = 4096  # bytes
-# Bytes of one member that are unpacked for its header, in memory and in passing,
-# and how many times its packed size.
-HEADER, HEADER_RATIO = 8 << 20, 64
-PASSED, PASSED_RATIO = 256 << 20, 200
+MAX_MEMBERS = 4_000_000
+MAX_NAME_LENGTH = 4096  # bytes
+# A member must be unpacked to read its header. It is over the limit when it unpacks to more
+# than this many bytes and more than this many times the compressed bytes read for it: first
+# for the bytes that are returned, then for those that are skipped.
+MAX_HEADER, MAX_HEADER_RATIO = 8 << 20, 64
+MAX_SKIPPED, MAX_SKIPPED_RATIO = 256 << 20, 200
 
-BLOCK = 256 << 10
+BLOCK_SIZE = 256 << 10  # bytes to read or unpack at once
 
 
-def damaged(text, offset=None):
+def damaged(text: str, offset: int | None = None) -> DicomError:
+    """Return the error of an archive that is damaged or that cannot be read."""
     return error_for("archive", text, offset)
 
 
-def cut_within(offset):
-    return damaged("the archive is cut or damaged within the member", offset)
+def truncated_member(offset: int) -> DicomError:
+    """Return the error of an archive that ends within a member."""
+    return damaged("the archive is truncated or damaged within the member", offset)
 
 
-def beyond(text, offset=None):
+def over_limit(text: str, offset: int | None = None) -> DicomError:
+    """Return the error of an archive that exceeds a limit."""
     return error_for("archive-limit", text, offset)
 
 
-class Disk:
-    """An archive's file: positioned reads, which threads can share."""
+def check_member(count: int, name: bytes, position: int) -> None:
+    """Raise DicomError if the archive has too many members or the name is too long.
 
-    def __init__(self, path):
+    Parameters
+    ----------
+    count : int
+        The number of members up to this one.
+    name : bytes
+        The name of this member.
+    position : int
+        The offset of its header in the archive, for the error.
+    """
+    if count > MAX_MEMBERS:
+        raise over_limit(f"the archive holds more than {MAX_MEMBERS:,} members", position)
+    if len(name) > MAX_NAME_LENGTH:
+        raise over_limit(
+            f"the name of a member is {len(name):,} bytes long; the limit is {MAX_NAME_LENGTH:,}",
+            position,
+        )
+
+
+def check_name(name: bytes, position: int) -> None:
+    """Raise DicomError if the name of a member contains a NUL, so that no path can name it."""
+    if b"\0" in name:
+        raise damaged("the name of the member contains a NUL byte", position)
+
+
+class ArchiveFile:
+    """The file of an archive, which several threads can read at any offset.
+
+    Parameters
+    ----------
+    path : bytes
+        The path of the archive.
+
+    Attributes
+    ----------
+    is_regular : bool
+        Whether it is a regular file.
+    size, mtime_ns : int
+        Size in bytes, and time of the last change in nanoseconds since 1970.
+    """
+
+    def __init__(self, path: bytes) -> None:
         self.path = path
-        # A FIFO without a writer must not block us.
+        # O_NONBLOCK: opening a FIFO that has no writer would wait for one.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         try:
-            self.handle = os.open(path, flags)
-        except (OSError, ValueError) as error:  # a NUL in it
-            raise error_for(
-                "open", "the archive cannot be opened", errno=getattr(error, "errno", None)
-            ) from None
-        status = os.fstat(self.handle)
-        self.regular = stat.S_ISREG(status.st_mode)
+            self._descriptor = os.open(path, flags)
+        except (OSError, ValueError) as error:  # ValueError: the path contains a NUL
+            number = error.errno if isinstance(error, OSError) else None
+            raise error_for("open", "the archive cannot be opened", errno=number) from None
+        status = os.fstat(self._descriptor)
+        self.is_regular = stat.S_ISREG(status.st_mode)
         self.size, self.mtime_ns = status.st_size, status.st_mtime_ns
-        self.lock = Lock()
+        self._lock = Lock()
 
-    def __del__(self):
-        if hasattr(self, "handle"):
-            os.close(self.handle)
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
-    def read(self, offset, length):
-        """The bytes of [offset, offset + length), fewer at the end."""
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length), fewer at the end of the file."""
         if offset >= self.size or length <= 0:
             return b""
         try:
             if hasattr(os, "pread"):
-                return os.pread(self.handle, length, offset)
-            with self.lock:
-                os.lseek(self.handle, offset, os.SEEK_SET)
-                return os.read(self.handle, length)
+                return os.pread(self._descriptor, length, offset)
+            with self._lock:
+                os.lseek(self._descriptor, offset, os.SEEK_SET)
+                return os.read(self._descriptor, length)
         except OSError as error:
             raise error_for(
                 "read", "the archive cannot be read", offset, errno=error.errno
             ) from None
 
 
-def check_member(count, name, place):
-    if count > MOST_MEMBERS:
-        raise beyond(f"the archive holds more than {MOST_MEMBERS:,} members", place)
-    if len(name) > MOST_NAME:
-        raise beyond(f"the name of a member has {len(name):,} bytes", place)
+class UnreadableMember:
+    """A stream that cannot be read: a member, an archive as a whole, or a listing.
 
+    Reading it raises `error`.
 
-def check_name(name, place):
-    if b"\0" in name:  # no path can lead there
-        raise damaged("the member's name has a NUL in it", place)
+    Parameters
+    ----------
+    path : bytes
+        What cannot be read.
+    size, mtime_ns : int or None
+        As in `fastdcm.sources.protocols.Stream`.
+    error : DicomError
+        Why it cannot be read.
+    """
 
-
-class Failed:
-    """What cannot be read: a member, or the archive itself."""
-
-    kept = b""
-
-    def __init__(self, path, size, mtime_ns, error):
+    def __init__(
+        self, path: bytes, size: int | None, mtime_ns: int | None, error: DicomError
+    ) -> None:
         self.path, self.size, self.mtime_ns, self.error = path, size, mtime_ns, error
 
-    def open(self, first):
+    def open(self, first: int) -> None:
+        """Raise the error if the size is 0 or unknown, so that nothing will be read."""
         if not self.size:
             raise self.error
 
-    def read(self, offset, length):
+    def read(self, offset: int, length: int) -> bytes:
+        """Raise the error."""
         raise self.error
 
 
-class Stream:
-    """A member that has to be unpacked. `unpacked` gives its bytes; `packed` is
-    how many of the archive were read for them.
+class UnpackedMember:
+    """A stream of a compressed member, which is unpacked as far as it is read.
 
-    guarded : whether what is read is a header, which has a measure.
+    Subclasses implement `unpack` and keep `packed_read` current. Threads may share it.
+
+    Parameters
+    ----------
+    path : bytes
+        The path of the member.
+    size, mtime_ns : int
+        As in `fastdcm.sources.protocols.Stream`.
+
+    Attributes
+    ----------
+    prefix : bytes
+        The first bytes of the member, as far as they are in memory.
+    is_limited : bool
+        Whether `MAX_HEADER` applies: True as long as only a header is read.
+    packed_read : int
+        How many bytes of the archive have been read for this member.
     """
 
-    def __init__(self, path, size, mtime_ns, kept=b""):
-        self.path, self.size, self.mtime_ns, self.kept = path, size, mtime_ns, kept
-        self.guarded, self.given = True, 0
-        self.lock = Lock()
+    packed_read: int
 
-    def open(self, first):
-        pass
+    def __init__(self, path: bytes, size: int, mtime_ns: int) -> None:
+        self.path, self.size, self.mtime_ns = path, size, mtime_ns
+        self.prefix = b""
+        self.is_limited = True
+        self._returned = 0
+        self._lock = Lock()
 
-    def read(self, offset, length):
-        with self.lock:
-            if offset + length <= len(self.kept):
-                data = self.kept[offset : offset + length]
+    def open(self, first: int) -> None:
+        """Do nothing: size and time are known."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return exactly `length` bytes at `offset`."""
+        with self._lock:
+            if offset + length <= len(self.prefix):
+                data = self.prefix[offset : offset + length]
             else:
-                data = self.unpacked(offset, length)
-            self.given += length
+                data = self.unpack(offset, length)
+            self._returned += length
             if len(data) < length:
-                raise cut_within(offset + len(data))
-            self.measure(self.given, HEADER, HEADER_RATIO)
+                raise truncated_member(offset + len(data))
+            self.check_limit(self._returned, MAX_HEADER, MAX_HEADER_RATIO)
         return data
 
-    def measure(self, count, most, ratio):
-        if self.guarded and count > most and count > ratio * self.packed:
-            raise beyond(f"more than {most >> 20} MiB were unpacked for its header")
+    def unpack(self, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length), fewer at the end of the member."""
+        raise NotImplementedError
+
+    def check_limit(self, count: int, limit: int, ratio: int) -> None:
+        """Raise DicomError if `count` unpacked bytes are over a limit and a ratio."""
+        if self.is_limited and count > limit and count > ratio * self.packed_read:
+            raise over_limit(
+                f"reading the header unpacks more than {limit >> 20} MiB, "
+                f"{ratio} times the compressed bytes"
+            )

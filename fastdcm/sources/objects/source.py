@@ -1,79 +1,105 @@
-"""Objects in buckets and behind HTTP as sources of a scan, and as files."""
+"""Objects in object stores and behind HTTP, as a source of paths and as file objects."""
+
+from __future__ import annotations
 
 import errno
 import os
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from fastdcm.errors import error_for
-from fastdcm.sources._paths import Seekable, Streams
-from fastdcm.sources.archives.limits import Failed
-from fastdcm.sources.objects._object import Object, ask
-from fastdcm.sources.objects.stores import place_of, refusal
+from fastdcm.errors import DicomError, error_for
+from fastdcm.sources._paths import StreamChunk
+from fastdcm.sources.archives.limits import UnreadableMember
+from fastdcm.sources.objects._object import Object, prefetch
+from fastdcm.sources.objects.stores import locate, server_error
+from fastdcm.sources.streams import SeekableStream
 
-# To a chunk, at most, but for the first.
-_AT_ONCE, _ONE_BY_ONE = 32, 64
-# What dcmread asks for first: the header of almost any single frame.
-_FIRST = 16384
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fastdcm.sources.protocols import RequestedPath, Stream
+
+# The first objects are returned one per chunk, the others at most so many per chunk.
+_SINGLE_OBJECTS, _MAX_OBJECTS = 64, 32
+# Bytes that dcmread requests first: the header of almost any single frame.
+_FIRST_READ = 16384
 
 
-class Objects:
-    """The objects below a URL, or that match it as a glob, in the order in which
-    their server lists them: of buckets, that of their names. A listing that
-    fails ends with a row in error. What lists nothing is one object.
+class ObjectSource:
+    """The objects below a URL, or those that match it as a glob.
 
-    A source for `scan`.
+    They are in the order in which the server lists them: a bucket lists them by name. A URL
+    below which there is nothing is that of one object. A listing that fails ends with a row
+    that has an error.
+
+    Parameters
+    ----------
+    url : str
+        A prefix such as ``s3://bucket/prefix/``, or a glob.
+    recursive : bool
+        Include the objects in folders below.
     """
 
-    def __init__(self, url, recursive=True):
-        self.url, self.recursive = url, recursive
+    requested: list[RequestedPath] | None = None
+
+    def __init__(self, url: str, recursive: bool = True) -> None:
+        self.path = url
+        self._recursive = recursive
         parts = url.split("/")
         fixed = next(
             (i for i, part in enumerate(parts) if i > 2 and any(c in part for c in "*?[")),
             len(parts),
         )
-        self.pattern = parts[fixed:]
-        self.base = "/".join(parts[:fixed]).rstrip("/") + "/"
-        self.place, self.name = place_of(self.base)
-        self.is_dated = self.place.is_dated
+        self._pattern = parts[fixed:]
+        self._base = "/".join(parts[:fixed]).rstrip("/") + "/"
+        self._store, self._name = locate(self._base)
+        self.supports_update = self._store.supports_update
 
-    def start(self):
-        return ObjectTaker(self.streams())
+    def start(self) -> ObjectReader:
+        """Return a reader of the objects."""
+        return ObjectReader(self.streams())
 
-    def streams(self):
+    def streams(self) -> Iterator[Stream]:
+        """Iterate over the objects, as streams."""
         found = False
         try:
-            for name, size, mtime_ns in self.place.list(self.name):
-                if self.matches(name):
+            for name, size, mtime_ns in self._store.list(self._name):
+                if self._matches(name):
                     found = True
-                    yield Object(self.base + name, size, mtime_ns)
+                    yield Object(self._base + name, size, mtime_ns)
         except FileNotFoundError:
             pass
         except Exception as error:
-            told = refusal(error, self.url, "walk")
-            yield self.failed(
-                error_for("walk", f"the listing ended: {told.text}", errno=told.errno)
+            cause = server_error(error, self.path, "walk")
+            yield self._unreadable(
+                error_for("walk", f"the listing failed: {cause.text}", errno=cause.errno)
             )
             return
-        if not found and (self.pattern or not self.name or self.url.endswith("/")):
-            yield self.failed(error_for("open", "nothing is listed there", errno=errno.ENOENT))
+        if not found and (self._pattern or not self._name or self.path.endswith("/")):
+            yield self._unreadable(
+                error_for("open", "the URL matches no objects", errno=errno.ENOENT)
+            )
         elif not found:
-            yield Object(self.url)
+            yield Object(self.path)
 
-    def failed(self, error):
-        return Failed(os.fsencode(self.url), None, None, error)
+    def _unreadable(self, error: DicomError) -> UnreadableMember:
+        return UnreadableMember(os.fsencode(self.path), None, None, error)
 
-    def matches(self, name):
+    def _matches(self, name: str) -> bool:
+        """Return whether an object is one of the source."""
         parts = name.split("/")
-        if not self.pattern:
-            return self.recursive or len(parts) == 1
-        if "**" in self.pattern:
-            return _matches(parts, self.pattern)
-        depth = len(self.pattern)  # what is below a folder that matches, too
-        return _matches(parts[:depth], self.pattern) and (self.recursive or len(parts) <= depth + 1)
+        if not self._pattern:
+            return self._recursive or len(parts) == 1
+        if "**" in self._pattern:
+            return _matches(parts, self._pattern)
+        depth = len(self._pattern)  # includes what is below a folder that matches
+        return _matches(parts[:depth], self._pattern) and (
+            self._recursive or len(parts) <= depth + 1
+        )
 
 
-def _matches(parts, pattern):
+def _matches(parts: list[str], pattern: list[str]) -> bool:
     if not pattern:
         return not parts
     if pattern[0] == "**":
@@ -81,29 +107,59 @@ def _matches(parts, pattern):
     return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
-class ObjectTaker:
-    """Takes from iterators of streams, one after another: one by one at first, so
-    that all threads get some, and more later."""
+class ObjectReader:
+    """Returns streams in chunks: of one at first, so that all threads get some, then of more.
 
-    def __init__(self, streams=()):
-        self.streams, self.given = streams, 0
+    Parameters
+    ----------
+    streams : iterable of Stream
+        The objects.
+    """
 
-    def over(self, streams):
-        self.streams = streams
+    def __init__(self, streams: Iterable[Stream] = ()) -> None:
+        self._streams = iter(streams)
+        self._returned = 0
+
+    def continue_with(self, streams: Iterable[Stream]) -> ObjectReader:
+        """Read other streams next, in chunks that are as large as the last; return self."""
+        self._streams = iter(streams)
         return self
 
-    def take(self, count):
-        streams = list(
-            islice(self.streams, min(count, _AT_ONCE if self.given >= _ONE_BY_ONE else 1))
-        )
-        self.given += len(streams)
-        return Streams(streams, ask) if streams else None
+    def read_chunk(self, max_paths: int) -> StreamChunk | None:
+        """Return the next streams, at most `max_paths`, or None after the last."""
+        count = _MAX_OBJECTS if self._returned >= _SINGLE_OBJECTS else 1
+        streams = list(islice(self._streams, min(max_paths, count)))
+        self._returned += len(streams)
+        return StreamChunk(streams, prefetch) if streams else None
 
 
-def open_url(url, size=None):
-    """The object as a file object, for `dcmread`: threads may share it. With
-    its size, as a scan gave it, nothing is asked for before it is needed."""
+def open_url(url: str, size: int | None = None) -> SeekableStream:
+    """Return an object as a file object, which threads may share.
+
+    Parameters
+    ----------
+    url : str
+        The URL of the object.
+    size : int, optional
+        Its size in bytes, as a scan reports it. Without it the first bytes are read at once;
+        with it nothing is requested until something is read.
+
+    Returns
+    -------
+    SeekableStream
+        A file object for `dcmread`.
+
+    Raises
+    ------
+    DicomError
+        The object cannot be read.
+
+    Examples
+    --------
+    >>> from fastdcm import dcmread
+    >>> ds = dcmread(open_url("https://host/ct.dcm"))  # doctest: +SKIP
+    """
     stream = Object(url, size)
     if size is None:
-        stream.open(_FIRST)
-    return Seekable(stream)
+        stream.open(_FIRST_READ)
+    return SeekableStream(stream)

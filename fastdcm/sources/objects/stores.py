@@ -1,229 +1,290 @@
-"""Where objects are: buckets and servers, what is listed there, and what they refuse.
+"""Object stores and servers: open them, list them, and describe their errors.
 
-obstore reads s3://, gs://, az:// and http(s)://, with the credentials and
-endpoints that it finds in the environment; fsspec reads every other scheme.
-Both are imported when there is a URL to read.
+obstore reads s3://, gs://, az:// and http(s)://, with the credentials and endpoints that it
+finds in the environment; fsspec reads every other scheme. Either is imported when the first
+URL that needs it is read.
 """
+
+from __future__ import annotations
 
 import errno
 import os
 import re
 from collections import namedtuple
-from datetime import datetime, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from threading import Lock
 from urllib.parse import unquote, urlsplit
 
-from fastdcm.errors import error_for
+from fastdcm.errors import DicomError, error_for
+from fastdcm.sources.objects._ranges import read_range
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import ModuleType
+    from typing import Any
+
+    from fastdcm.sources.protocols import ObjectAnswer, ObjectEntry, ObjectStore
 
 _HTTP = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "az", "abfs", "abfss")
-# A server, and a path that there is but one way to write.
-_PLAIN = re.compile(r"(https?://[\w.:-]+)/((?:[\w-][\w.-]*/)*[\w-][\w.-]*)", re.ASCII).fullmatch
+# A URL that can be written in only one way: its path needs no percent-encoding.
+_match_plain = re.compile(
+    r"(https?://[\w.:-]+)/((?:[\w-][\w.-]*/)*[\w-][\w.-]*)", re.ASCII
+).fullmatch
 
-# Seconds: for a connection, without a byte, for a request, for all tries of it.
-_CONNECT, _SILENCE, _REQUEST, _TRIES = 10, 20, 120, 180
-_RETRIES, _BACKOFF, _BACKOFF_MOST = 6, 0.1, 5
+# Timeouts: to connect, between two bytes, of a request, of a request with its retries.
+_CONNECT_SECONDS, _READ_SECONDS, _REQUEST_SECONDS, _RETRY_SECONDS = 10, 20, 120, 180
+_MAX_RETRIES, _BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 6, 0.1, 5
 
 
-def lists(url):
-    """Whether what is below a URL can be listed."""
+def can_list(url: str) -> bool:
+    """Return whether the objects below a URL can be listed: not those of an HTTP server."""
     return _scheme(url) not in _HTTP
 
 
-def _scheme(url):
+def _scheme(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
-def refusal(error, url, code="stream"):
-    """The DicomError that tells in one line what a server answered: without its
-    body and without the URL, which may be signed."""
+def server_error(error: Exception, url: str, code: str = "stream") -> DicomError:
+    """Return the DicomError for an exception of obstore or fsspec.
+
+    Parameters
+    ----------
+    error : Exception
+        What obstore or fsspec raised.
+    url : str
+        The URL that was read.
+    code : str
+        The code of the error; "stream" becomes "open" for an object that is missing or
+        forbidden.
+
+    Returns
+    -------
+    DicomError
+        Its text is one line. It contains neither the body of the answer nor the URL, whose
+        query may be a signature.
+    """
     text = str(error)
     number = None
     status = re.search(r"status code: (\d{3}[^:\n]*)", text)
     if status:
-        told = status[1].strip()
+        message = status[1].strip()
         if reason := re.search(r"<Code>(\w+)</Code>", text):
-            told += f" ({reason[1]})"
+            message += f" ({reason[1]})"
     elif isinstance(error, FileNotFoundError):
-        told = "there is no such object"
+        message = "there is no such object"
     else:
         line = re.sub(r"^Generic \w+ error: ", "", text.partition("\n")[0])
-        told = re.sub(r"\S*://\S*", "...", line.rpartition(" - ")[2])
-        if told.startswith("HTTP error"):  # the innermost cause tells most
-            told = "; ".join(
-                [told, *re.findall(r'("[^"\n]*"|\b[A-Z][A-Za-z]+),?$', text, re.M)[-1:]]
-            )
+        message = re.sub(r"\S*://\S*", "...", line.rpartition(" - ")[2])
+        if message.startswith("HTTP error"):  # the innermost cause says most
+            causes = re.findall(r'("[^"\n]*"|\b[A-Z][A-Za-z]+),?$', text, re.MULTILINE)
+            message = "; ".join([message, *causes[-1:]])
     if retries := re.search(r"after (\d+) retries", text):
-        told += f", after {retries[1]} retries"
-    if re.search(
-        r"169\.254\.|metadata|/latest/api/token", text
-    ):  # it asked the machine that it may run on
-        told = f"there are no credentials ({told})"
+        message += f", after {retries[1]} retries"
+    # Without credentials obstore asks the metadata service of a cloud machine for them.
+    if re.search(r"169\.254\.|metadata|/latest/api/token", text):
+        message = f"there are no credentials ({message})"
         number = errno.EACCES
-    elif told.startswith("404") or isinstance(error, FileNotFoundError):
+    elif message.startswith("404") or isinstance(error, FileNotFoundError):
         number = errno.ENOENT
-    elif told.startswith(("401", "403")):
+    elif message.startswith(("401", "403")):
         number = errno.EACCES
     if number and code == "stream":
         code = "open"
-    return error_for(code, told, filename=url, errno=number)
+    return error_for(code, message, filename=url, errno=number)
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def mtime_ns(meta):
-    """In whole seconds, as HTTP tells them, though a listing may know more: 0 where
-    nothing is told."""
-    modified = meta["last_modified"]
+def mtime_ns(meta: Mapping[str, Any]) -> int:
+    """Return the modification time of an object in nanoseconds since 1970.
+
+    Parameters
+    ----------
+    meta : mapping
+        The metadata of an answer or of an entry of a listing.
+
+    Returns
+    -------
+    int
+        In whole seconds, as HTTP reports it, even if a listing is more precise; 0 if the time
+        is not known.
+    """
+    modified: datetime | None = meta["last_modified"]
     if modified is None:
         return 0
     since = modified - _EPOCH
     return (since.days * 86400 + since.seconds) * 10**9
 
 
-class Store:
-    """A place that obstore reads: `Object` does so itself."""
+class ObstoreStore:
+    """A bucket or a server that obstore reads (see `fastdcm.sources.protocols.ObjectStore`).
 
-    is_dated = True  # a listing tells when objects were changed
+    Parameters
+    ----------
+    obstore : module
+        The module.
+    store : obstore.store.ObjectStore
+        The store.
+    """
 
-    def __init__(self, obstore, store):
-        self.obstore, self.store = obstore, store
+    supports_update = True
 
-    def list(self, name):
-        """(name behind `name`, size, mtime_ns) of each object below, as they come.
+    def __init__(self, obstore: ModuleType, store: Any) -> None:
+        self._obstore, self._store = obstore, store
 
-        obstore takes the slash from the marker of a folder, so that it looks
-        like an empty object. Most stand before what is in their folder; of
-        what else is empty the server knows whether it is there.
+    def get(self, name: str, offset: int, length: int) -> tuple[ObjectAnswer, bytes]:
+        """Return the bytes of an object from `offset` on, at most `length`."""
+        return read_range(self._obstore, self._store, name, offset, length)
+
+    def list(self, name: str) -> Iterator[ObjectEntry]:
+        """Iterate over the objects whose names begin with `name` and a slash.
+
+        obstore removes the slash from the marker object of a folder, so that it looks like
+        an empty object. Most markers are listed directly in front of what is in their folder;
+        for any other empty object the server is asked whether it exists.
         """
         prefix = name.rstrip("/") + "/" if name else ""
         empty = None
-        for meta in self.entries(prefix):
+        for meta in self._entries(prefix):
             if empty is not None and not meta["path"].startswith(empty["path"] + "/"):
-                yield from self.there(empty, prefix)
+                yield from self._entry_if_found(empty, prefix)
             empty = None if meta["size"] else meta
             if empty is None:
                 yield _entry(meta, prefix)
         if empty is not None:
-            yield from self.there(empty, prefix)
+            yield from self._entry_if_found(empty, prefix)
 
-    def entries(self, prefix):
-        """The next page is on its way while one is read, and no more of them."""
+    def _entries(self, prefix: str) -> Iterator[Mapping[str, Any]]:
+        """Iterate over the entries, and request one page ahead."""
         from concurrent.futures import ThreadPoolExecutor
 
         check_process()
-        pages = self.obstore.list(self.store, prefix or None, chunk_size=1000)
-        with ThreadPoolExecutor(1) as ahead:
-            page = ahead.submit(next, pages, None)
+        pages = self._obstore.list(self._store, prefix or None, chunk_size=1000)
+        with ThreadPoolExecutor(1) as executor:
+            page = executor.submit(next, pages, None)
             while entries := page.result():
-                page = ahead.submit(next, pages, None)
+                page = executor.submit(next, pages, None)
                 yield from entries
 
-    def there(self, meta, prefix):
+    def _entry_if_found(self, meta: Mapping[str, Any], prefix: str) -> Iterator[ObjectEntry]:
+        """Yield the entry, unless the server says that there is no such object."""
         try:
-            self.obstore.head(self.store, meta["path"])
+            self._obstore.head(self._store, meta["path"])
         except FileNotFoundError:
             return
-        except self.obstore.exceptions.BaseError:
+        except self._obstore.exceptions.BaseError:
             pass
         yield _entry(meta, prefix)
 
 
-def _entry(meta, prefix):
+def _entry(meta: Mapping[str, Any], prefix: str) -> ObjectEntry:
     return meta["path"][len(prefix) :], meta["size"], mtime_ns(meta)
 
 
-_Told = namedtuple("_Told", "meta")
+_Answer = namedtuple("_Answer", "meta")
 
 
-class Filesystem:
-    """A place that fsspec reads."""
+class FsspecStore:
+    """A file system that fsspec reads (see `fastdcm.sources.protocols.ObjectStore`).
 
-    is_dated = False
+    Parameters
+    ----------
+    filesystem : fsspec.AbstractFileSystem
+        The file system.
+    """
 
-    def __init__(self, filesystem):
-        self.filesystem = filesystem
+    supports_update = False  # listings contain no times
 
-    def get(self, name, offset, length):
-        meta = {"size": self.filesystem.info(name)["size"], "last_modified": None, "e_tag": None}
+    def __init__(self, filesystem: Any) -> None:
+        self._filesystem = filesystem
+
+    def get(self, name: str, offset: int, length: int) -> tuple[ObjectAnswer, bytes]:
+        """Return the bytes of an object from `offset` on, at most `length`."""
+        size = self._filesystem.info(name)["size"]
         try:
-            meta["last_modified"] = self.filesystem.modified(name).astimezone(timezone.utc)
+            modified = self._filesystem.modified(name).astimezone(UTC)
         except NotImplementedError:
-            pass
-        data = self.filesystem.cat_file(name, offset, min(offset + length, meta["size"]))
-        return _Told(meta), data
+            modified = None
+        data = self._filesystem.cat_file(name, offset, min(offset + length, size))
+        return _Answer({"size": size, "last_modified": modified, "e_tag": None}), data
 
-    def list(self, name):
+    def list(self, name: str) -> Iterator[ObjectEntry]:
+        """Iterate over the objects whose names begin with `name` and a slash."""
         start = len(name.rstrip("/")) + 1
-        for _, _, files in self.filesystem.walk(name, detail=True, on_error="raise"):
+        for _, _, files in self._filesystem.walk(name, detail=True, on_error="raise"):
             for key in sorted(filter(None, files)):
                 yield files[key]["name"][start:], files[key]["size"], None
 
 
-def _open_store(base):
+def _open_store(base: str) -> ObstoreStore:
+    """Return a new store of a bucket, a server or one URL."""
     try:
         import obstore
         from obstore.store import HTTPStore, from_url
     except ModuleNotFoundError as error:
-        raise _missing(error, base) from None
-    from datetime import timedelta
-
-    def seconds(count):
-        return timedelta(seconds=count)
+        raise _missing_package(error, base) from None
 
     options = {
         "client_options": {
             "allow_http": True,
-            "connect_timeout": seconds(_CONNECT),
-            "read_timeout": seconds(_SILENCE),
-            "timeout": seconds(_REQUEST),
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+            "read_timeout": timedelta(seconds=_READ_SECONDS),
+            "timeout": timedelta(seconds=_REQUEST_SECONDS),
         },
         "retry_config": {
-            "max_retries": _RETRIES,
-            "retry_timeout": seconds(_TRIES),
+            "max_retries": _MAX_RETRIES,
+            "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
             "backoff": {
-                "init_backoff": seconds(_BACKOFF),
+                "init_backoff": timedelta(seconds=_BACKOFF_SECONDS),
                 "base": 2,
-                "max_backoff": seconds(_BACKOFF_MOST),
+                "max_backoff": timedelta(seconds=_MAX_BACKOFF_SECONDS),
             },
         },
     }
-    return Store(obstore, (HTTPStore if _scheme(base) in _HTTP else from_url)(base, **options))
+    open_store = HTTPStore if _scheme(base) in _HTTP else from_url
+    return ObstoreStore(obstore, open_store(base, **options))
 
 
-_stores, _MOST_STORES = {}, 64
-_opening = Lock()
+_stores: dict[str, ObstoreStore] = {}
+_MAX_STORES = 64
+_stores_lock = Lock()
 
 
-def _store(base):
-    """The one store of a bucket or a server: with its connections, for all threads."""
+def _shared_store(base: str) -> ObstoreStore:
+    """Return the store of a bucket or a server, whose connections all threads share."""
     store = _stores.get(base)
     if store is None:
-        with _opening:  # many threads begin together
+        with _stores_lock:  # the threads of a scan all start with the same store
             store = _stores.get(base)
             if store is None:
-                if len(_stores) == _MOST_STORES:
+                if len(_stores) == _MAX_STORES:
                     _stores.clear()
                 store = _stores[base] = _open_store(base)
     return store
 
 
-def _missing(error, url):
-    name = error.name.partition(".")[0]
+def _missing_package(error: ModuleNotFoundError, url: str) -> ModuleNotFoundError:
+    name = (error.name or "").partition(".")[0]
     return ModuleNotFoundError(
         f"{_scheme(url)}:// needs {name}: pip install 'fastdcm-dicom[remote]'", name=name
     )
 
 
 @lru_cache(maxsize=1)
-def _first_process():
+def _first_process() -> int:
     return os.getpid()
 
 
-def check_process():
-    """obstore has threads, which a fork leaves behind: it would wait for ever."""
+def check_process() -> None:
+    """Raise DicomError in a process that was forked after a URL was read.
+
+    The threads of obstore do not exist in it, so that a request would never end.
+    """
     if _first_process() != os.getpid():
         raise error_for(
             "stream",
@@ -232,33 +293,53 @@ def check_process():
         )
 
 
-def place_of(url):
-    """(the place, the name in it) of what a URL leads to."""
+def locate(url: str) -> tuple[ObjectStore, str]:
+    """Return the store that has an object, and the name of the object in it.
+
+    Parameters
+    ----------
+    url : str
+        The URL of an object, or of a prefix.
+
+    Returns
+    -------
+    tuple of ObjectStore and str
+
+    Raises
+    ------
+    DicomError
+        The URL is not valid, or its scheme is unknown.
+    ModuleNotFoundError
+        The package that reads such URLs is not installed.
+    """
     try:
-        if plain := _PLAIN(url):
-            return _store(plain[1]), plain[2]
+        if plain := _match_plain(url):
+            return _shared_store(plain[1]), plain[2]
         scheme, _, rest = url.partition("://")
         scheme = scheme.lower()
         if scheme in _BUCKETS:
             host, _, name = rest.partition("/")
-            return _store(f"{scheme}://{host}"), name
+            return _shared_store(f"{scheme}://{host}"), name
         if scheme in _HTTP:
-            return _odd(url)
+            return _locate_http(url)
         try:
             from fsspec.core import url_to_fs
         except ModuleNotFoundError as error:
-            raise _missing(error, url) from None
+            raise _missing_package(error, url) from None
         filesystem, name = url_to_fs(url)
-        return Filesystem(filesystem), name
+        return FsspecStore(filesystem), name
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        raise refusal(error, url) from None
+        raise server_error(error, url) from None
 
 
-def _odd(url):
-    """One store serves a whole server, but it writes the path of a URL in its
-    own way. Where that is another, or there is a query, the store is of one URL."""
+def _locate_http(url: str) -> tuple[ObjectStore, str]:
+    """Return the store and the name of any HTTP URL.
+
+    The store of a server percent-encodes names in its own way. A URL that would not be
+    requested as it is written, or that has a query, gets a store of its own.
+    """
     parts = urlsplit(url)
     try:
         names = [unquote(part, errors="strict") for part in parts.path.split("/")[1:]]
@@ -271,5 +352,5 @@ def _odd(url):
             name.isprintable() and "/" not in name and name not in ("", ".", "..") for name in names
         )
     ):
-        return _store(f"{parts.scheme}://{parts.netloc}"), "/".join(names)
+        return _shared_store(f"{parts.scheme}://{parts.netloc}"), "/".join(names)
     return _open_store(url.partition("#")[0]), ""

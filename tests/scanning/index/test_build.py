@@ -15,7 +15,7 @@ from fastdcm.errors import DicomError
 from fastdcm.scanning.index import build
 from fastdcm.scanning.index.folder import open_index
 from fastdcm.scanning.index.manifest import Manifest, encode_schema
-from fastdcm.sources._paths import chunk_of, chunk_of_columns
+from fastdcm.sources._paths import chunk_from_columns, chunk_from_paths
 from support.index_folders import TAGS, check_index, fill, numbered_file, posix, scan
 from support.scans import count_threads
 
@@ -169,7 +169,7 @@ def chunk_of_entries(entries):
     ends = [0]
     for path in paths:
         ends.append(ends[-1] + len(path))
-    return chunk_of_columns(
+    return chunk_from_columns(
         b"".join(paths), array("q", ends), array("q", sizes), array("q", times), array("i", errnos)
     )
 
@@ -204,7 +204,7 @@ def test_own_files_are_excluded(tmp_path):
     assert list(zip(left.paths(), memoryview(left.columns()[4]).cast("B").cast("i"))) == [
         (os.fsencode(path), failed.get(path, 0)) for path in others
     ]
-    plain = chunk_of(["a", "b"])
+    plain = chunk_from_paths(["a", "b"])
     assert build._OwnFiles(str(index)).exclude_from(plain) is plain
 
 

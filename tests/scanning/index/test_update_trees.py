@@ -23,7 +23,7 @@ class TextScan(Scan):
 
     def __iter__(self):
         schema, reader, count = pyarrow.schema(self), self.source.start(), 0
-        while (chunk := reader.take(self.batch_size)) is not None:
+        while (chunk := reader.read_chunk(self.batch_size)) is not None:
             rows = []
             for path in map(os.fsdecode, chunk.paths()):
                 text = Path(path).read_text()

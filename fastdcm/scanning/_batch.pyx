@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """The plan of a scan, and batches of its rows as Arrow columns.
 
 Fills the structs of the Arrow C data interface with the buffers of columns.c, without an

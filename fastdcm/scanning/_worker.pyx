@@ -1,3 +1,4 @@
+# cython: auto_pickle=False, autotestdict=False
 """Workers: read the files of a chunk into batches.
 
 A Worker reads without the GIL. It acquires it only for what C does not do: inflating,

@@ -22,8 +22,8 @@ _GROWTH = 8  # when files are waited for, this many times as many threads
 
 #: The shortest time over which speed is measured.
 _WINDOW_SECONDS = 0.004
-#: So many windows in a row must have waited before threads are added: the load of
-#: other programs can make one or two look as if they had.
+#: The number of consecutive windows that must have waited before threads are added: the
+#: load of other programs can make one or two look as if they had.
 _DISK_WINDOWS, _SERVER_WINDOWS = 3, 2
 #: Of a file not in the page cache: in it, a file takes a third of this.
 _COLD_FILE_SECONDS = 30e-6

@@ -68,7 +68,7 @@ class IndexStats(ScanStats):
     Attributes
     ----------
     files, errors, issues : int
-        Of the whole index.
+        Of the complete index.
     seconds, files_per_second, bytes_read, threads
         Of this run.
     listed : int

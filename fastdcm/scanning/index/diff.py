@@ -2,7 +2,7 @@
 
 Both lists are in the byte order of their paths. Comparing them marks each entry of both
 as the same, changed, or only in its list; from the marks follows which parts of the
-index stay, and which are written anew. Rows belong to the entry whose path they have,
+index stay, and which are rewritten. Rows belong to the entry whose path they have,
 or, of the members of an archive, whose path theirs begin with.
 """
 

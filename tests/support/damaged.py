@@ -1,4 +1,4 @@
-"""StreamChunk made to hurt, and everything that reading does with one."""
+"""Streams made to hurt, and everything that reading does with one."""
 
 import struct
 import zlib

@@ -56,5 +56,5 @@ def test_invalid_sources(tmp_path):
         scan(tmp_path / "DICOMDIR")
     with pytest.raises(FileNotFoundError):
         scan(tmp_path / "missing")
-    with pytest.raises(TypeError, match="not int"):
+    with pytest.raises(TypeError, match="got int"):
         scan(3)

@@ -461,7 +461,7 @@ class _PartSource:
         """Return the reader of the part."""
         return self
 
-    def read_chunk(self, count: int) -> PathChunk | None:
+    def read_chunk(self, max_paths: int) -> PathChunk | None:
         """Return the next paths of the part; None after the last."""
         block = self._block
         if block is None or self._used == len(block):
@@ -473,7 +473,7 @@ class _PartSource:
         left = _PART - (self.next_entry - self.first_entry) if self.rows < _PART else 0
         # A chunk ends after an archive, because the number of its rows is unknown.
         i = bisect_right(self._archive_ends, self._used)
-        end = min(self._used + min(count, left), len(block), *self._archive_ends[i : i + 1])
+        end = min(self._used + min(max_paths, left), len(block), *self._archive_ends[i : i + 1])
         count = end - self._used
         if not count:
             return None

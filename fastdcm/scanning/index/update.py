@@ -411,7 +411,7 @@ class _ChangedFiles:
         """Return the reader of the files."""
         return self
 
-    def read_chunk(self, count: int) -> PathChunk | None:
+    def read_chunk(self, max_paths: int) -> PathChunk | None:
         """Return the next files; None after the last."""
         if self._block is None or self._position == len(self._block):
             self._block, self._entries = next(self._blocks, (None, self._entries))
@@ -419,7 +419,7 @@ class _ChangedFiles:
         if self._block is None:
             return None
         begin = self._position
-        self._position = min(begin + count, len(self._block))
+        self._position = min(begin + max_paths, len(self._block))
         chunk = self._block.part(begin, self._position)
         self._used.append((chunk, self._entries[begin : self._position]))
         return chunk

@@ -143,7 +143,7 @@ class ThreadPool:
         self._adaptive = threads is None
         self._lock = Lock()
         self._result_ready = Condition(self._lock)
-        self._room_available = Condition(self._lock)
+        self._space_available = Condition(self._lock)
         self._results: dict[int, _Result] = {}  # by the number of the piece
         self._next_number = 0  # of the piece whose result is fetched next
         self._files_ahead = 0  # handed out, and not fetched yet
@@ -188,11 +188,11 @@ class ThreadPool:
             with self._lock:
                 while self._open and self._files_ahead >= self._max_files_ahead:
                     self._window.blocked = True
-                    self._room_available.wait()
+                    self._space_available.wait()
                 size = self._piece_size
                 self._files_ahead += size
                 if self._files_ahead < self._max_files_ahead:
-                    self._room_available.notify()
+                    self._space_available.notify()
             piece = self._feed.next_piece(size) if self._open else None
             if piece is None:
                 break
@@ -211,7 +211,7 @@ class ThreadPool:
                 self._measure(result.files, wall, thread_time() - cpu)
         with self._lock:
             self._files_ahead -= size
-            self._room_available.notify()
+            self._space_available.notify()
             self._running -= 1
             self._result_ready.notify()
 
@@ -295,7 +295,7 @@ class ThreadPool:
                     return
                 result = self._results.pop(number)
                 self._files_ahead -= result.files
-                self._room_available.notify()
+                self._space_available.notify()
             if isinstance(result.batches, BaseException):
                 raise result.batches
             yield result.batches, result.ends_batch
@@ -304,7 +304,7 @@ class ThreadPool:
         """End all threads, and wait for them."""
         with self._lock:
             self._open = False
-            self._room_available.notify_all()
+            self._space_available.notify_all()
             while self._running:
                 self._result_ready.wait()
 

@@ -91,7 +91,7 @@ def open_source(source: AnyPath | Iterable[AnyPath] | Source, recursive: bool = 
     try:
         iter(source)
     except TypeError:
-        raise TypeError(f"source must be {_ACCEPTED}; got {type(source).__name__}") from None
+        raise TypeError(f"source must be {_ACCEPTED}, not {type(source).__name__}") from None
     return PathList(source)
 
 

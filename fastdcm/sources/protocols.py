@@ -38,7 +38,7 @@ class RequestedPath(TypedDict):
 class PathReader(Protocol):
     """An iteration over the paths of a source."""
 
-    def read_chunk(self, max_paths: int) -> AnyChunk | None:
+    def read_chunk(self, max_paths: int, /) -> AnyChunk | None:
         """Return the next paths or streams, at most `max_paths`, or None after the last."""
 
 
@@ -88,14 +88,14 @@ class Stream(Protocol):
     @property
     def mtime_ns(self) -> int | None: ...  # noqa: D102
 
-    def open(self, first: int) -> bytes | None:
+    def open(self, first: int, /) -> bytes | None:
         """Open the stream: determine `size` and `mtime_ns`.
 
         Return the first bytes if they were read for that. `first` is how many bytes the
         caller reads next.
         """
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int, /) -> bytes:
         """Return exactly `length` bytes at `offset`."""
 
 
@@ -112,15 +112,15 @@ class RandomAccessFile(Protocol):
     @property
     def mtime_ns(self) -> int: ...  # noqa: D102
 
-    def read(self, offset: int, length: int) -> bytes:
+    def read(self, offset: int, length: int, /) -> bytes:
         """Return the bytes from `offset` on, at most `length`, fewer at the end of the file."""
 
 
 class Archive(Protocol[_Member]):
     """A file that contains other files.
 
-    What a member is, is the archive's own matter, except that it is a tuple that begins with
-    the name (bytes) and the size in bytes.
+    A member is a tuple that begins with its name (bytes) and its size in bytes. What follows
+    depends on the kind of archive.
 
     Attributes
     ----------
@@ -131,13 +131,13 @@ class Archive(Protocol[_Member]):
     @property
     def file(self) -> RandomAccessFile: ...  # noqa: D102 (described above)
 
-    def walk(self, position: int | None = None) -> Iterator[tuple[int, _Member]]:
+    def walk(self, position: int | None = None, /) -> Iterator[tuple[int, _Member]]:
         """Iterate over (position, member) from a position on, by default over all.
 
         Raises DicomError where the archive is damaged.
         """
 
-    def item(self, member: _Member) -> StoredMember | Stream:
+    def item(self, member: _Member, /) -> StoredMember | Stream:
         """Return how a member is read."""
 
 
@@ -163,11 +163,11 @@ class ObjectStore(Protocol):
 
     supports_update: bool
 
-    def list(self, name: str) -> Iterator[ObjectEntry]:
+    def list(self, name: str, /) -> Iterator[ObjectEntry]:
         """Iterate over the objects whose names begin with `name` and a slash.
 
         The names are relative to that prefix.
         """
 
-    def get(self, name: str, offset: int, length: int) -> tuple[ObjectAnswer, bytes]:
+    def get(self, name: str, offset: int, length: int, /) -> tuple[ObjectAnswer, bytes]:
         """Return the bytes of an object from `offset` on, at most `length`."""

@@ -18,6 +18,7 @@ from support.builder import (
     part10,
     preamble,
 )
+from support.streams import MemoryStream
 
 xxhash = pytest.importorskip("xxhash")
 NAME = element(0x00100010, "PN", "Doe^Jane")
@@ -43,22 +44,6 @@ def digest(data):
 
 FILE_HASHES = [digest(data) for data in FILES.values()]
 PIXEL_HASHES = [digest(PIXELS[name]) if name in PIXELS else None for name in FILES]
-
-
-class Stream:
-    """A stream with these bytes; one without cannot be opened."""
-
-    def __init__(self, path, data):
-        self.path, self.data = path, data
-
-    def open(self, first):
-        if self.data is None:
-            raise PermissionError(13, "no")
-        self.size, self.mtime_ns = len(self.data), 7
-
-    def read(self, offset, length):
-        assert 0 < length <= self.size - offset
-        return self.data[offset : offset + length]
 
 
 @pytest.fixture
@@ -107,7 +92,8 @@ def test_files_that_cannot_be_read_have_no_hash(folder):
 def test_hashes_of_streams_and_members(tmp_path, kind):
     if kind == "streams":
         chunk = StreamChunk(
-            [Stream(name.encode(), data) for name, data in FILES.items()] + [Stream(b"bad", None)]
+            [MemoryStream(name.encode(), data) for name, data in FILES.items()]
+            + [MemoryStream(b"bad", FILES["a-native"], "open")]
         )
     else:
         blob, members = b"", []

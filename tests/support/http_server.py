@@ -1,10 +1,9 @@
-"""Files behind HTTP/1.1 on loopback, for tests and benches: ranges, ETags,
-faults, counts.
+"""An HTTP/1.1 server of files on the loopback interface: ranges, ETags, faults, counts.
 
     python tests/support/http_server.py FOLDER [SECONDS]
 
-serves a folder and prints the port. Each answer waits SECONDS, as one from far
-away does.
+serves a folder and prints the port. Each answer is delayed by SECONDS, as by a
+distant server.
 """
 
 import asyncio
@@ -17,21 +16,21 @@ from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 
-MODIFIED = 1_750_000_000  # of files that are bytes
+MODIFIED = 1_750_000_000  # the modification time of files that are bytes
 _PIECE = 65536
 
 
 class Served:
-    """A server in a thread of its own, from entering a `with` block to leaving it.
+    """A server that runs in a thread while a `with` block is executed.
 
-    files : {"/name": bytes, or a path}; what is changed there is served changed.
-    faults : {"/name": [fault, ...]}, one for each request that comes, None for a
-        good one. A fault is a status, "reset" (no answer), "drop" (half the
-        body, then the connection ends), "stall" (half the body, then nothing),
-        "whole" (no ranges), "short", "long" (other lengths than asked for).
-    always : the fault of all requests for which there is none of their own.
-    etags : whether answers bear one.
-    special : function of a target that gives (status, body), or None for a file.
+    files : {"/name": bytes, or a path}. Changes take effect at once.
+    faults : {"/name": [fault, ...]}, one for each request, None for a correct answer. A
+        fault is a status, "reset" (no answer), "drop" (half the body, then the connection
+        ends), "stall" (half the body, then nothing), "whole" (no ranges), "short" or "long"
+        (another length than requested).
+    always : the fault of all other requests.
+    etags : whether answers have an ETag.
+    special : a function of the target that returns (status, body), or None for a file.
 
     requests : lists [method, target, (start, stop) or None, bytes of body sent].
     """
@@ -73,7 +72,7 @@ class Served:
 
     @property
     def sent(self):
-        """Bytes of bodies."""
+        """The bytes of all bodies that were sent."""
         return sum(request[3] for request in self.requests)
 
     def clear(self):
@@ -84,7 +83,7 @@ class Served:
         return faults.pop(0) if faults else self.always
 
     def read(self, target, start, stop):
-        """(bytes, size, seconds, ETag) or None."""
+        """Return (bytes, size, modification time, ETag), or None for a missing file."""
         file = self.files.get(target.partition("?")[0])
         if isinstance(file, bytes):
             return file[start:stop], len(file), MODIFIED, f'"{zlib.crc32(file):x}"'
@@ -101,7 +100,7 @@ class Served:
 class _Connection(asyncio.Protocol):
     def __init__(self, server):
         self.server = server
-        self.came, self.rest, self.paused = b"", memoryview(b""), False
+        self.received, self.rest, self.paused = b"", memoryview(b""), False
 
     def connection_made(self, transport):
         self.transport = transport
@@ -109,9 +108,9 @@ class _Connection(asyncio.Protocol):
         self.server.connections += 1
 
     def data_received(self, data):
-        self.came += data
-        while (end := self.came.find(b"\r\n\r\n")) >= 0:
-            head, self.came = self.came[:end].decode("latin-1"), self.came[end + 4 :]
+        self.received += data
+        while (end := self.received.find(b"\r\n\r\n")) >= 0:
+            head, self.received = self.received[:end].decode("latin-1"), self.received[end + 4 :]
             if self.server.wait:
                 self.server.loop.call_later(self.server.wait, self.answer, head)
             else:
@@ -127,9 +126,9 @@ class _Connection(asyncio.Protocol):
     def answer(self, head):
         server = self.server
         method, target, _ = head.split("\r\n", 1)[0].split(" ")
-        asked = re.search(r"(?im)^range: bytes=(\d+)-(\d*)", head)
-        asked = asked and (int(asked[1]), int(asked[2]) + 1 if asked[2] else None)
-        self.request = [method, target, asked, 0]
+        found = re.search(r"(?im)^range: bytes=(\d+)-(\d*)", head)
+        span = found and (int(found[1]), int(found[2]) + 1 if found[2] else None)
+        self.request = [method, target, span, 0]
         server.requests.append(self.request)
         fault = server.fault(target)
         special = server.special(target)
@@ -144,7 +143,7 @@ class _Connection(asyncio.Protocol):
         if special is not None:
             self.send(method, *special)
             return
-        start, stop = asked if asked and fault != "whole" else (0, None)
+        start, stop = span if span and fault != "whole" else (0, None)
         found = server.read(target, start, stop)
         if found is None:
             self.send(method, 404, b"<Error><Code>NoSuchKey</Code></Error>")
@@ -152,7 +151,7 @@ class _Connection(asyncio.Protocol):
         data, size, seconds, etag = found
         headers = f"Last-Modified: {formatdate(seconds, usegmt=True)}\r\n"
         headers += f"ETag: {etag}\r\n" * server.etags
-        if asked and fault != "whole":
+        if span and fault != "whole":
             if start >= size:
                 self.send(method, 416, b"")
                 return
@@ -160,7 +159,7 @@ class _Connection(asyncio.Protocol):
         if fault in ("short", "long"):
             data = data[:-1] if fault == "short" else data + bytes(1 << 22)
         half = len(data) // 2 if fault in ("drop", "stall") else None
-        self.send(method, 206 if asked and fault != "whole" else 200, data, headers, half)
+        self.send(method, 206 if span and fault != "whole" else 200, data, headers, half)
         if fault == "drop":
             self.transport.close()
 
@@ -182,14 +181,14 @@ class _Connection(asyncio.Protocol):
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    # What it is asked at /requests it tells: how many there were before.
+    # /requests returns how many requests there were before.
     served = Served(
         {
             f"/{path.relative_to(folder).as_posix()}": path
             for path in folder.rglob("*")
             if path.is_file()
         },
-        float((sys.argv + ["0"])[2]),
+        float([*sys.argv, "0"][2]),
     )
     served.special = lambda target: (
         (200, b"%d" % (len(served.requests) - 1)) if target == "/requests" else None

@@ -14,9 +14,9 @@ from fastdcm.errors import DicomError, error_for
 
 MAX_MEMBERS = 4_000_000
 MAX_NAME_LENGTH = 4096  # bytes
-# A member must be unpacked to read its header. It is over the limit when it unpacks to more
-# than this many bytes and more than this many times the compressed bytes read for it: first
-# for the bytes that are returned, then for those that are skipped.
+# A compressed member is unpacked to read its header. It is over the limit when that unpacks
+# more than this many bytes, and more than this many times the compressed bytes: first for
+# the bytes that are read, then for those that are skipped.
 MAX_HEADER, MAX_HEADER_RATIO = 8 << 20, 64
 MAX_SKIPPED, MAX_SKIPPED_RATIO = 256 << 20, 200
 
@@ -81,6 +81,8 @@ class ArchiveFile:
         Size in bytes, and time of the last change in nanoseconds since 1970.
     """
 
+    _descriptor = -1
+
     def __init__(self, path: bytes) -> None:
         self.path = path
         # O_NONBLOCK: opening a FIFO that has no writer would wait for one.
@@ -96,7 +98,7 @@ class ArchiveFile:
         self._lock = Lock()
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
+        if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -116,7 +118,7 @@ class ArchiveFile:
 
 
 class UnreadableMember:
-    """A stream that cannot be read: a member, an archive as a whole, or a listing.
+    """A stream that cannot be read: a member, an entire archive, or a listing.
 
     Reading it raises `error`.
 

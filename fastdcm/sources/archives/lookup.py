@@ -1,7 +1,7 @@
 """Open archives, and find the member that a path such as ``a.zip!/IM0001`` denotes.
 
-Finding a member by its name takes 16 bytes of memory for each member in front of it.
-Iterating over an archive takes memory that does not depend on the number of members.
+Finding a member by its name needs 16 bytes of memory for each member in front of it.
+Iterating over an archive needs memory that does not depend on the number of members.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _MemberFinder:
                         return member
             except DicomError as error:
                 self._damage = error
-            if self._damage is not None:  # the member may be behind the damage
+            if self._damage is not None:  # the member may come after the damage
                 raise self._damage
         return None
 

@@ -1,4 +1,4 @@
-"""Tar archives, uncompressed or compressed as a whole (POSIX.1-2017 pax, GNU tar).
+"""Tar archives, uncompressed or compressed as a unit (POSIX.1-2017 pax, GNU tar).
 
 A member of a compressed tar can only be read by unpacking everything in front of it. A
 `Cursor` moves through the unpacked bytes, forward only. `PackedTar` keeps the cursors that
@@ -240,7 +240,7 @@ class _PageReader:
 
 
 class PackedTar(Tar):
-    """A tar archive that is compressed as a whole. Offsets are those of the unpacked bytes.
+    """A tar archive that is compressed as a unit. Offsets are those of the unpacked bytes.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fastdcm.sources.protocols import RequestedPath, Stream
 
-# The first objects are returned one per chunk, the others at most so many per chunk.
+# The first 64 objects are returned one per chunk, the others up to 32 per chunk.
 _SINGLE_OBJECTS, _MAX_OBJECTS = 64, 32
 # Bytes that dcmread requests first: the header of almost any single frame.
 _FIRST_READ = 16384
@@ -29,8 +29,8 @@ _FIRST_READ = 16384
 class ObjectSource:
     """The objects below a URL, or those that match it as a glob.
 
-    They are in the order in which the server lists them: a bucket lists them by name. A URL
-    below which there is nothing is that of one object. A listing that fails ends with a row
+    They are in the order in which the server lists them: a bucket lists them by name. If there is
+    nothing below the URL, it is that of one object. A listing that fails ends with a row
     that has an error.
 
     Parameters

@@ -84,7 +84,7 @@ def server_error(error: Exception, url: str, code: str = "stream") -> DicomError
             message = "; ".join([message, *causes[-1:]])
     if retries := re.search(r"after (\d+) retries", text):
         message += f", after {retries[1]} retries"
-    # Without credentials obstore asks the metadata service of a cloud machine for them.
+    # Without credentials obstore requests them from the metadata service of a cloud.
     if re.search(r"169\.254\.|metadata|/latest/api/token", text):
         message = f"there are no credentials ({message})"
         number = errno.EACCES
@@ -146,7 +146,7 @@ class ObstoreStore:
 
         obstore removes the slash from the marker object of a folder, so that it looks like
         an empty object. Most markers are listed directly in front of what is in their folder;
-        for any other empty object the server is asked whether it exists.
+        for any other empty object a request determines whether it exists.
         """
         prefix = name.rstrip("/") + "/" if name else ""
         empty = None

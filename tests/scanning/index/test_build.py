@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import zipfile
-from array import array
 
 import pyarrow
 import pyarrow.parquet
@@ -15,7 +14,8 @@ from fastdcm.errors import DicomError
 from fastdcm.scanning.index import build
 from fastdcm.scanning.index.folder import open_index
 from fastdcm.scanning.index.manifest import Manifest, encode_schema
-from fastdcm.sources._paths import chunk_from_columns, chunk_from_paths
+from fastdcm.sources._paths import chunk_from_paths
+from support.file_lists import make, rows
 from support.index_folders import TAGS, check_index, fill, numbered_file, posix, scan
 from support.scans import count_threads
 
@@ -163,17 +163,6 @@ def test_an_index_inside_the_scanned_folder(tmp_path, monkeypatch):
         shutil.rmtree(index)
 
 
-def chunk_of_entries(entries):
-    """Return a chunk of (path, size, mtime_ns, errno)."""
-    paths, sizes, times, errnos = zip(*entries)
-    ends = [0]
-    for path in paths:
-        ends.append(ends[-1] + len(path))
-    return chunk_from_columns(
-        b"".join(paths), array("q", ends), array("q", sizes), array("q", times), array("i", errnos)
-    )
-
-
 @posix
 def test_own_files_are_excluded(tmp_path):
     index = tmp_path / "index"
@@ -193,7 +182,7 @@ def test_own_files_are_excluded(tmp_path):
         "part-000001.parquet",
     ]
     failed = {others[1]: errno.EIO, own[0]: errno.EACCES, others[3]: errno.EPERM}
-    chunk = chunk_of_entries(
+    chunk = make(
         [
             (os.fsencode(path), 1, 1, failed.get(path, 0))
             for path in [*others[:2], *own, *others[2:]]
@@ -201,7 +190,7 @@ def test_own_files_are_excluded(tmp_path):
     )
     left = build._OwnFiles(str(index)).exclude_from(chunk)
     left.stat()
-    assert list(zip(left.paths(), memoryview(left.columns()[4]).cast("B").cast("i"))) == [
+    assert [(row[0], row[3]) for row in rows(left)] == [
         (os.fsencode(path), failed.get(path, 0)) for path in others
     ]
     plain = chunk_from_paths(["a", "b"])

@@ -1,5 +1,4 @@
-"""Lists of files: sizes and times without opening, there and back as buffers,
-and what happened between two of them."""
+"""PathChunk: paths, names of archives, sizes and times, lists compared, rows of files."""
 
 import contextlib
 import os
@@ -14,66 +13,78 @@ from fastdcm.sources._paths import (
     ALONE,
     CHANGED,
     SAME,
-    Walk,
+    PathChunk,
     chunk_from_columns,
     chunk_from_paths,
     compare,
+    is_archive,
     owners,
+    split_member_path,
 )
 from fastdcm.sources.urls import path_text
+from support.file_lists import POSIX, columns, listed, make, plant, rows
 
-POSIX = os.name != "nt"
-
-
-def plant(folder, *names, data=b""):
-    for name in names:
-        path = os.path.join(os.fspath(folder), name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
+# ------------------------------------------------------------------ paths ---
 
 
-def listed(folder, count=1000):
-    """The chunks of a walk, with sizes and times."""
-    walk = Walk(os.fsencode(folder))
-    while (chunk := walk.read_chunk(count)) is not None:
-        chunk.stat()
-        yield chunk
+def test_chunks_accept_every_kind_of_path(tmp_path):
+    paths = ["a", b"b", tmp_path / "c"]
+    assert chunk_from_paths(paths).paths() == [b"a", b"b", os.fsencode(tmp_path / "c")]
+    with pytest.raises(TypeError):
+        chunk_from_paths(["a", 1])
 
 
-def columns(chunk):
-    """As memoryviews of their types."""
-    return [memoryview(c).cast("B").cast(form) for c, form in zip(chunk.columns(), "Bqqqi")]
+def test_archive_suffixes():
+    for ending in (
+        ".zip",
+        ".tar",
+        ".tgz",
+        ".tar.gz",
+        ".tar.zst",
+        ".tar.bz2",
+        ".tar.xz",
+        ".7z",
+        ".ZIP",
+        ".Tar.GZ",
+    ):
+        assert is_archive(b"/data/x" + ending.encode()) and is_archive(b"/" + ending.encode())
+        assert not is_archive(b"/data/x" + ending.encode() + b"x")
+    for name in (
+        b"",
+        b"zip",
+        b"x.gz",
+        b"x.dcm",
+        b"tar.gz",
+        b"x.dcm.gz",
+        b"x.7",
+        b"a.zi",
+        b"zzip",
+        b"xtar.gz",
+    ):
+        assert not is_archive(name), name
 
 
-def rows(chunk):
-    """[(path, size, mtime_ns, errno)] by way of the columns."""
-    data, offsets, sizes, times, errnos = columns(chunk)
-    assert len(offsets) == len(chunk) + 1 and len(sizes) == len(times) == len(errnos) == len(chunk)
-    return [
-        (bytes(data[offsets[i] : offsets[i + 1]]), sizes[i], times[i], errnos[i])
-        for i in range(len(chunk))
+def test_split_member_path():
+    assert split_member_path(b"a.zip!/b") == [(b"a.zip", b"b")]
+    assert split_member_path(b"a!/b.tgz!/c.zip!/d!/e") == [
+        (b"a!/b.tgz", b"c.zip!/d!/e"),
+        (b"a!/b.tgz!/c.zip", b"d!/e"),
     ]
+    for path in (b"a/b", b"a!/b", b"a.zip!", b"a.zip!x", b"", b"!", b"!/", b"a.zip/!/b"):
+        assert split_member_path(path) == []
+    assert split_member_path(b"a.zip!/") == [(b"a.zip", b"")]
 
 
-def make(entries):
-    """A chunk of such rows."""
-    from array import array
-
-    paths, sizes, times, errnos = zip(*entries) if entries else ((), (), (), ())
-    offsets = [0]
-    for path in paths:
-        offsets.append(offsets[-1] + len(path))
-    return chunk_from_columns(
-        b"".join(paths),
-        array("q", offsets),
-        array("q", sizes),
-        array("q", times),
-        array("i", errnos),
+def test_archives_of_a_chunk():
+    chunk = chunk_from_paths(["a", "b.zip", "c", "d!/e", "f.tar!/g", "h.zip", "i"])
+    assert chunk.archives() == [(1, b"b.zip"), (4, b"f.tar!/g"), (5, b"h.zip")]
+    assert (
+        chunk.part(2, 5).paths() == [b"c", b"d!/e", b"f.tar!/g"] and chunk.part(2, 2).paths() == []
     )
+    assert PathChunk().archives() == []
 
 
-# ------------------------------------------------------------ size and time ---
+# ---------------------------------------------------------- size and time ---
 
 
 def test_sizes_and_times_are_those_of_the_files(tmp_path):
@@ -90,7 +101,7 @@ def test_sizes_and_times_are_those_of_the_files(tmp_path):
     assert batch.column("mtime_ns") == [row[2] for row in rows(chunk)]
 
 
-def test_nothing_there():
+def test_missing_files():
     chunk = chunk_from_paths(["no/such/file", "a\0b", __file__])
     chunk.stat()
     assert [row[1:3] for row in rows(chunk)][:2] == [(-1, -1)] * 2
@@ -100,7 +111,7 @@ def test_nothing_there():
     assert rows(empty) == []
 
 
-def test_unknown_sizes_are_no_columns():
+def test_columns_need_sizes_and_times():
     with pytest.raises(ValueError, match="not known"):
         chunk_from_paths(["a"]).columns()
     with pytest.raises(ValueError, match="not known"):
@@ -117,7 +128,7 @@ def test_links_are_followed_as_opening_does(tmp_path):
 
 
 @pytest.mark.skipif(not POSIX, reason="a link needs a privilege on Windows")
-def test_errors_of_folders_survive(tmp_path):
+def test_errors_of_folders_are_kept(tmp_path):
     plant(tmp_path, "a-b", "a/x", "c")
     (tmp_path / "a" / "up").symlink_to("..")
     (chunk,) = listed(tmp_path)
@@ -129,9 +140,9 @@ def test_errors_of_folders_survive(tmp_path):
     again = make(found)
     assert rows(again) == found
     plan = make_plan([])
-    told = [batch.to_pydict() for batch in Worker(plan).run(chunk)]
-    assert [batch.to_pydict() for batch in Worker(plan).run(again)] == told
-    assert told[0]["error"] == ["empty", "walk", "empty", "empty"]
+    expected = [batch.to_pydict() for batch in Worker(plan).run(chunk)]
+    assert [batch.to_pydict() for batch in Worker(plan).run(again)] == expected
+    assert expected[0]["error"] == ["empty", "walk", "empty", "empty"]
     chosen = again.select(bytes([0, 1, 0, 1]))
     assert Worker(plan).run(chosen)[0].column("error") == ["walk", "empty"]
     assert chosen.paths() == [found[1][0], found[3][0]]
@@ -149,7 +160,7 @@ def test_a_part_of_the_columns(tmp_path):
 
 
 @pytest.mark.parametrize("offsets", [[0, 2, 1], [0, 2, 9], [-1, 2, 3], [0, 1], [0, 1, 2, 3]])
-def test_columns_that_do_not_fit(offsets):
+def test_columns_that_contradict_each_other(offsets):
     from array import array
 
     two = array("q", [0, 0])
@@ -165,34 +176,34 @@ def test_paths_that_are_not_utf8_keep_their_names():
     assert batch.column("path") == ["file:caf%E9"]
 
 
-# --------------------------------------------------------------- comparison ---
+# ------------------------------------------------------------- comparison ---
 
 
 def merge(old, new):
-    """Marks of two lists of chunks, block by block: [(path, mark)] of each."""
-    ways = [], []
-    blocks, places = [iter(old), iter(new)], [0, 0]
+    """Compare two lists of chunks, chunk by chunk; return [(path, mark)] of each."""
+    marked = [], []
+    blocks, positions = [iter(old), iter(new)], [0, 0]
     chunks = [next(block, None) for block in blocks]
     while None not in chunks:
-        found = compare(chunks[0], places[0], chunks[1], places[1])
+        found = compare(chunks[0], positions[0], chunks[1], positions[1])
         for side, marks in enumerate(found):
-            stop = places[side] + len(marks)
-            ways[side].extend(zip(chunks[side].paths()[places[side] : stop], marks))
-            places[side] = stop
+            stop = positions[side] + len(marks)
+            marked[side].extend(zip(chunks[side].paths()[positions[side] : stop], marks))
+            positions[side] = stop
             if stop == len(chunks[side]):
-                chunks[side], places[side] = next(blocks[side], None), 0
+                chunks[side], positions[side] = next(blocks[side], None), 0
     for side, chunk in enumerate(chunks):
         while chunk is not None:
-            ways[side].extend((path, ALONE) for path in chunk.paths()[places[side] :])
-            chunk, places[side] = next(blocks[side], None), 0
-    return ways
+            marked[side].extend((path, ALONE) for path in chunk.paths()[positions[side] :])
+            chunk, positions[side] = next(blocks[side], None), 0
+    return marked
 
 
 def marks(old, new):
-    return [[mark for _, mark in way] for way in merge([make(old)], [make(new)])]
+    return [[mark for _, mark in side] for side in merge([make(old)], [make(new)])]
 
 
-def test_what_happened():
+def test_marks_of_two_lists():
     old = [(b"a", 1, 1, 0), (b"b", 1, 1, 0), (b"c", 1, 1, 0), (b"d", 1, 1, 0), (b"f", 1, 1, 0)]
     new = [(b"a", 1, 1, 0), (b"b", 2, 1, 0), (b"c", 1, 2, 0), (b"e", 1, 1, 0), (b"f", 1, 1, 0)]
     assert marks(old, new) == [[SAME, CHANGED, CHANGED, ALONE, SAME]] * 2
@@ -200,7 +211,7 @@ def test_what_happened():
     assert marks([], new) == [[], [ALONE] * 5]
 
 
-def test_folders_that_could_not_be_listed_stand_where_the_walk_has_them():
+def test_position_of_folders_that_cannot_be_listed():
     sep = os.sep.encode()
     failed = (b"a", -1, -1, 13)
     inside = (b"a" + sep + b"x", 1, 1, 0)
@@ -225,6 +236,8 @@ def test_folders_that_could_not_be_listed_stand_where_the_walk_has_them():
 
 
 names = st.text("aA-./0_\u00e9\u65e5", min_size=1, max_size=3).filter(lambda s: s.strip("./") == s)
+
+
 trees = st.dictionaries(
     st.lists(names, min_size=1, max_size=4).map("/".join),
     st.tuples(st.integers(0, 3), st.integers(0, 3)),
@@ -247,7 +260,7 @@ def lay(folder, tree, loops):
 @settings(max_examples=60, deadline=None)
 @given(trees, trees, st.sets(st.integers(0, 24), max_size=4), st.integers(1, 8), st.integers(1, 8))
 def test_any_two_trees(tmp_path_factory, before, after, loops, few, many):
-    """Against a dictionary of each, whatever the sizes of blocks."""
+    """Against a dictionary of each, for any size of the chunks."""
     folder = tmp_path_factory.mktemp("trees")
     chunks = []
     for number, tree in enumerate((before, {**before, **after})):
@@ -260,13 +273,13 @@ def test_any_two_trees(tmp_path_factory, before, after, loops, few, many):
     old, new = (
         {(row[0], row[3] != 0): row for chunk in side for row in rows(chunk)} for side in chunks
     )
-    for way, mine, other in zip(merge(*chunks), (old, new), (new, old)):
-        assert [path for path, _ in way] == [path for path, _ in mine]
-        for (_, mark), (key, row) in zip(way, mine.items()):
+    for side, mine, other in zip(merge(*chunks), (old, new), (new, old)):
+        assert [path for path, _ in side] == [path for path, _ in mine]
+        for (_, mark), (key, row) in zip(side, mine.items()):
             assert mark == (ALONE if key not in other else SAME if other[key] == row else CHANGED)
 
 
-# ------------------------------------------------------------ rows of files ---
+# ---------------------------------------------------------- rows of files ---
 
 
 def whose(files, texts, i=0):
@@ -276,7 +289,9 @@ def whose(files, texts, i=0):
     texts, offsets = [text.encode() for text in texts], array("i", [0])
     for text in texts:
         offsets.append(offsets[-1] + len(text))
-    return list(memoryview(owners(chunk_from_paths(files), i, offsets, b"".join(texts) or b"-")).cast("I"))
+    return list(
+        memoryview(owners(chunk_from_paths(files), i, offsets, b"".join(texts) or b"-")).cast("I")
+    )
 
 
 def test_rows_of_files():
@@ -312,7 +327,7 @@ def test_rows_of_names_that_are_not_utf8():
     assert whose(files, rows) == [0, 0, 1, 2, 2, 3]
 
 
-def test_rows_that_lead_out_of_their_column():
+def test_offsets_past_the_end_of_the_column():
     from array import array
 
     with pytest.raises(ValueError):

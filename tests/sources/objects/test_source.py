@@ -1,7 +1,7 @@
-"""Buckets: listings, globs, S3 and its like, other schemes."""
+"""Buckets: listings, globs, S3 and similar servers, other schemes."""
 
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -10,7 +10,10 @@ import pytest
 from fastdcm import DicomError, dcmread, open_index, scan
 from fastdcm.sources.objects import stores
 from fastdcm.sources.objects.source import ObjectSource
-from support.builder import element, part10
+from support.builder import (
+    element,
+    part10,
+)
 from support.http_server import MODIFIED, Served
 
 FILE = part10(element(0x00100010, "PN", "Doe^Jane") + element(0x7FE00010, "OW", bytes(300_000)))
@@ -27,8 +30,12 @@ KEYS = [
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    for name, value in {"_MAX_RETRIES": 2, "_BACKOFF_SECONDS": 0.001, "_MAX_BACKOFF_SECONDS": 0.01}.items():
+def short_backoff(monkeypatch):
+    for name, value in {
+        "_MAX_RETRIES": 2,
+        "_BACKOFF_SECONDS": 0.001,
+        "_MAX_BACKOFF_SECONDS": 0.01,
+    }.items():
         monkeypatch.setattr(stores, name, value)
     for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
         monkeypatch.delenv(name)
@@ -43,9 +50,6 @@ def table(source, **options):
     for batch in scan(source, ["PatientName"], **options):
         rows.update(zip(batch.column("path"), batch.column("error")))
     return rows
-
-
-# ---------------------------------------------- a bucket that we serve ourselves
 
 
 class Bucket:
@@ -71,13 +75,12 @@ class Bucket:
             return 503, b"<Error><Code>SlowDown</Code></Error>"
         keys = [key for key in self.keys if key.startswith(prefix)]
         when, later = (
-            datetime.fromtimestamp(MODIFIED + days * 86400, timezone.utc).strftime(
-                "%Y-%m-%dT%H:%M:%S.750Z"
-            )
+            datetime.fromtimestamp(MODIFIED + days * 86400, UTC).strftime("%Y-%m-%dT%H:%M:%S.750Z")
             for days in (0, 1)
         )
         entries = "".join(
-            f"<Contents><Key>{escape(key)}</Key><LastModified>{later if key in self.later else when}</LastModified>"
+            f"<Contents><Key>{escape(key)}</Key>"
+            f"<LastModified>{later if key in self.later else when}</LastModified>"
             "<ETag>&quot;x&quot;</ETag>"
             f"<Size>{0 if key.endswith(('/', '.none')) else len(FILE)}</Size></Contents>"
             for key in keys[at : at + 1000]
@@ -124,7 +127,7 @@ def bucket(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
-def test_what_is_below_a_prefix_is_listed_and_read(bucket, scheme):
+def test_objects_below_a_prefix_are_listed_and_read(bucket, scheme):
     server = bucket(KEYS)
     root = f"{scheme}://bucket/"
     below = [f"{root}{key}" for key in server.bucket.keys if key.startswith("p/")]
@@ -176,14 +179,14 @@ def test_one_object(bucket):
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/none/", "s3://bucket/none/*.dcm", "s3://bucket"])
-def test_nothing_is_an_error_row(bucket, url):
+def test_an_empty_listing_is_an_error_row(bucket, url):
     bucket([] if url == "s3://bucket" else KEYS)
     assert table(url) == {url: "open"}
     with pytest.raises(FileNotFoundError):
         list(scan(url, on_error="raise"))
 
 
-def test_markers_of_folders_are_no_rows(bucket, monkeypatch):
+def test_markers_of_folders_have_no_rows(bucket, monkeypatch):
     server = bucket(["p/", "p/a.dcm", "p/b/", "p/c/", "p/c/d.dcm", "p/e.none", "p/z/"])
     heads = []
 
@@ -231,13 +234,13 @@ def test_a_listing_that_fails_ends_with_an_error_row(bucket, failing):
     assert caught.value.code == "walk"
 
 
-def test_a_key_that_obstore_does_not_read_ends_the_listing(bucket):
+def test_a_key_that_obstore_rejects_ends_the_listing(bucket):
     bucket(["p//x.dcm"])
     (row,) = table("s3://bucket/p/").items()
     assert row == ("s3://bucket/p/", "walk")
 
 
-def test_credentials_that_are_missing_are_told(bucket, monkeypatch):
+def test_missing_credentials(bucket, monkeypatch):
     server = bucket(KEYS)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -261,7 +264,8 @@ def test_azure(bucket, monkeypatch):
             return None
         prefix = parse_qs(parts.query)["prefix"][0]
         blobs = "".join(
-            f"<Blob><Name>{escape(key)}</Name><Properties><Last-Modified>Sun, 15 Jun 2025 15:06:40 GMT</Last-Modified>"
+            f"<Blob><Name>{escape(key)}</Name><Properties>"
+            "<Last-Modified>Sun, 15 Jun 2025 15:06:40 GMT</Last-Modified>"
             f"<Content-Length>{len(FILE)}</Content-Length><Content-Type>x</Content-Type><Etag>0x8D</Etag></Properties>"
             "</Blob>"
             for key in server.bucket.keys
@@ -282,9 +286,6 @@ def test_azure(bucket, monkeypatch):
         f"az://bucket/{key}": None for key in server.bucket.keys if key.startswith("p/")
     }
     assert dcmread("az://bucket/p/b b.dcm").PatientName == "Doe^Jane"
-
-
-# -------------------------------------------------------------- a real S3 server
 
 
 @pytest.fixture(scope="module")
@@ -336,34 +337,32 @@ def test_an_s3_server(peer_bucket, tmp_path):
     path.write_bytes(FILE)
     (local,) = scan([path], pixels=True)
     (ours,) = scan("s3://peer/p/a.dcm", pixels=True)
-    told, known = ours.to_pydict(), local.to_pydict()
-    assert told.pop("path") == ["s3://peer/p/a.dcm"] and known.pop("path") and known.pop("mtime_ns")
-    assert abs(told.pop("mtime_ns")[0] / 1e9 - datetime.now().timestamp()) < 3600
-    assert told == known
+    remote, expected = ours.to_pydict(), local.to_pydict()
+    assert remote.pop("path") == ["s3://peer/p/a.dcm"]
+    assert expected.pop("path") and expected.pop("mtime_ns")
+    assert abs(remote.pop("mtime_ns")[0] / 1e9 - datetime.now().timestamp()) < 3600
+    assert remote == expected
     assert table(["s3://peer/p/empty", "s3://peer/none"]) == {
         "s3://peer/p/empty": "empty",
         "s3://peer/none": "open",
     }
 
 
-def test_an_s3_server_gives_values(peer_bucket):
+def test_values_from_an_s3_server(peer_bucket):
     ds = dcmread("s3://peer/p/b b.dcm")
     assert (ds.PatientName, ds.PixelData) == ("Doe^Jane", bytes(300_000))
     peer_bucket.put_object(Bucket="peer", Key="changing", Body=FILE)
     ds = dcmread("s3://peer/changing")
     peer_bucket.put_object(Bucket="peer", Key="changing", Body=FILE[:-1] + b"x")
     with pytest.raises(DicomError) as caught:
-        ds.PixelData
+        _ = ds.PixelData
     assert caught.value.code == "changed"
 
 
-def test_a_bucket_that_is_not_there(peer_bucket):
+def test_a_bucket_that_does_not_exist(peer_bucket):
     (batch,) = scan("s3://peerless/p/", [])
     assert batch.column("error") == ["walk"]
     assert batch.column("error_detail") == ["the listing failed: 404 Not Found (NoSuchBucket)"]
-
-
-# ---------------------------------------------------------------- other schemes
 
 
 @pytest.fixture
@@ -413,7 +412,7 @@ def test_an_index_of_a_bucket(memory, tmp_path):
         scan("memory://m/", ["PatientName"]).write(index, update=True)
 
 
-def bring(url, index):
+def update(url, index):
     """The counts of an update, and the objects that were read for it."""
     stats = scan(url, ["PatientName"]).write(f"{index}/", update=True)
     return tuple(stats[what] for what in ("same", "changed", "new", "gone"))
@@ -424,47 +423,47 @@ def read_by(server):
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/p/", "gs://bucket/p/**/*.dcm"])
-def test_an_index_of_a_bucket_is_brought_up_to_date(bucket, tmp_path, url):
+def test_an_index_of_a_bucket_is_updated(bucket, tmp_path, url):
     keys = [f"p/{i // 100}/{i:04}.dcm" for i in range(1200)]
     server, index = bucket(keys), tmp_path / "index"
-    assert bring(url, index) == (0, 0, 1200, 0)
+    assert update(url, index) == (0, 0, 1200, 0)
     server.clear()
-    assert bring(url, index) == (1200, 0, 0, 0)
+    assert update(url, index) == (1200, 0, 0, 0)
     assert len(server.requests) == 2  # pages of the listing
     now = {*keys, "p/0/0000-a.dcm", "p/~.dcm"} - {keys[7], keys[1100]}
     server.bucket = server.special = Bucket(now, later={keys[0], keys[500]})
     server.clear()
-    assert bring(url, index) == (1196, 2, 2, 2)
+    assert update(url, index) == (1196, 2, 2, 2)
     assert read_by(server) == sorted(
         f"/bucket/{key}" for key in ("p/0/0000-a.dcm", "p/~.dcm", keys[0], keys[500])
     )
     assert open_index(index).read_all().equals(scan(url, ["PatientName"]).read_all())
-    assert bring(url, index) == (1200, 0, 0, 0)
+    assert update(url, index) == (1200, 0, 0, 0)
 
 
-def test_a_listing_that_fails_changes_no_index(bucket, tmp_path):
+def test_a_failed_listing_does_not_change_an_index(bucket, tmp_path):
     keys = [f"p/{i:04}.dcm" for i in range(1500)]
     server, index = bucket(keys), tmp_path / "index"
-    bring("s3://bucket/p/", index)
+    update("s3://bucket/p/", index)
     rows = open_index(index).read_all()
-    for keys, options, told in (
+    for left, options, message in (
         (keys, {"failing": 1}, "the listing failed"),
         ([], {}, "the URL matches no objects"),
     ):
-        server.bucket = server.special = Bucket(keys, **options)
-        with pytest.raises(DicomError, match=told):
-            bring("s3://bucket/p/", index)
+        server.bucket = server.special = Bucket(left, **options)
+        with pytest.raises(DicomError, match=message):
+            update("s3://bucket/p/", index)
         assert open_index(index).read_all().equals(rows)
 
 
 def test_an_index_of_one_object(bucket, tmp_path):
     server, index = bucket(KEYS), tmp_path / "index"
-    assert bring("s3://bucket/p.dcm", index) == (0, 0, 1, 0)
-    assert bring("s3://bucket/p.dcm", index) == (1, 0, 0, 0)
+    assert update("s3://bucket/p.dcm", index) == (0, 0, 1, 0)
+    assert update("s3://bucket/p.dcm", index) == (1, 0, 0, 0)
     server.files = {"/bucket/p.dcm": FILE + bytes(2)}
-    assert bring("s3://bucket/p.dcm", index) == (0, 1, 0, 0)
+    assert update("s3://bucket/p.dcm", index) == (0, 1, 0, 0)
     with pytest.raises(DicomError, match="404"):
-        bring("s3://bucket/none", tmp_path / "other")
+        update("s3://bucket/none", tmp_path / "other")
 
 
 def first_line(index):
@@ -472,27 +471,27 @@ def first_line(index):
         return file.readline()
 
 
-def test_an_index_of_a_bucket_that_is_not_there(memory, tmp_path):
+def test_an_index_of_a_bucket_that_does_not_exist(memory, tmp_path):
     with pytest.raises(DicomError, match="the URL matches no objects") as caught:
         scan("memory://none/", []).write(str(tmp_path / "index") + "/")
     assert caught.value.filename == "memory://none/"
 
 
-def test_a_scheme_that_nobody_knows():
+def test_an_unknown_scheme():
     with pytest.raises(DicomError, match="nope"):
         scan("nope://x/")
     assert table(["nope://x"]) == {"nope://x": "stream"}
 
 
-def test_the_command_tells_what_is_wrong(capsys):
+def test_the_command_reports_the_error(capsys):
     from fastdcm.cli import main
 
     with pytest.raises(SystemExit) as ended:
         main(["scan", "nope://x/"])
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     assert (
         ended.value.code == 2
-        and told.startswith("error: ")
-        and "hint:" in told
-        and len(told.splitlines()) == 2
+        and message.startswith("error: ")
+        and "hint:" in message
+        and len(message.splitlines()) == 2
     )

@@ -55,9 +55,9 @@ def __getattr__(name: str) -> object:
 
         found = getattr(scanner, name)
     elif name == "open_index":
-        from fastdcm.scanning.index import manifest
+        from fastdcm.scanning.index import folder
 
-        found = manifest.open_index
+        found = folder.open_index
     elif name == "read_volume":
         from fastdcm.volume import volume
 

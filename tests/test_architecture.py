@@ -37,7 +37,7 @@ LATE = {
     "sources.objects.source",
     "sources.archives.lookup",
     "scanning.scanner",
-    "scanning.index.manifest",
+    "scanning.index.folder",
     "volume.volume",
     "ml.datasets",
 }
@@ -78,8 +78,9 @@ pixels._kernels pixels._codestream pixels._frame_table pixels.decoders pixels.fr
 pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom formats.text
 writer dataset reader
-scanning._batch scanning.hashes scanning._worker scanning.output
-scanning.index.manifest scanning.index.file_list scanning.open_source scanning.index.build scanning.index.update
+scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers scanning.output
+scanning.index.manifest scanning.index.folder scanning.open_source scanning.index.file_list
+scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
 volume._csa volume.siemens volume.slices volume.sorting volume.volume
 ml.samples ml.batches ml.shared ml.datasets ml ml.monai ml.torchio ml.webdataset

@@ -7,7 +7,7 @@ from time import perf_counter
 import click
 
 from fastdcm.cli import Failure
-from fastdcm.scanning.index.manifest import is_index, open_index
+from fastdcm.scanning.index.folder import is_index, open_index
 from fastdcm.scanning.open_source import open_source
 from fastdcm.sources.paths import CombinedSource
 
@@ -76,7 +76,7 @@ class Watched:
 
     def __init__(self, scan):
         self.scan = scan
-        self.plan = scan.plan
+        self.fields = scan.fields
         self.column_names = scan.column_names
         self.series = set() if "SeriesInstanceUID" in scan.column_names else None
 
@@ -95,7 +95,7 @@ class Watched:
 
 
 def progress(scan):
-    """A context that shows the counts of a Scan or an Ingest, when stderr is a
+    """A context that shows the counts of a Scan or an IndexBuild, when stderr is a
     terminal."""
     if not sys.stderr.isatty():
         return contextlib.nullcontext()

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import tempfile
-from types import SimpleNamespace
 
 import click
 
@@ -89,11 +88,9 @@ class Rows:
 
         self.reader = reader
         self.column_names = reader.schema.names
-        self.plan = SimpleNamespace(
-            fields=[
-                (field.name, b"", pyarrow.types.is_nested(field.type)) for field in reader.schema
-            ]
-        )
+        self.fields = [
+            (field.name, b"", int(pyarrow.types.is_nested(field.type))) for field in reader.schema
+        ]
 
     def __arrow_c_schema__(self):
         return self.reader.schema.__arrow_c_schema__()

@@ -9,11 +9,12 @@ import click
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import Watched, distinct, open_indexes, open_sources, plural, progress
 from fastdcm.errors import DicomError
-from fastdcm.scanning.index import build
-from fastdcm.scanning.index.manifest import open_index
-from fastdcm.scanning.index.update import Update
+from fastdcm.scanning.index.build import IndexBuild
+from fastdcm.scanning.index.folder import is_index_name, open_index
+from fastdcm.scanning.index.update import IndexUpdate
 from fastdcm.scanning.output import write, write_csv, write_jsonl
-from fastdcm.scanning.scanner import DEFAULT_TAGS, Scan, make_plan
+from fastdcm.scanning.scanner import Scan
+from fastdcm.scanning.tags import DEFAULT_TAGS, make_plan
 
 ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
@@ -47,7 +48,7 @@ def read_tags(path):
 
 def into_index(rows, output, update):
     """Writes an index folder; (stats, whether it was complete before)."""
-    work = (Update if update else build.Ingest)(rows, output)
+    work = (IndexUpdate if update else IndexBuild)(rows, output)
     try:
         with progress(work):
             stats = work.run()
@@ -187,7 +188,7 @@ def scan(
         )
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
-    if update and (output is None or not build.is_name(output)):
+    if update and (output is None or not is_index_name(output)):
         raise click.UsageError("--update goes with -o and an index folder")
     if only_errors:
         if output is not None or on_error != "row":
@@ -203,7 +204,7 @@ def scan(
         return 1 if fail_on_error and count else 0
     rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
     was_complete = False
-    if output is not None and build.is_name(output):
+    if output is not None and is_index_name(output):
         stats, was_complete = into_index(rows, output, update)
     else:
         stats = into_table(rows, output, as_json)

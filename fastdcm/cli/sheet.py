@@ -11,7 +11,8 @@ from fastdcm.cli._shared import Watched, open_sources, plural, size_text
 from fastdcm.cli.image import picture_format
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
-from fastdcm.scanning.scanner import Scan, make_plan
+from fastdcm.scanning.scanner import Scan
+from fastdcm.scanning.tags import make_plan
 
 TAGS = (
     "PatientID",

@@ -7,7 +7,8 @@ import click
 
 from fastdcm.cli import Failure
 from fastdcm.cli._shared import Watched, open_indexes, open_sources, plural, size_text
-from fastdcm.scanning.scanner import Scan, make_plan
+from fastdcm.scanning.scanner import Scan
+from fastdcm.scanning.tags import make_plan
 
 TAGS = (
     "PatientID",

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from fastdcm.scanning.index.file_list import as_chunk
+from fastdcm.scanning.index.file_list import as_path_chunk
 from fastdcm.scanning.open_source import IndexedPaths, open_source
 from fastdcm.sources._paths import chunk_from_columns
 from fastdcm.sources.path_tables import PathTable
@@ -64,7 +64,8 @@ def listed(source):
     told = _told(source)
     paths, sizes, errnos, here = [], [np.empty(0, np.int64)], [np.empty(0, np.int32)], os.getcwdb()
     reader = source.start()
-    while (chunk := as_chunk(reader.read_chunk(_AT_ONCE))) is not None:
+    while (next_chunk := reader.read_chunk(_AT_ONCE)) is not None:
+        chunk = as_path_chunk(next_chunk)
         paths += [path if is_url(path) else os.path.join(here, path) for path in chunk.paths()]
         if told is None:
             if not chunk.is_known:

@@ -6,7 +6,8 @@ import numpy as np
 
 from fastdcm.distributed.images import image_bytes, read_images
 from fastdcm.distributed.pieces import cut, header_bytes, listed
-from fastdcm.scanning.scanner import DEFAULT_TAGS, parse_tag, scan
+from fastdcm.scanning.scanner import scan
+from fastdcm.scanning.tags import DEFAULT_TAGS, parse_tag
 
 try:
     import pyarrow

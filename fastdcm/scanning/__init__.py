@@ -1,1 +1,1 @@
-"""Headers of many files as tables."""
+"""Scanning: the headers of many files as Arrow tables and index folders."""

@@ -1,7 +1,8 @@
-"""Batches: what a scan asks for, and its rows as Arrow columns.
+# cython: auto_pickle=False, autotestdict=False
+"""The plan of a scan, and batches of its rows as Arrow columns.
 
-The structs of the Arrow C data interface are filled here, over the buffers of
-columns.c: no Arrow library is needed to make them.
+Fills the structs of the Arrow C data interface with the buffers of columns.c, without an
+Arrow library.
 """
 
 cimport cython
@@ -75,7 +76,7 @@ cdef extern from *:
 
 # ------------------------------------------------------------------- plan ---
 
-# name, format, type in columns.c, lists
+# (name, Arrow format)
 cdef FIXED = [("path", b"u"), ("size", b"l"), ("mtime_ns", b"l"), ("transfer_syntax", b"u")]
 cdef ERRORS = [("error", b"u"), ("error_offset", b"l"), ("error_detail", b"u"),
                ("issues", b"u")]
@@ -85,8 +86,8 @@ cdef TYPES = {b"u": DCM_COLUMN_TEXT, b"z": DCM_COLUMN_BYTES, b"l": DCM_COLUMN_IN
 cdef LUT_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103, 0x00283002)
 
 
-cdef tuple leaf_type(uint32_t tag, str creator):
-    """What the dictionary says of an element: (VR, Arrow format, many)."""
+cdef tuple column_type(uint32_t tag, str creator):
+    """Return (VR, Arrow format, whether it has several values) of an element in the dictionary."""
     cdef dcm_dict_row row
     cdef int found, kind
     cdef bytes name
@@ -118,13 +119,32 @@ cdef tuple leaf_type(uint32_t tag, str creator):
 
 @cython.final
 cdef class Plan:
-    """A request, compiled: which elements go to which columns.
+    """Which elements a scan reads, and the columns they are put into.
 
-    columns : list of (name, path); a path is a list of steps (tag, creator,
-        item): creator is None or the private creator, item of a sequence is
-        1 or more or 0 for all, and None in the last step, the element.
-    pixels : 1 adds where the pixel data is, 2 where each frame is, too.
-    hashes : names among file_hash and pixel_hash, which needs pixels.
+    Parameters
+    ----------
+    columns : sequence of (name, path)
+        A path is a sequence of steps (tag, creator, item): `creator` is the private
+        creator or None; `item` is the number of an item, from 1, or 0 for all, and None
+        in the last step, which is the element.
+    pixels : int
+        1 adds columns with the position of the pixel data, 2 also those of frames.
+    skip_errors : bool
+        Whether files that cannot be read get no row.
+    hashes : tuple of str
+        "file_hash" and "pixel_hash", which needs `pixels`.
+
+    Attributes
+    ----------
+    fields : list of (str, bytes, int)
+        Name, Arrow format of the values and depth of lists of each column.
+    names : list of str
+    hashes : tuple of str
+
+    Raises
+    ------
+    ValueError
+        For an element that cannot be a column.
     """
     def __init__(self, columns, int pixels=0, bint skip_errors=False, tuple hashes=()):
         cdef uint32_t i
@@ -133,20 +153,21 @@ cdef class Plan:
         self.text = b""
         for column, (name, path) in enumerate(columns, len(FIXED)):
             if len(path) > DCM_PATH_DEPTH:
-                raise ValueError(f"{name}: at most {DCM_PATH_DEPTH - 1} sequences deep")
+                raise ValueError(f"{name}: {len(path) - 1} sequences deep; "
+                                 f"at most {DCM_PATH_DEPTH - 1} are possible")
             *steps, leaf = path
             tag, creator, _ = leaf
-            vr, form, many = leaf_type(tag, creator)
+            vr, form, many = column_type(tag, creator)
             if vr == DCM_VR_SQ:
                 raise ValueError(f"{name} is a sequence: name an element in it, "
                                  f"as {name}.CodeValue or {name}[*].CodeValue")
             lists = many + sum(item == 0 for _, _, item in path)
             if lists > DCM_COLUMN_LISTS:
-                raise ValueError(f"{name}: at most {DCM_COLUMN_LISTS} lists in one another")
+                raise ValueError(f"{name}: {lists} nested lists; at most {DCM_COLUMN_LISTS} are possible")
             level = meta if path[0][0] >> 16 == 2 else data
             for step in steps:
-                if leaf_type(step[0], step[1])[0] not in (DCM_VR_SQ, DCM_VR_UN, DCM_VR_NONE):
-                    raise ValueError(f"{name}: {format_tag(step[0])} is no sequence")
+                if column_type(step[0], step[1])[0] not in (DCM_VR_SQ, DCM_VR_UN, DCM_VR_NONE):
+                    raise ValueError(f"{name}: {format_tag(step[0])} is not a sequence")
                 level = level.setdefault(step, {})
             level.setdefault(leaf, []).append((column, vr, form))
             fields.append((name, form, lists, many))
@@ -186,8 +207,10 @@ cdef class Plan:
         dcm_free(self.types)
 
     cdef int compile(self, dict steps, uint32_t number) except -1:
-        """One level's wants in a row, then those of the levels inside.
-        Whether its text has a character set."""
+        """Add the elements of a level, then those of the levels inside.
+
+        Return whether the character set is needed.
+        """
         cdef dcm_level *level = &self.levels[number]
         cdef dcm_want *want
         cdef uint32_t i, first = self.n_wants
@@ -210,7 +233,7 @@ cdef class Plan:
                     self.text += name
                     level.private_count += 1
                 if item is not None:
-                    want.vr = DCM_VR_SQ if leaf_type(tag, creator)[0] == DCM_VR_SQ else DCM_VR_NONE
+                    want.vr = DCM_VR_SQ if column_type(tag, creator)[0] == DCM_VR_SQ else DCM_VR_NONE
                     want.item = item
                     want.level = self.n_levels
                     inside.append((inner, self.n_levels))
@@ -234,18 +257,19 @@ cdef class Plan:
         return [name for name, _, _ in self.fields]
 
     def __arrow_c_schema__(self):
+        """Return the schema through the Arrow PyCapsule interface."""
         return schema_capsule(self)
 
 
 cdef size_t size_of(steps):
-    """How many wants and levels the steps make, at most."""
+    """Return an upper limit of the elements and levels of the steps."""
     if isinstance(steps, list):
         return len(steps)
     return sum(1 + size_of(inner) for inner in steps.values())
 
 
 def keywords():
-    """Every keyword of PS3.6."""
+    """Return all keywords of PS3.6."""
     cdef dcm_dict_row row
     cdef uint32_t i
     names = []
@@ -259,11 +283,21 @@ def keywords():
 
 @cython.final
 cdef class Batch:
-    """Rows of a scan as Arrow columns; any Arrow library takes it as it is
-    (``pyarrow.record_batch(batch)``, ``polars.DataFrame(batch)``)."""
+    """Rows of a scan as Arrow columns.
+
+    Arrow libraries accept it: ``pyarrow.record_batch(batch)``, ``polars.DataFrame(batch)``.
+
+    Attributes
+    ----------
+    plan : Plan
+    num_rows : int
+    column_names : list of str
+    n_errors, n_issues : int
+        The number of rows with an error, and of issues in all rows.
+    """
     def __init__(self, Plan plan not None):
         self.plan = plan
-        self.told = {}
+        self.details = {}
         self.digests = []
         check_memory(dcm_columns_init(&self.c, &plan.plan))
 
@@ -288,34 +322,33 @@ cdef class Batch:
 
     @property
     def n_errors(self):
-        """How many rows are in error."""
+        """The number of rows with an error."""
         return self.c.n_errors
 
     @property
     def n_issues(self):
-        """How many issues stand in the rows."""
+        """The number of issues in all rows."""
         return self.c.n_issues
 
     def expect(self, uint64_t rows):
-        """Before the first row: about how many there will be."""
+        """Allocate memory for about this number of rows, before the first."""
         dcm_columns_expect(&self.c, rows)
 
     def join(self, Batch other not None):
-        """Appends another's rows. False when they do not fit: the batch is
-        full."""
+        """Append the rows of another batch; return False if they do not fit."""
         cdef int code
         cdef uint64_t before = self.c.rows
         with nogil:
             code = dcm_columns_join(&self.c, &other.c)
         if check_memory(code) == DCM_E_TOO_LARGE:
             return False
-        for row, text in other.told.items():
-            self.told[before + row] = text
+        for row, text in other.details.items():
+            self.details[before + row] = text
         self.digests += other.digests
         return True
 
     def seal(self):
-        """Makes the columns ready for readers; nothing can be joined after."""
+        """Complete the columns for readers. No rows can be appended afterwards."""
         cdef uint32_t i
         cdef int code = DCM_OK
         if self.sealed:
@@ -345,7 +378,7 @@ cdef class Batch:
                 check_memory(dcm_column_null(&c[j], 0, e.row - row))
             put_text(&c[0], dcm_code_name(e.error.code))
             check_memory(dcm_column_int(&c[1], <int64_t>e.error.offset))
-            put_text(&c[2], detail(&e.error, self.told.get(e.row)))
+            put_text(&c[2], error_detail(&e.error, self.details.get(e.row)))
             row = e.row + 1
         for j in range(3):
             check_memory(dcm_column_null(&c[j], 0, self.c.rows - row))
@@ -378,22 +411,22 @@ cdef class Batch:
         return &self.c.columns[i] if i < <int>self.c.n_columns else &self.hashes[i - self.c.n_columns]
 
     def error(self, uint64_t i=0):
-        """The i-th error as an exception that is not raised."""
+        """Return the i-th error as an exception."""
         cdef dcm_error *e
         if i >= self.c.n_errors:
-            raise IndexError("no such error")
+            raise IndexError(f"there are {self.c.n_errors} errors, got index {i}")
         e = &self.c.errors[i].error
         path = self.value(&self.c.columns[0], 0, self.c.errors[i].row)
-        text = self.told.get(self.c.errors[i].row) or dcm_code_text(e.code).decode()
+        text = self.details.get(self.c.errors[i].row) or dcm_code_text(e.code).decode()
         return error_for(dcm_code_name(e.code).decode(), text, e.offset,
                          format_tag(e.tag) if e.tag else "", path, e.sys)
 
     def column(self, name):
-        """A column's values as a list of Python objects, None for null."""
+        """Return the values of a column as a list of Python objects, None for null."""
         return self.values(self.plan.names.index(name))
 
     def to_pydict(self):
-        """Every column by its name, as lists of Python objects."""
+        """Return each column by its name, as a list of Python objects."""
         return {name: self.values(i) for i, name in enumerate(self.plan.names)}
 
     cdef list values(self, int column):
@@ -403,18 +436,18 @@ cdef class Batch:
         return [self.value(c, 0, i) if is_valid(&c.layers[0], i) else None
                 for i in range(self.c.rows)]
 
-    cdef object value(self, const dcm_column *c, unsigned at, uint64_t i):
-        """An entry that is not null, of a layer."""
-        cdef const dcm_layer *l = &c.layers[at]
+    cdef object value(self, const dcm_column *c, unsigned depth, uint64_t i):
+        """Return an entry, which is not null, of a column at a depth of lists."""
+        cdef const dcm_layer *l = &c.layers[depth]
         cdef const uint8_t *p = c.data
         cdef int64_t number
         cdef uint64_t unsigned_number
         cdef double real
         cdef int32_t begin, end
-        if at < c.lists:
+        if depth < c.lists:
             begin, end = l.ends[i], l.ends[i + 1]
-            l = &c.layers[at + 1]
-            return [self.value(c, at + 1, j) if is_valid(l, j) else None
+            l = &c.layers[depth + 1]
+            return [self.value(c, depth + 1, j) if is_valid(l, j) else None
                     for j in range(begin, end)]
         if c.type == DCM_COLUMN_TEXT:
             return PyUnicode_DecodeUTF8(<const char *>p + l.ends[i], l.ends[i + 1] - l.ends[i], NULL)
@@ -430,12 +463,14 @@ cdef class Batch:
         return number
 
     def __arrow_c_schema__(self):
-        """The Arrow PyCapsule interface."""
+        """Return the schema through the Arrow PyCapsule interface."""
         return schema_capsule(self.plan)
 
     def __arrow_c_array__(self, requested_schema=None):
-        """The Arrow PyCapsule interface. A requested schema is not followed:
-        the types are those of the request."""
+        """Return the batch through the Arrow PyCapsule interface.
+
+        A requested schema is ignored: the plan has fixed the types.
+        """
         schema = schema_capsule(self.plan)
         cdef ArrowArray *array = <ArrowArray *>allocate(sizeof(ArrowArray))
         capsule = PyCapsule_New(array, "arrow_array", free_array_capsule)
@@ -451,9 +486,9 @@ cdef int put_text(dcm_column *c, bytes text) except -1:
     return check_memory(dcm_column_text(c, text, len(text)))
 
 
-cdef bytes detail(const dcm_error *e, str told):
-    text = told or dcm_code_text(e.code).decode()
-    if e.sys and not told:
+cdef bytes error_detail(const dcm_error *e, str text_of_error):
+    text = text_of_error or dcm_code_text(e.code).decode()
+    if e.sys and not text_of_error:
         text += f": {os.strerror(e.sys)}"
     if e.tag:
         text += f", at {format_tag(e.tag)}"
@@ -461,7 +496,7 @@ cdef bytes detail(const dcm_error *e, str told):
 
 
 cdef bytes issue_text(const dcm_issue *issue):
-    """ "truncated-value@1234 (0028,0010)": code, byte offset, element."""
+    """Return code, byte offset and element, as in "truncated-value@1234 (0028,0010)"."""
     text = f"{dcm_code_name(issue.code).decode()}@{issue.offset}"
     if issue.tag:
         text += f" {format_tag(issue.tag)}"
@@ -484,7 +519,7 @@ cdef void release_schema(ArrowSchema *s) noexcept nogil:
 
 cdef int fill_schema(ArrowSchema *s, const char *form, bytes name, bint nullable,
                      int64_t n_children) except -1:
-    """A field whose children are there but empty."""
+    """Fill a field; its children are allocated, and empty."""
     memset(s, 0, sizeof(ArrowSchema))
     s.release = release_schema
     s.format = form
@@ -517,7 +552,7 @@ cdef int export_schema(ArrowSchema *s, Plan plan) except -1:
 
 
 cdef const char *static_format(bytes form):
-    """The format as constant text, which outlives the bytes."""
+    """Return the format as constant text, which outlives the bytes."""
     cdef const char *known = "u\0z\0l\0L\0g"
     while known[0] != form[0]:
         known += 2
@@ -538,13 +573,13 @@ cdef object schema_capsule(Plan plan):
     return capsule
 
 
-cdef struct Held:
-    PyObject *owner
+cdef struct ArrayPrivate:
+    PyObject *owner            # keeps the buffers
     const void *buffers[3]
 
 
 cdef void release_array(ArrowArray *a) noexcept nogil:
-    cdef Held *held = <Held *>a.private_data
+    cdef ArrayPrivate *private = <ArrayPrivate *>a.private_data
     cdef int64_t i
     for i in range(a.n_children):
         if a.children[i] != NULL:
@@ -552,17 +587,17 @@ cdef void release_array(ArrowArray *a) noexcept nogil:
                 a.children[i].release(a.children[i])
             dcm_free(a.children[i])
     dcm_free(a.children)
-    if held != NULL:
+    if private != NULL:
         with gil:
-            Py_DECREF(<object>held.owner)
-        dcm_free(held)
+            Py_DECREF(<object>private.owner)
+        dcm_free(private)
     a.release = NULL
 
 
-cdef Held *fill_array(ArrowArray *a, Batch owner, int64_t length, int64_t nulls,
-                      int64_t n_buffers, int64_t n_children) except NULL:
-    """An array that holds its batch; children are there but empty."""
-    cdef Held *held
+cdef ArrayPrivate *fill_array(ArrowArray *a, Batch owner, int64_t length, int64_t nulls,
+                              int64_t n_buffers, int64_t n_children) except NULL:
+    """Fill an array, which keeps its batch; its children are allocated, and empty."""
+    cdef ArrayPrivate *private
     memset(a, 0, sizeof(ArrowArray))
     a.release = release_array
     a.length = length
@@ -572,33 +607,33 @@ cdef Held *fill_array(ArrowArray *a, Batch owner, int64_t length, int64_t nulls,
         a.n_children = n_children
         for i in range(n_children):
             a.children[i] = <ArrowArray *>allocate(sizeof(ArrowArray))
-    held = <Held *>allocate(sizeof(Held))
-    a.private_data = held
-    held.owner = <PyObject *>owner
+    private = <ArrayPrivate *>allocate(sizeof(ArrayPrivate))
+    a.private_data = private
+    private.owner = <PyObject *>owner
     Py_INCREF(owner)
-    a.buffers = held.buffers
+    a.buffers = private.buffers
     a.n_buffers = n_buffers
-    return held
+    return private
 
 
 cdef int export_column(ArrowArray *a, Batch owner, const dcm_column *c) except -1:
     cdef const dcm_layer *l
-    cdef Held *held
-    cdef unsigned at
+    cdef ArrayPrivate *private
+    cdef unsigned depth
     cdef bint varying = c.type == DCM_COLUMN_TEXT or c.type == DCM_COLUMN_BYTES
-    for at in range(c.lists + 1):
-        l = &c.layers[at]
-        held = fill_array(a, owner, l.count, l.nulls, 3 if at == c.lists and varying else 2,
-                          at < c.lists)
-        held.buffers[0] = l.valid if l.nulls else NULL
-        if at < c.lists:
-            held.buffers[1] = l.ends
+    for depth in range(c.lists + 1):
+        l = &c.layers[depth]
+        private = fill_array(a, owner, l.count, l.nulls, 3 if depth == c.lists and varying else 2,
+                             depth < c.lists)
+        private.buffers[0] = l.valid if l.nulls else NULL
+        if depth < c.lists:
+            private.buffers[1] = l.ends
             a = a.children[0]
         elif varying:
-            held.buffers[1] = l.ends
-            held.buffers[2] = c.data
+            private.buffers[1] = l.ends
+            private.buffers[2] = c.data
         else:
-            held.buffers[1] = c.data
+            private.buffers[1] = c.data
     return 0
 
 
@@ -620,7 +655,7 @@ cdef void free_array_capsule(object capsule) noexcept:
 
 @cython.final
 cdef class _Stream:
-    """What an ArrowArrayStream needs of Python."""
+    """The private data of an ArrowArrayStream."""
     cdef Plan plan
     cdef object batches
     cdef bytes error
@@ -672,7 +707,7 @@ cdef void free_stream_capsule(object capsule) noexcept:
 
 
 def stream_capsule(Plan plan not None, batches):
-    """An Arrow C stream over an iterator of Batches of this plan."""
+    """Return a capsule of an Arrow C stream over an iterator of batches of this plan."""
     cdef _Stream stream = _Stream()
     stream.plan = plan
     stream.batches = batches

@@ -1,7 +1,8 @@
-"""Chunks of paths to batches: the workers that read them.
+# cython: auto_pickle=False, autotestdict=False
+"""Workers: read the files of a chunk into batches.
 
-A Worker turns a Chunk of paths into Batches without the GIL; it takes it only
-for what C does not do: inflating, and text in a rarer character set.
+A Worker reads without the GIL. It acquires it only for what C does not do: inflating,
+text in one of the rarer character sets, and streams.
 """
 
 cimport cython
@@ -20,21 +21,20 @@ from fastdcm.sources.urls import path_text
 from fastdcm.errors import DicomError, error_for
 from fastdcm.scanning.hashes import hash_of
 
-# What is asked for of a stream in one row. A header that does not stand in it
-# is none that anybody could want.
-cdef uint64_t HEADER_MOST = 256 << 20
-# Rows of less are made without letting go of the GIL: to get it back, when many
-# threads wait for servers, takes longer.
-cdef uint64_t LITTLE = 65536
+# The most that is read of a stream for one row.
+cdef uint64_t MAX_HEADER = 256 << 20
+# Rows of fewer bytes are written without releasing the GIL: when many threads wait for
+# servers, acquiring it again takes longer than the row.
+cdef uint64_t SMALL_ROW = 65536
 
 
 # Streams that are opened before their rows are written.
 cdef enum:
-    TOGETHER = 64
+    STREAMS_PER_GROUP = 64
 
 
-cdef struct Opened:             # a stream
-    dcm_span shown
+cdef struct OpenedStream:
+    dcm_span display_path
     dcm_range_list given
     dcm_range first
     uint64_t size
@@ -44,21 +44,31 @@ cdef struct Opened:             # a stream
 
 @cython.final
 cdef class Worker:
-    """Turns chunks of paths and streams into Batches. One thread at a time."""
+    """Reads chunks of paths and streams into batches. For one thread at a time.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Attributes
+    ----------
+    bytes_read, failed : int
+        The number of bytes that were read, and of files that could not be.
+    """
     cdef dcm_reader reader
     cdef Plan plan
-    cdef list kept     # what Python lent to the row at hand
-    cdef uint64_t first         # bytes of a stream to ask for first
-    cdef Opened opened[TOGETHER]
-    cdef dcm_range *ranges      # of the stream at hand, when it was read from again
+    cdef list borrowed          # Python objects whose memory the current row uses
+    cdef uint64_t first         # bytes of a stream to read first
+    cdef OpenedStream opened[STREAMS_PER_GROUP]
+    cdef dcm_range *ranges      # of the current stream, if more than its first bytes were read
     cdef uint64_t cap_ranges
-    cdef object stream          # the one at hand, or None
-    cdef const dcm_part *part   # of the file at hand, or NULL
-    cdef uint64_t fetched       # of it
+    cdef object stream          # the current one, or None
+    cdef const dcm_part *part   # of the current file, or NULL
+    cdef uint64_t fetched       # bytes of the current stream
 
     def __init__(self, Plan plan not None):
         self.plan = plan
-        self.kept = []
+        self.borrowed = []
 
     def __dealloc__(self):
         dcm_reader_free(&self.reader)
@@ -73,10 +83,10 @@ cdef class Worker:
         return self.reader.failed
 
     def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
-        """The rows of a PathChunk, StreamChunk or DeferredChunk, as a list of Batches: one,
-        or more when columns get larger than `limit` bytes.
+        """Return the rows of a chunk in one batch, or in more.
 
-        random : tell the system not to read ahead.
+        random : ask the system not to read ahead.
+        limit : a batch ends when its columns have more than this number of bytes.
         """
         self.reader.random = random
         if isinstance(chunk, DeferredChunk):
@@ -91,25 +101,27 @@ cdef class Worker:
         batch.expect(len(chunk.streams))
         batches = [batch]
         self.first = max(self.reader.part10.first_read, 8192)
-        for begin in range(0, len(chunk.streams), TOGETHER):
-            streams = chunk.streams[begin:begin + TOGETHER]
+        for begin in range(0, len(chunk.streams), STREAMS_PER_GROUP):
+            streams = chunk.streams[begin:begin + STREAMS_PER_GROUP]
             if chunk.prefetch is not None:
                 chunk.prefetch(streams, self.first)
-            self.run_some(batches, streams, limit)
+            self.run_group(batches, streams, limit)
         return batches
 
-    cdef int run_some(self, list batches, list streams, uint64_t limit) except -1:
-        """Opens them all, and then writes all rows, without the GIL: what is done
-        between two answers of a server keeps other threads from theirs."""
+    cdef int run_group(self, list batches, list streams, uint64_t limit) except -1:
+        """Open a group of streams, and then write their rows without the GIL.
+
+        Holding the GIL for each row would delay other threads, which wait for servers.
+        """
         cdef Batch batch = batches[len(batches) - 1]
         cdef const dcm_plan *plan = &self.plan.plan
         cdef uint64_t before = self.reader.bytes_read, fetched = 0
         cdef int i, count = len(streams), code = DCM_OK
         cdef bint hashing = len(self.plan.hashes) > 0
-        cdef list lent = []
-        cdef Opened *one
+        cdef list opened = []
+        cdef OpenedStream *one
         for i in range(count):
-            self.open_stream(streams[i], &self.opened[i], lent)
+            self.open_stream(streams[i], &self.opened[i], opened)
         i = 0
         while i < count:
             if dcm_columns_fill(&batch.c) > limit:
@@ -118,7 +130,7 @@ cdef class Worker:
             with nogil:
                 while i < count and not self.opened[i].failed:
                     one = &self.opened[i]
-                    code = dcm_columns_stream(&batch.c, plan, &self.reader, one.shown, &one.given,
+                    code = dcm_columns_stream(&batch.c, plan, &self.reader, one.display_path, &one.given,
                                               one.size, one.mtime_ns)
                     if code != DCM_OK or hashing:
                         break
@@ -127,19 +139,19 @@ cdef class Worker:
                     if dcm_columns_fill(&batch.c) > limit:
                         break
             if i < count and (code != DCM_OK or hashing or self.opened[i].failed):
-                self.finish_stream(batch, streams[i], &self.opened[i], code, lent[2 * i + 1])
+                self.finish_stream(batch, streams[i], &self.opened[i], code, opened[2 * i + 1])
                 fetched += self.fetched
                 code = DCM_OK
                 i += 1
         self.reader.bytes_read = before + fetched
         return 0
 
-    cdef int open_stream(self, stream, Opened *one, list lent) except -1:
-        """Appends to `lent` its path and its first bytes, or the error that came."""
+    cdef int open_stream(self, stream, OpenedStream *one, list opened) except -1:
+        """Append to `opened` its path, and its first bytes or the error that was raised."""
         cdef bytes path = path_text(stream.path).encode()
         cdef object data
-        one.shown.p = PyBytes_AS_STRING(path)
-        one.shown.n = PyBytes_GET_SIZE(path)
+        one.display_path.p = PyBytes_AS_STRING(path)
+        one.display_path.n = PyBytes_GET_SIZE(path)
         one.given.ranges = &one.first
         one.given.count = one.first.offset = one.first.length = one.failed = 0
         try:
@@ -153,13 +165,16 @@ cdef class Worker:
         except (DicomError, OSError) as error:
             data = error
             one.failed = 1
-        lent.append(path)
-        lent.append(data)
+        opened.append(path)
+        opened.append(data)
         return 0
 
-    cdef int finish_stream(self, Batch batch, stream, Opened *one, int code, error) except -1:
-        """Sees to it that the row is written: `code` tells how far it is, `error`
-        that the stream could not be opened."""
+    cdef int finish_stream(self, Batch batch, stream, OpenedStream *one, int code, error) except -1:
+        """Complete the row of a stream.
+
+        code : DCM_NEED if the row needs something from Python.
+        error : why the stream could not be opened, if so.
+        """
         cdef dcm_error err
         cdef uint64_t row = batch.c.rows
         self.stream = stream
@@ -170,39 +185,41 @@ cdef class Worker:
             while code == DCM_NEED:
                 if self.reader.state == DCM_READER_BYTES:
                     self.fetch(stream, one)
-                code = self.help(batch)
+                code = self.resume(batch)
             check_memory(code)
             self.add_hashes(batch, True)
         except (DicomError, OSError) as error:
-            fail_as(&err, error)
+            fill_error(&err, error)
             if code == DCM_NEED:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
             else:
-                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, one.shown, &err)
+                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, one.display_path, &err)
             check_memory(code)
             if batch.c.rows > row:
                 if isinstance(error, DicomError):
-                    batch.told[row] = error.text
+                    batch.details[row] = error.text
                 elif not error.errno:
-                    batch.told[row] = str(error)
+                    batch.details[row] = str(error)
             self.add_hashes(batch, False)
         finally:
             self.stream = None
-            self.kept.clear()
+            self.borrowed.clear()
         return 0
 
-    cdef int fetch(self, stream, Opened *one) except -1:
-        """Brings into memory what the row at hand waits for. After the first
-        time as much as there is already, so that few times are enough."""
+    cdef int fetch(self, stream, OpenedStream *one) except -1:
+        """Read what the current row needs.
+
+        At least as many bytes as have been read before, so that a few reads are enough.
+        """
         cdef dcm_range_list *given = &one.given
         cdef uint64_t offset = given.need_offset, length = given.need_length
         length = min(max(length, self.fetched), one.size - offset)
-        if self.fetched + length > HEADER_MOST:
-            raise error_for("stream", f"its header does not stand in {HEADER_MOST >> 20} MiB of it", offset)
+        if self.fetched + length > MAX_HEADER:
+            raise error_for("stream", f"its header is longer than {MAX_HEADER >> 20} MiB", offset)
         cdef bytes data = bytes(stream.read(offset, length))
         if <uint64_t>len(data) != length:
             raise error_for("changed", "it ended before its size was reached", offset + len(data))
-        self.kept.append(data)
+        self.borrowed.append(data)
         check_memory(dcm_grow(<void **>&self.ranges, &self.cap_ranges, given.count + 1, sizeof(dcm_range)))
         if given.ranges == &one.first and given.count:
             self.ranges[0] = one.first
@@ -217,7 +234,7 @@ cdef class Worker:
     cdef list run_files(self, PathChunk chunk, uint64_t limit):
         cdef Batch batch
         cdef const dcm_plan *plan = &self.plan.plan
-        cdef PathChunk shown = chunk.display_paths if chunk.display_paths is not None else chunk
+        cdef PathChunk display = chunk.display_paths if chunk.display_paths is not None else chunk
         cdef uint64_t i = 0, stop
         cdef int code = DCM_OK
         cdef bint hashing = len(self.plan.hashes) > 0
@@ -232,7 +249,7 @@ cdef class Worker:
                 stop = errors[0][0] if errors else chunk.count
                 if i == stop:
                     _, code, sys_error = errors.pop(0)
-                    self.fail_folder(batch, shown.at(i), code, sys_error)
+                    self.fail_folder(batch, display.at(i), code, sys_error)
                     self.add_hashes(batch, False)
                     i += 1
                     continue
@@ -240,7 +257,7 @@ cdef class Worker:
                     stop = i + 1
                 with nogil:
                     while i < stop:
-                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), shown.at(i),
+                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), display.at(i),
                                                 &chunk.parts[i] if chunk.parts != NULL else NULL)
                         if code != DCM_OK:
                             break
@@ -250,7 +267,7 @@ cdef class Worker:
                 if chunk.parts != NULL:
                     self.part = &chunk.parts[i if code == DCM_NEED else i - 1]
                 while code == DCM_NEED:
-                    code = self.help(batch)
+                    code = self.resume(batch)
                     if code == DCM_OK:
                         i += 1
                 if code != DCM_OK:
@@ -262,7 +279,7 @@ cdef class Worker:
         return batches
 
     cdef int add_hashes(self, Batch batch, bint readable) except -1:
-        """Those of the row just written, if one was."""
+        """Hash the file of the row just written, if one was."""
         if self.plan.hashes and <uint64_t>len(batch.digests) < batch.c.rows:
             batch.digests.append(self.hashes(batch) if readable else (None,) * len(self.plan.hashes))
         return 0
@@ -270,7 +287,7 @@ cdef class Worker:
     cdef tuple hashes(self, Batch batch):
         cdef File f
         try:
-            f = self.file_at_hand()
+            f = self.current_file()
             if self.stream is None:
                 f.open()
         except DicomError:
@@ -278,7 +295,7 @@ cdef class Worker:
         return tuple([hash_of(f, *self.span(batch, name, f.size)) for name in self.plan.hashes])
 
     cdef tuple span(self, Batch batch, str name, uint64_t size):
-        """(offset, length) of what is hashed in the file of the last row."""
+        """Return (offset, length) of what is hashed in the file of the last row."""
         cdef dcm_column *c = &batch.c.columns[
             batch.c.n_columns - (4 if self.plan.plan.pixels == DCM_PIXELS_OFFSETS else 3)]
         cdef uint64_t row = batch.c.rows - 1
@@ -288,14 +305,14 @@ cdef class Worker:
             return 0, None  # none of its bytes are pixel data
         return (<int64_t *>c.data)[row], (<int64_t *>c[1].data)[row]
 
-    cdef int fail_folder(self, Batch batch, dcm_span shown, int code, int sys_error) except -1:
+    cdef int fail_folder(self, Batch batch, dcm_span display_path, int code, int sys_error) except -1:
         cdef dcm_error err
         dcm_fail(&err, code, 0, 0)
         err.sys = sys_error
-        return check_memory(dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, shown, &err))
+        return check_memory(dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, display_path, &err))
 
-    cdef int help(self, Batch batch) except -1:
-        """Does for one row what C cannot, and lets it go on."""
+    cdef int resume(self, Batch batch) except -1:
+        """Do what C cannot for the current row, and resume it."""
         cdef dcm_error err
         cdef dcm_error *failed = NULL
         cdef uint64_t i
@@ -307,16 +324,16 @@ cdef class Worker:
             for i in range(self.reader.n_text_requests):
                 if not self.reader.text_requests[i].done:
                     self.answer(&self.reader.text_requests[i])
-        if self.fetched > LITTLE:
+        if self.fetched > SMALL_ROW:
             with nogil:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
         else:
             code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
         if code != DCM_NEED:
-            self.kept.clear()
+            self.borrowed.clear()
         return code
 
-    cdef File file_at_hand(self):
+    cdef File current_file(self):
         if self.stream is not None:
             return File(SeekableStream(self.stream))
         if self.part != NULL:
@@ -328,16 +345,16 @@ cdef class Worker:
         cdef dcm_bytes *inflated = &self.reader.inflated
         dcm_bytes_free(inflated)
         try:
-            outer = self.file_at_hand()
+            outer = self.current_file()
             inner = (<Index>open_part10(outer, self.plan.levels[1].stop, False)).file
         except DicomError as error:
-            fail_as(err, error)
+            fill_error(err, error)
             return False
         for code, offset, tag in inner.notes[:1]:
             self.reader.note.code = code
             self.reader.note.offset = offset
             self.reader.note.tag = tag
-        self.kept.append(inner)
+        self.borrowed.append(inner)
         check_memory(dcm_bytes_borrow(inflated, inner.bytes.data, inner.bytes.total))
         return True
 
@@ -345,30 +362,30 @@ cdef class Worker:
         cdef const char *p = <const char *>self.reader.pool + ask.value
         cdef const char *q = <const char *>self.reader.pool + ask.charset
         cdef bytes text
-        cdef Text how
+        cdef Text charsets
         cdef int kind = dcm_vr_rows[ask.vr].kind
         ask.done = 1
         if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
             text = numbers_text(<const uint8_t *>p, ask.length, &dcm_vr_rows[ask.vr], ask.big)
         else:
-            how = text_of_value(q[:ask.charset_length])
+            charsets = text_of_value(q[:ask.charset_length])
             data = p[:ask.length]
-            if how.undefined:
+            if charsets.undefined:
                 ask.issue = DCM_I_CHARSET
             try:
-                decoded = charset.decode(data, how.encodings, strict=True)
+                decoded = charset.decode(data, charsets.encodings, strict=True)
             except UnicodeError:
                 ask.issue = DCM_I_TEXT
-                decoded = charset.decode(data, how.encodings)
+                decoded = charset.decode(data, charsets.encodings)
             text = decoded.encode("utf-8", "replace")
-        self.kept.append(text)
+        self.borrowed.append(text)
         ask.text = PyBytes_AS_STRING(text)
         ask.text_length = PyBytes_GET_SIZE(text)
         return 0
 
 
-cdef int fail_as(dcm_error *err, error) except -1:
-    """The dcm_error that tells of a DicomError or an OSError."""
+cdef int fill_error(dcm_error *err, error) except -1:
+    """Fill a dcm_error from a DicomError or an OSError."""
     cdef int code = DCM_E_READ
     if not isinstance(error, DicomError):
         dcm_fail(err, code, 0, 0)

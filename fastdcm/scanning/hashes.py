@@ -1,25 +1,59 @@
-"""Hashes of files and of their pixel data."""
+"""Hashes of files and of their pixel data, to find duplicates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
 
 from fastdcm.errors import DicomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastdcm.core._file import File
 
 _BLOCK = 1 << 20
 
 
-def xxh3():
-    """The class of the hash, XXH3 of 128 bits. It finds what is the same; it is
-    no proof against those who want to deceive."""
+class _Hash(Protocol):
+    def update(self, data: bytes) -> None: ...
+    def hexdigest(self) -> str: ...
+
+
+def xxh3() -> Callable[[], _Hash]:
+    """Return the class of 128-bit XXH3 hashes.
+
+    XXH3 finds equal contents; it is no protection against deliberate collisions.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If xxhash is not installed.
+    """
     try:
         from xxhash import xxh3_128
     except ImportError as missing:
         raise ModuleNotFoundError(
             "hashes need xxhash: pip install 'fastdcm-dicom[hash]'", name="xxhash"
         ) from missing
-    return xxh3_128
+    new: Callable[[], _Hash] = xxh3_128
+    return new
 
 
-def hash_of(file, offset, length):
-    """The hash of the bytes [offset, offset + length) of an open File, as 32
-    hexadecimal digits. None when they cannot be read, or length is None."""
+def hash_of(file: File, offset: int, length: int | None) -> str | None:
+    """Return the hash of a range of bytes.
+
+    Parameters
+    ----------
+    file : File
+        Open.
+    offset, length : int
+        The range in bytes. `length` may be None: there is nothing to hash.
+
+    Returns
+    -------
+    str or None
+        32 hexadecimal digits; None if the bytes cannot be read.
+    """
     if length is None:
         return None
     state = xxh3()()

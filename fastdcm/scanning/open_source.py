@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fastdcm.scanning.index.manifest import is_index, open_index
+from fastdcm.scanning.index.folder import is_index, open_index
 from fastdcm.sources.archives.lookup import SEVEN_ZIP, leads_into_archive
 from fastdcm.sources.objects.source import ObjectSource
 from fastdcm.sources.objects.stores import can_list

@@ -1,97 +1,136 @@
-"""A scan written to a file.
+"""Tables as files: Parquet, Arrow IPC, CSV and JSON Lines; and Delta Lake tables.
 
-csv, json and base64 are imported at first use: together they take longer than
-the rest of the package.
+csv, json and base64 are imported at first use: together they take longer to load
+than the rest of the package.
 """
+
+from __future__ import annotations
 
 import errno
 import math
 import os
+from typing import TYPE_CHECKING, Any
 
 from fastdcm._util.atomic import write_atomically
+from fastdcm.scanning.protocols import BinaryWriter, Table, TableWriter
 
-# Rows to a row group of Parquet. They are in memory until it is written; small
-# ones make large footers.
+if TYPE_CHECKING:
+    import pyarrow
+
+#: Rows per row group of Parquet. They are in memory until the group is written;
+#: small groups make large footers.
 _ROW_GROUP = 16384
 
-# Columns whose values hardly repeat: a dictionary of them takes time and room.
+#: Columns whose values hardly repeat: dictionary encoding would cost time and space.
 _DISTINCT = ("path", "mtime_ns", "SOPInstanceUID")
 
-#: What the name of a Delta table begins with: a path or a URL follows.
+#: The prefix of the name of a Delta table: a path or a URL follows.
 DELTA = "delta://"
 
 
-def write(scan, path):
-    """Writes the table, whole. ValueError for a path that is no Delta table's and
-    whose ending is none of .parquet .arrow .csv .jsonl, FileNotFoundError where
-    there is no folder."""
+def write(table: Table, path: str) -> None:
+    """Write a table to a file, atomically, or as a new version of a Delta table.
+
+    Parameters
+    ----------
+    table : Table
+        Such as a scan.
+    path : str
+        Ends in .parquet, .arrow, .csv or .jsonl, or begins with ``delta://``.
+
+    Raises
+    ------
+    ValueError
+        If the name has another ending.
+    FileNotFoundError
+        If the directory does not exist.
+    """
     if path.startswith(DELTA):
-        return _write_delta(scan, path[len(DELTA) :])
+        _write_delta(table, path[len(DELTA) :])
+        return
     writer = _WRITERS.get(os.path.splitext(path)[1].lower())
     if writer is None:
         raise ValueError(
-            f"{path}: a table's name ends in {', '.join(_WRITERS)}, that of an index "
-            f"folder in /, and that of a Delta table begins with {DELTA}"
+            f"{path}: expected a name that ends in {', '.join(_WRITERS)}, or in / for an index "
+            f"folder, or begins with {DELTA} for a Delta table"
         )
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "no such folder", folder)
-    write_atomically(path, lambda file: writer(scan, file))
+    directory = os.path.dirname(path) or "."
+    if not os.path.isdir(directory):
+        raise FileNotFoundError(errno.ENOENT, "the directory does not exist", directory)
+    write_atomically(path, lambda file: writer(table, file))
 
 
-def write_csv(scan, file):
-    """file: binary. Lists are JSON, bytes base64, null is empty."""
+def write_csv(table: Table, file: BinaryWriter) -> None:
+    """Write CSV: lists as JSON, bytes as base64, null as an empty field.
+
+    Parameters
+    ----------
+    table : Table
+    file : binary file
+    """
     import csv
     import json
 
-    text = _Text()
+    text = _TextBuffer()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(scan.column_names)
-    file.write(text.taken())
-    lists, binaries = _columns(scan, "lists"), _columns(scan, "bytes")
-    for batch in scan:
+    rows.writerow(table.column_names)
+    file.write(text.flush())
+    lists, binary = _list_columns(table), _binary_columns(table)
+    for batch in table:
         columns = batch.to_pydict()
-        for name in binaries:
+        for name in binary:
             columns[name] = _base64(columns[name])
         for name in lists:
             columns[name] = [
                 v if v is None else json.dumps(v, ensure_ascii=False) for v in columns[name]
             ]
-        rows.writerows(zip(*columns.values()))
-        file.write(text.taken())
+        rows.writerows(zip(*columns.values(), strict=True))
+        file.write(text.flush())
 
 
-def write_jsonl(scan, file):
-    """file: binary. One object a line; bytes are base64, no number null."""
+def write_jsonl(table: Table, file: BinaryWriter) -> None:
+    """Write JSON Lines: one object per row, bytes as base64, NaN and infinity as null.
+
+    Parameters
+    ----------
+    table : Table
+    file : binary file
+    """
     import json
 
-    names, binaries = scan.column_names, _columns(scan, "bytes")
+    names, binary = table.column_names, _binary_columns(table)
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-    for batch in scan:
+    for batch in table:
         columns = batch.to_pydict()
-        for name in binaries:
+        for name in binary:
             columns[name] = _base64(columns[name])
         lines = []
-        for values in zip(*columns.values()):
-            row = dict(zip(names, values))
+        for values in zip(*columns.values(), strict=True):
+            row = dict(zip(names, values, strict=True))
             try:
                 lines.append(encode(row))
-            except ValueError:  # JSON has no infinity and no NaN
+            except ValueError:  # NaN or infinity
                 lines.append(encode(_finite(row)))
         file.write("\n".join(lines).encode() + b"\n")
 
 
-def write_parquet(scan, file):
-    """file: binary. Rows go out in groups, as they come."""
+def write_parquet(table: Table, file: BinaryWriter) -> None:
+    """Write Parquet, row group by row group, as the rows come.
+
+    Parameters
+    ----------
+    table : Table
+    file : binary file
+    """
     import pyarrow
     from pyarrow import parquet
 
-    schema = pyarrow.schema(scan)
+    schema = pyarrow.schema(table)
     with parquet.ParquetWriter(
-        file, schema, compression="zstd", use_dictionary=_repeating(schema)
+        file, schema, compression="zstd", use_dictionary=_repeating_columns(schema)
     ) as writer:
         batches, rows = [], 0
-        for batch in scan:
+        for batch in table:
             batches.append(pyarrow.record_batch(batch))
             rows += len(batch)
             if rows >= _ROW_GROUP:
@@ -101,9 +140,11 @@ def write_parquet(scan, file):
             writer.write_table(pyarrow.Table.from_batches(batches, schema))
 
 
-def _repeating(schema):
-    """The columns for dictionaries, as Parquet names them: those of lists by
-    what is in them."""
+def _repeating_columns(schema: pyarrow.Schema) -> list[str]:
+    """Return the columns to be dictionary-encoded.
+
+    By their names in Parquet, where those of lists end in ".list.element".
+    """
     import pyarrow
 
     names = []
@@ -116,27 +157,29 @@ def _repeating(schema):
     return names
 
 
-def _write_delta(scan, place):
-    """A new version of the table, in one transaction: who reads sees the rows
-    that were there before, or these."""
+def _write_delta(table: Table, location: str) -> None:
+    """Write a new version of a Delta table, in one transaction.
+
+    Its readers see the rows of the version before, or these.
+    """
     import pyarrow
     from deltalake import write_deltalake
 
     reader = pyarrow.RecordBatchReader.from_batches(
-        pyarrow.schema(scan), map(pyarrow.record_batch, scan)
+        pyarrow.schema(table), map(pyarrow.record_batch, table)
     )
-    write_deltalake(place, reader, mode="overwrite", schema_mode="overwrite")
+    write_deltalake(location, reader, mode="overwrite", schema_mode="overwrite")
 
 
-def _write_arrow(scan, file):
+def _write_arrow(table: Table, file: BinaryWriter) -> None:
     import pyarrow
 
-    with pyarrow.ipc.new_file(file, pyarrow.schema(scan)) as writer:
-        for batch in scan:
+    with pyarrow.ipc.new_file(file, pyarrow.schema(table)) as writer:
+        for batch in table:
             writer.write_batch(pyarrow.record_batch(batch))
 
 
-_WRITERS = {
+_WRITERS: dict[str, TableWriter] = {
     ".parquet": write_parquet,
     ".arrow": _write_arrow,
     ".csv": write_csv,
@@ -144,29 +187,31 @@ _WRITERS = {
 }
 
 
-class _Text:
+class _TextBuffer:
     """What csv.writer writes to."""
 
-    def __init__(self):
-        self.parts = []
-        self.write = self.parts.append
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self.write = self._parts.append
 
-    def taken(self):
-        data = "".join(self.parts).encode()
-        self.parts.clear()
+    def flush(self) -> bytes:
+        """Return what has been written since the last call."""
+        data = "".join(self._parts).encode()
+        self._parts.clear()
         return data
 
 
-def _columns(scan, what):
-    """The names of the columns of lists, or of bytes (also in lists)."""
-    return [
-        name
-        for name, form, lists in scan.plan.fields
-        if (lists if what == "lists" else form == b"z")
-    ]
+def _list_columns(table: Table) -> list[str]:
+    return [name for name, _, lists in table.fields if lists]
 
 
-def _base64(value):
+def _binary_columns(table: Table) -> list[str]:
+    """Return the columns of bytes, or of lists of bytes."""
+    return [name for name, form, _ in table.fields if form == b"z"]
+
+
+def _base64(value: Any) -> Any:
+    """Return bytes, also in lists, as base64."""
     from base64 import b64encode
 
     if isinstance(value, list):
@@ -174,7 +219,8 @@ def _base64(value):
     return value if value is None else b64encode(value).decode()
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
+    """Return a row with None for NaN and infinity, also in lists."""
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -7,7 +7,8 @@ from math import isfinite, sqrt
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
-from fastdcm.scanning.scanner import parse_tag, scan
+from fastdcm.scanning.scanner import scan
+from fastdcm.scanning.tags import parse_tag
 from fastdcm.uid import UID
 from fastdcm.volume.siemens import tiles_of
 

@@ -10,7 +10,7 @@ from fastdcm._util.parallel import cpu_count, run_parallel
 from fastdcm.errors import DicomError
 from fastdcm.pixels._kernels import FRAME, read_frames
 from fastdcm.sources.urls import path_bytes
-from fastdcm.scanning.scanner import parse_tag
+from fastdcm.scanning.tags import parse_tag
 from fastdcm.uid import UID
 from fastdcm.volume.slices import planes_of, read_sources
 from fastdcm.volume.sorting import Finding, drop_copies, partition, runs_of, separate, stack_of

@@ -6,7 +6,7 @@ import pytest
 
 import fastdcm
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan
+from fastdcm.scanning.tags import make_plan
 from fastdcm.sources._paths import StreamChunk, chunk_from_members
 from support.builder import (
     DEFLATED_LE,
@@ -28,7 +28,7 @@ FILES = {
     "a-native": part10(NAME + element(0x7FE00010, "OW", CELLS)),
     "b-same": part10(element(0x7FE00010, "OW", CELLS)),
     "c-fragments": part10(NAME + ITEMS, transfer_syntax=JPEG_BASELINE),
-    "d-none": part10(NAME),
+    "d-no-pixels": part10(NAME),
     "e-deflated": preamble()
     + file_meta(DEFLATED_LE)
     + deflate(NAME + element(0x7FE00010, "OW", CELLS)),
@@ -54,7 +54,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_of_files_and_pixels(folder, threads):
+def test_hashes_of_files_and_pixels(folder, threads):
     table = fastdcm.scan(
         folder, ["PatientName"], hash=("pixels", "file"), threads=threads, batch_size=2
     ).read_all()
@@ -69,7 +69,7 @@ def test_of_files_and_pixels(folder, threads):
     assert table["pixel_hash"].to_pylist() == PIXEL_HASHES
 
 
-def test_one_of_them(folder):
+def test_only_files_or_only_pixels(folder):
     table = fastdcm.scan(folder, [], hash="file").read_all()
     assert table.column_names[-1] == "file_hash" and "pixel_offset" not in table.column_names
     table = fastdcm.scan(folder, [], pixels="frames", hash="pixels").read_all()
@@ -77,19 +77,19 @@ def test_one_of_them(folder):
     assert table["pixel_hash"].to_pylist() == PIXEL_HASHES
 
 
-def test_rows_that_are_skipped_have_none(folder):
+def test_skipped_files_are_not_hashed(folder):
     table = fastdcm.scan(folder, [], hash="file", on_error="skip").read_all()
     assert table["file_hash"].to_pylist() == FILE_HASHES[:5]
 
 
-def test_what_cannot_be_read_has_none(folder):
+def test_files_that_cannot_be_read_have_no_hash(folder):
     paths = [folder / "gone", folder / "a-native", folder]
     table = fastdcm.scan(paths, [], hash="file").read_all()
     assert table["file_hash"].to_pylist() == [None, FILE_HASHES[0], None]
 
 
 @pytest.mark.parametrize("kind", ["streams", "members"])
-def test_of_streams_and_members(tmp_path, kind):
+def test_hashes_of_streams_and_members(tmp_path, kind):
     if kind == "streams":
         chunk = StreamChunk(
             [MemoryStream(name.encode(), data) for name, data in FILES.items()]
@@ -101,13 +101,9 @@ def test_of_streams_and_members(tmp_path, kind):
             members.append((name.encode(), len(blob), len(data)))
             blob += data
         (tmp_path / "blob").write_bytes(blob)
-        members.append((b"late", 7, 1 << 40))
-        chunk = chunk_from_members(os.fsencode(tmp_path / "blob"), members)
+        chunk = chunk_from_members(
+            os.fsencode(tmp_path / "blob"), [*members, (b"late", 7, 1 << 40)]
+        )
     (batch,) = Worker(make_plan([], hash=("file", "pixels"))).run(chunk)
     assert batch.column("file_hash") == [*FILE_HASHES, None]
     assert batch.column("pixel_hash") == [*PIXEL_HASHES, None]
-
-
-def test_what_is_no_hash(folder):
-    with pytest.raises(ValueError, match="hash is 'file', 'pixels' or both"):
-        fastdcm.scan(folder, hash="md5")

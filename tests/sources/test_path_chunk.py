@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan
+from fastdcm.scanning.tags import make_plan
 from fastdcm.sources._paths import (
     ALONE,
     CHANGED,

@@ -9,7 +9,7 @@ from fastdcm.core._file import File
 from fastdcm.core._level import read_level
 from fastdcm.dataset import Dataset
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan
+from fastdcm.scanning.tags import make_plan
 from fastdcm.sources._paths import (
     StreamChunk,
     chunk_from_members,

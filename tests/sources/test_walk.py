@@ -7,7 +7,7 @@ import random
 import pytest
 
 from fastdcm.scanning._worker import Worker
-from fastdcm.scanning.scanner import make_plan
+from fastdcm.scanning.tags import make_plan
 from fastdcm.sources._paths import (
     Walk,
 )

@@ -1,1 +1,1 @@
-"""Index folders: resumable scans and their updates."""
+"""Index folders: scans that can be interrupted, resumed and updated."""

@@ -1,473 +1,485 @@
-"""A scan into an index folder, which can be stopped at any moment and gone on
-with.
+"""Building an index folder: a large scan that can be interrupted and resumed.
 
-First the files of the source are listed, and the list is put on the disk: from
-then on it alone says what is read and in which order. Then one part after
-another is scanned, while a thread of its own writes what came before.
-manifest.py has the form of all this.
+First the files of the source are listed, and the list is written to disk: from then
+on it alone determines which files are read, and in which order. Then one part after
+another is scanned, while another thread writes the parts before. manifest.py
+describes the files of an index.
 """
+
+from __future__ import annotations
 
 import functools
 import hashlib
 import os
 from bisect import bisect_right
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import chain
-from queue import Queue
-from threading import Thread
 from time import perf_counter
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from fastdcm._util.atomic import sync_directory, write_atomically
 from fastdcm._util.parallel import cpu_count
 from fastdcm.errors import DicomError
-from fastdcm.scanning.index import file_list, manifest
-from fastdcm.scanning.index.manifest import (
-    INNER,
-    Manifest,
-    Summed,
-    inner_path,
-    list_name,
-    part_name,
+from fastdcm.scanning.index.file_list import (
+    FileListWriter,
+    as_path_chunk,
+    has_relative_path,
+    read_list,
+    with_sizes,
 )
-from fastdcm.scanning.output import DELTA, write_parquet
-from fastdcm.sources._paths import is_archive
+from fastdcm.scanning.index.folder import is_index
+from fastdcm.scanning.index.manifest import (
+    INTERNAL,
+    ChecksumWriter,
+    FileSum,
+    Manifest,
+    Parameters,
+    PartEntry,
+    decode_schema,
+    encode_schema,
+    internal_path,
+    list_name,
+    remove_remains,
+    write_lock,
+)
+from fastdcm.scanning.index.parts import EndOfPart, PartItem, PartWriter, write_parts
+from fastdcm.scanning.protocols import RepeatableScan, ScanStats
+from fastdcm.sources._paths import PathChunk, is_archive
+from fastdcm.sources.protocols import RequestedPath, Source
 from fastdcm.sources.urls import path_text
 
-# Entries of the list to a part, or rows, where some are archives; and those that
-# were on their way when that was seen. When the scan is stopped, the part at hand
-# is what must be read again.
+if TYPE_CHECKING:
+    import pyarrow
+
+#: A part ends after this many entries of the list, or rows where some entries are
+#: archives (and the rows that were being read then). When a scan is interrupted, it is
+#: the unfinished part that is read again.
 _PART = 65536
-_LOOK = 4096  # files that are looked up in one piece
-_LOOKERS = 16  # threads that do so: on a network each look waits
-_AHEAD = 4  # batches that wait for the thread that writes
+_LOOKUP_CHUNK = 4096  # files whose sizes are looked up together
+_LOOKUP_THREADS = 16  # at least: in a network file system each lookup waits
 
-_FIXED = 8  # columns that every scan has, first
-_PIXELS = ("pixel_offset", "pixel_length", "frames", "frame_offsets")
-_COUNTS = ("files", "errors", "issues")
+_FIXED_COLUMNS = 8  # that every scan has, first
+_PIXEL_COLUMNS = ("pixel_offset", "pixel_length", "frames", "frame_offsets")
 
 
-def is_name(path):
-    """Whether what is written under that name is an index folder: it ends in a
-    separator, or an index is there."""
-    if path.startswith(DELTA):
-        return False
-    return path.endswith(("/", os.sep)) or manifest.is_index(path)
+class IndexStats(ScanStats):
+    """Counts of a scan into an index.
 
-
-class Ingest:
-    """A scan into an index folder.
-
-    `run` raises ValueError for a folder that holds something else; DicomError
-    for an index that another process writes to (code ``index-in-use``), that
-    was made with other parameters (``index-differs``) or is damaged
-    (``index-damaged``); OSError when the disk is full; and what the scan
-    raises. After any of them another `run` goes on from the last part written.
+    Attributes
+    ----------
+    files, errors, issues : int
+        Of the complete index.
+    seconds, files_per_second, bytes_read, threads
+        Of this run.
+    listed : int
+        Files found so far.
+    total : int or None
+        Files to read; None while they are being listed.
     """
 
-    def __init__(self, scan, folder):
-        """scan : Scan. folder : str."""
+    listed: int
+    total: int | None
+
+
+class Counts(TypedDict):
+    """What is counted per part."""
+
+    files: int
+    errors: int
+    issues: int
+
+
+NO_COUNTS: Counts = {"files": 0, "errors": 0, "issues": 0}
+
+
+def counts_of_parts(parts: Iterable[PartEntry]) -> Counts:
+    """Return the counts of some parts together."""
+    total = NO_COUNTS.copy()
+    for part in parts:
+        total = _add(total, part)
+    return total
+
+
+def _add(counts: Counts, other: Counts | ScanStats | PartEntry) -> Counts:
+    return {
+        "files": counts["files"] + other["files"],
+        "errors": counts["errors"] + other["errors"],
+        "issues": counts["issues"] + other["issues"],
+    }
+
+
+class IndexBuild:
+    """A scan into an index folder.
+
+    Attributes
+    ----------
+    scan : Scan
+    folder : str
+    was_complete : bool
+        Whether the index was already complete before `run`.
+    """
+
+    def __init__(self, scan: RepeatableScan, folder: str) -> None:
         self.scan, self.folder = scan, folder
-        self.was_complete = False  # before `run`
-        self._listed, self._total = 0, None
-        self._before = dict.fromkeys(_COUNTS, 0)  # counts of the parts that were there
-        self._now = self._before, None  # those of parts read, and the scan at hand
-        self._begun, self._seconds = None, 0.0
+        self.was_complete = False
+        self._listed = 0
+        self._total: int | None = None
+        self._counts_before = NO_COUNTS  # of the parts that existed before `run`
+        # The counts of the parts that are read, and the scan of the next one. One
+        # attribute: `stats` is also read by other threads, and must not see one of them
+        # changed without the other.
+        self._progress: tuple[Counts, RepeatableScan | None] = NO_COUNTS, None
+        self._started: float | None = None
+        self._seconds = 0.0
         self._bytes_read = self._threads = 0
 
     @property
-    def stats(self):
-        """Counts as those of a Scan: files, errors and issues are of the whole
-        index, the others of this run. ``listed`` is how many files were found,
-        ``total`` how many there are to read, None as long as they are listed."""
-        past, scan = self._now
-        now = scan.stats if scan is not None else {}
-        counts = {what: past[what] + now.get(what, 0) for what in _COUNTS}
-        seconds = self._seconds if self._begun is None else perf_counter() - self._begun
-        read = counts["files"] - self._before["files"]
+    def stats(self) -> IndexStats:
+        """The counts so far; may be read from another thread during `run`."""
+        counts, scan = self._progress
+        bytes_read, threads = self._bytes_read, self._threads
+        if scan is not None:
+            stats = scan.stats
+            counts = _add(counts, stats)
+            bytes_read += stats["bytes_read"]
+            threads = stats["threads"]
+        seconds = self._seconds if self._started is None else perf_counter() - self._started
+        read = counts["files"] - self._counts_before["files"]
         return {
             **counts,
             "seconds": seconds,
             "files_per_second": read / seconds if seconds else 0.0,
-            "bytes_read": self._bytes_read + now.get("bytes_read", 0),
-            "threads": now.get("threads", self._threads),
+            "bytes_read": bytes_read,
+            "threads": threads,
             "listed": self._listed,
             "total": self._total,
         }
 
-    def run(self):
-        """Makes the index, or goes on with it, until it is complete; leaves one
-        that is as it is. Returns `stats`."""
-        self._begun = perf_counter()
+    def run(self) -> IndexStats:
+        """Build the index, or resume building it; a complete one is left as it is.
+
+        After any error another `run` resumes after the last part that was written.
+
+        Returns
+        -------
+        dict
+            `stats`.
+
+        Raises
+        ------
+        ValueError
+            If the folder contains something else.
+        DicomError
+            If another process writes to the index (code ``index-in-use``), it was made
+            with other parameters (``index-differs``) or is damaged
+            (``index-damaged``); or what the scan raises.
+        OSError
+            If the disk is full.
+        """
+        self._started = perf_counter()
         try:
             self._make_folder()
-            with manifest.locked(self.folder):
+            with write_lock(self.folder):
                 self._run()
         finally:
-            self._seconds, self._begun = perf_counter() - self._begun, None
+            self._seconds, self._started = perf_counter() - self._started, None
         return self.stats
 
-    def _run(self):
-        """Returns the manifest, complete."""
-        book = self._open()
-        if not book.complete:
-            manifest.sweep(self.folder, book)
-            path = inner_path(self.folder, book.head["files"]["name"])
-            with closing(file_list.read(path, book.next_entry)) as blocks:
-                entries = _Entries(blocks, book.next_entry)
-                self._write(book, self._items(entries, bool(book.parts)))
-            book.append({"complete": True})
-        return book
+    def _run(self) -> Manifest:
+        """Build the index, and return its manifest."""
+        manifest = self._open()
+        if not manifest.complete:
+            remove_remains(self.folder, manifest)
+            path = internal_path(self.folder, manifest.head["files"]["name"])
+            with closing(read_list(path, manifest.next_entry)) as blocks:
+                source = _PartSource(blocks, manifest.next_entry)
+                self._write(manifest, self._items(source, bool(manifest.parts)))
+            manifest.append({"complete": True})
+        return manifest
 
-    def _make_folder(self):
+    def _make_folder(self) -> None:
         if "://" in self.folder:
-            raise ValueError(f"{self.folder}: an index is a folder on a disk")
-        if not manifest.is_index(self.folder):
+            raise ValueError(f"{self.folder}: an index must be a folder on a local disk")
+        if not is_index(self.folder):
             if os.path.isdir(self.folder) and os.listdir(self.folder):
-                raise ValueError(f"{self.folder}: the folder is not empty, and no index")
-            os.makedirs(os.path.join(self.folder, INNER), exist_ok=True)
+                raise ValueError(
+                    f"{self.folder}: the folder is not empty and not an index; choose another one"
+                )
+            os.makedirs(os.path.join(self.folder, INTERNAL), exist_ok=True)
             sync_directory(self.folder)
             sync_directory(os.path.dirname(os.path.abspath(self.folder)))
 
-    def _open(self):
-        """The manifest to go on with."""
+    def _open(self) -> Manifest:
+        """Return the manifest of the existing index, or begin a new one."""
         try:
-            book = Manifest(self.folder)
+            manifest = Manifest(self.folder)
         except FileNotFoundError:
-            manifest.sweep(self.folder)
-            book = self._freeze()
+            remove_remains(self.folder)
+            manifest = self._begin()
         else:
-            self._compare(book)
-            book.check()
-        self._listed = self._total = book.head["files"]["entries"]
-        self._before = {what: sum(part[what] for part in book.parts) for what in _COUNTS}
-        self._now = self._before, None
-        self.was_complete = book.complete
-        return book
+            self._check_parameters(manifest)
+            manifest.check()
+        self._listed = self._total = manifest.head["files"]["entries"]
+        self._counts_before = counts_of_parts(manifest.parts)
+        self._progress = self._counts_before, None
+        self.was_complete = manifest.complete
+        return manifest
 
     # ------------------------------------------------------- parameters ---
 
-    def _parameters(self, source):
-        names = self.scan.column_names[_FIXED:]
-        pixels = "frames" if "frame_offsets" in names else "pixel_offset" in names
+    def _parameters(self, source: object) -> Parameters:
+        names = self.scan.column_names[_FIXED_COLUMNS:]
         hashes = list(self.scan.plan.hashes)
         return {
-            "tags": [name for name in names if name not in (*_PIXELS, *hashes)],
-            "pixels": pixels,
+            "tags": [name for name in names if name not in (*_PIXEL_COLUMNS, *hashes)],
+            "pixels": "frames" if "frame_offsets" in names else "pixel_offset" in names,
             "hash": hashes,
             "on_error": self.scan.on_error,
             "source": source,
         }
 
-    def _schema(self):
+    def _schema(self) -> pyarrow.Schema:
         import pyarrow
 
         return pyarrow.schema(self.scan)
 
-    def _compare(self, book):
-        """Raises when the index is one of another scan."""
-        source = self.scan.source.requested
+    def _check_parameters(self, manifest: Manifest) -> None:
+        """Raise DicomError if the index was made by another scan."""
+        source: object = self.scan.source.requested
         if source is None:
-            paths = _Sum()
-            for chunk in chunks_of(self.scan.source):
+            paths = _PathSum()
+            for chunk in path_chunks(self.scan.source):
                 paths.add(chunk)
-            source = paths.facts()
-        there, asked = book.head["parameters"], self._parameters(source)
-        wrong = [
-            f"{what} {_difference(there.get(what), asked.get(what))}"
-            for what in {**there, **asked}
-            if there.get(what) != asked.get(what)
+            source = paths.summary()
+        in_index: dict[str, Any] = {**manifest.head["parameters"]}
+        in_request: dict[str, Any] = {**self._parameters(source)}
+        differences = [
+            f"{name}: {_difference(in_index.get(name), in_request.get(name))}"
+            for name in {**in_index, **in_request}
+            if in_index.get(name) != in_request.get(name)
         ]
-        if book.head["folder"] not in (None, _working_folder()):
-            wrong.append(f"its paths begin in {book.head['folder']}")
-        if not wrong and manifest.read_schema(book.head["schema"]) != self._schema():
-            wrong.append("by a fastdcm whose columns have other types")
-        if wrong:
+        folder = manifest.head["folder"]
+        if folder not in (None, _working_folder()):
+            differences.append(f"its relative paths begin in {folder}, not in {_working_folder()}")
+        if not differences and decode_schema(manifest.head["schema"]) != self._schema():
+            differences.append("its columns have other types: another version of fastdcm made it")
+        if differences:
             raise DicomError(
-                f"the index was made otherwise: {'; '.join(wrong)}",
+                f"the index was made with other parameters: {'; '.join(differences)}",
                 "index-differs",
                 filename=self.folder,
             )
 
     # --------------------------------------------------------- the list ---
 
-    def _freeze(self):
-        """Lists the files of the source, and begins the manifest."""
+    def _begin(self) -> Manifest:
+        """List the files of the source, and create the manifest."""
         self._listed = 0
         name = list_name(1)
-        asked = self.scan.source.requested
-        paths, facts = _Sum(), {"relative": False}
-        chunks = chunks_of(self.scan.source)
-        if asked is None:
+        source: object = self.scan.source.requested
+        chunks: Iterable[PathChunk] = path_chunks(self.scan.source)
+        paths = _PathSum()
+        if source is None:
             chunks = map(paths.add, chunks)
+        folder: str | None = None
+        sums: list[FileSum] = []
 
-        def fill(file):
-            out = Summed(file)
-            with closing(self._found(chunks)) as found, file_list.Writer(out) as writer:
+        def fill(file: BinaryIO) -> None:
+            nonlocal folder
+            out = ChecksumWriter(file)
+            with closing(self._find_files(chunks)) as found, FileListWriter(out) as writer:
                 for chunk in found:
-                    writer.put(chunk)
+                    writer.add(chunk)
                     self._listed += len(chunk)
-                    facts["relative"] = facts["relative"] or file_list.is_relative(chunk)
-            facts.update(entries=self._listed, **out.facts())
+                    if folder is None and has_relative_path(chunk):
+                        folder = _working_folder()
+            sums.append(out.sum())
 
-        write_atomically(inner_path(self.folder, name), fill)
-        relative = facts.pop("relative")
+        write_atomically(internal_path(self.folder, name), fill)
         return Manifest.create(
             self.folder,
             {
-                "parameters": self._parameters(paths.facts() if asked is None else asked),
-                "folder": _working_folder() if relative else None,
-                "files": {"name": name, **facts},
-                "schema": manifest.schema_text(self._schema()),
+                "parameters": self._parameters(paths.summary() if source is None else source),
+                "folder": folder,
+                "files": {"name": name, "entries": self._listed, **sums[0]},
+                "schema": encode_schema(self._schema()),
             },
         )
 
-    def _found(self, chunks):
-        """The chunks with sizes and times, without the files of the index."""
-        chunks = filter(None, map(_Own(self.folder).left_out, chunks))
-        return file_list.looked_up(chunks, self.scan.threads or max(cpu_count(), _LOOKERS))
+    def _find_files(self, chunks: Iterable[PathChunk]) -> Generator[PathChunk, None, None]:
+        """Yield the chunks with sizes and times, without the files of the index itself."""
+        chunks = filter(None, map(_OwnFiles(self.folder).exclude_from, chunks))
+        return with_sizes(chunks, self.scan.threads or max(cpu_count(), _LOOKUP_THREADS))
 
     # ------------------------------------------------------------ parts ---
 
-    def _write(self, book, items):
-        """Writes parts and their lines, as `_write_parts` does."""
+    def _write(self, manifest: Manifest, items: Generator[PartItem, None, None]) -> None:
+        """Write parts and their lines, in another thread unless `threads` is 1."""
         with closing(items):
             if self.scan.threads == 1:
-                _write_parts(book, self.scan, items)
+                write_parts(manifest, self.scan, items)
                 return
-            writer = _Writer(book, self.scan)
+            writer = PartWriter(manifest, self.scan)
             try:
                 for item in items:
                     writer.put(item)
             finally:
                 writer.close()
-        if writer.error is not None:
-            raise writer.error
+        writer.raise_error()
 
-    def _items(self, entries, begun):
-        """The batches of a part, then a dict of what its line tells; and so on."""
-        while entries.at < self._total or not begun:  # of no files one part, for its schema
-            begun = True
-            past, _ = self._now
-            scan = self.scan.over(entries.part())
-            self._now = past, scan
+    def _items(self, source: _PartSource, has_parts: bool) -> Generator[PartItem, None, None]:
+        """Scan one part after another, and yield what is written of them."""
+        total = self._total or 0
+        while source.next_entry < total or not has_parts:  # at least one part, for the schema
+            has_parts = True
+            counts, _ = self._progress
+            scan = self.scan.with_source(source.begin_part())
+            self._progress = counts, scan
             with closing(iter(scan)) as batches:
                 for batch in batches:
-                    entries.rows += len(batch)
+                    source.rows += len(batch)
                     yield batch
             stats = scan.stats
             self._bytes_read += stats["bytes_read"]
             self._threads = stats["threads"]
-            self._now = {what: past[what] + stats[what] for what in _COUNTS}, None
-            yield {
-                **{what: stats[what] for what in _COUNTS},
-                "entries": entries.range,
-                "paths": list(map(path_text, entries.ends)),
-            }
+            self._progress = _add(counts, stats), None
+            yield EndOfPart(
+                {
+                    **_add(NO_COUNTS, stats),
+                    "entries": [source.first_entry, source.next_entry],
+                    "paths": list(map(path_text, source.first_and_last)),
+                }
+            )
 
 
-def _working_folder():
+def _working_folder() -> str:
     return path_text(os.getcwdb())
 
 
-def _difference(there, asked):
-    """What is there, and what is not, for people."""
-    if isinstance(there, list) and isinstance(asked, list):
-        more, less = ([x for x in a if x not in b] for a, b in ((there, asked), (asked, there)))
-        if more or less:
-            return " and ".join(
-                [f"with {_few(more)}"] * bool(more) + [f"without {_few(less)}"] * bool(less)
+def _difference(in_index: object, in_request: object) -> str:
+    """Describe how a parameter differs."""
+    if isinstance(in_index, list) and isinstance(in_request, list):
+        texts = [
+            f"{_shorten([x for x in a if x not in b])} only in the {where}"
+            for a, b, where in (
+                (in_index, in_request, "index"),
+                (in_request, in_index, "request"),
             )
-        return "in another order"
-    return f"{_text(there)}, not {_text(asked)}"
+            if any(x not in b for x in a)
+        ]
+        return ", ".join(texts) if texts else "in another order"
+    return f"{_parameter_text(in_index)} in the index, {_parameter_text(in_request)} in the request"
 
 
-def _few(values):
-    texts = [_text(value) for value in values]
+def _shorten(values: Sequence[object]) -> str:
+    texts = [_parameter_text(value) for value in values]
     return ", ".join(texts[:5]) + (f" and {len(texts) - 5} more" if len(texts) > 5 else "")
 
 
-def _text(value):
+def _parameter_text(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     if "path" in value:
-        return value["path"] + ("" if value["recursive"] else " without its folders")
+        return str(value["path"]) + ("" if value["recursive"] else " without subfolders")
     return f"a list of {value['paths']:,} paths ({value['sha256'][:8]})"
 
 
 # ------------------------------------------------------------ the list ---
 
 
-def chunks_of(source):
-    """The files of a source, chunk by chunk."""
+def path_chunks(source: Source) -> Iterator[PathChunk]:
+    """Begin to read a source, and return an iterator over its paths, in order."""
     reader = source.start()
-    return map(file_list.as_chunk, iter(lambda: reader.read_chunk(_LOOK), None))
+
+    def read() -> Iterator[PathChunk]:
+        while (chunk := reader.read_chunk(_LOOKUP_CHUNK)) is not None:
+            yield as_path_chunk(chunk)
+
+    return read()
 
 
-class _Sum:
-    """What a list of paths is known by."""
+class _PathSum:
+    """Count and checksum of paths, which identify a list that has no name."""
 
-    def __init__(self):
-        self.count, self.hash = 0, hashlib.sha256()
+    def __init__(self) -> None:
+        self._count, self._hash = 0, hashlib.sha256()
 
-    def add(self, chunk):
-        self.count += len(chunk)
-        self.hash.update(b"".join(path + b"\0" for path in chunk.paths()))
+    def add(self, chunk: PathChunk) -> PathChunk:
+        """Add the paths of a chunk, and return it."""
+        self._count += len(chunk)
+        self._hash.update(b"".join(path + b"\0" for path in chunk.paths()))
         return chunk
 
-    def facts(self):
-        return {"paths": self.count, "sha256": self.hash.hexdigest()}
+    def summary(self) -> dict[str, Any]:
+        """Return both, as the manifest has them."""
+        return {"paths": self._count, "sha256": self._hash.hexdigest()}
 
 
-class _Own:
-    """The files of an index, which may lie within what is scanned."""
+class _OwnFiles:
+    """The files of an index, which may be inside the folder that is scanned."""
 
-    def __init__(self, index):
-        self.folders = [os.stat(index), os.stat(os.path.join(index, INNER))]
-        self.holds = functools.lru_cache(64)(self._holds)
+    def __init__(self, index: str) -> None:
+        self._folders = [os.stat(index), os.stat(os.path.join(index, INTERNAL))]
+        self._is_own = functools.lru_cache(64)(self._is_own_folder)
 
-    def _holds(self, folder):
+    def _is_own_folder(self, folder: bytes) -> bool:
         try:
             found = os.stat(folder or b".")
         except (OSError, ValueError):
             return False
-        return any(os.path.samestat(found, own) for own in self.folders)
+        return any(os.path.samestat(found, own) for own in self._folders)
 
-    def left_out(self, chunk):
-        """The chunk without them; None when nothing is left."""
-        if not chunk.mentions(b"part-") and not chunk.mentions(b"_fastdcm"):
+    def exclude_from(self, chunk: PathChunk) -> PathChunk | None:
+        """Return the chunk without them; None when nothing is left."""
+        if not chunk.mentions(b"part-") and not chunk.mentions(INTERNAL.encode()):
             return chunk
-        others = bytes(not self.holds(os.path.dirname(path)) for path in chunk.paths())
+        others = bytes(not self._is_own(os.path.dirname(path)) for path in chunk.paths())
         return chunk if all(others) else chunk.select(others)
 
 
-class _Entries:
-    """The entries of a list of files, from one of them on: the source of one
-    part after another."""
+class _PartSource:
+    """The source of one part after another: entries of a list of files."""
 
-    requested = None
+    requested: list[RequestedPath] | None = None
     supports_update = False
 
-    def __init__(self, blocks, at):
-        self.blocks = blocks  # chunks of the list, from there on
-        self.at = at  # the next entry
-        self.block, self.used = (), 0  # what is at hand, and how much of it was taken
-        self.archives = ()  # where one in it ends
+    def __init__(self, blocks: Iterator[PathChunk], next_entry: int) -> None:
+        self.next_entry = next_entry
+        self.rows = 0  # of the part; its reader adds them
+        self._blocks = blocks  # of the list, from the next entry on
+        self._block: PathChunk | None = None
+        self._used = 0  # of the block
+        self._archive_ends: list[int] = []  # positions after the archives in the block
 
-    def part(self):
-        """A source that ends after the last entry of a part."""
-        self.begin, self.rows = self.at, 0
-        self.ends = []  # the paths of its first entry and its last
+    def begin_part(self) -> _PartSource:
+        """Return a source that ends after the last entry of the next part."""
+        self.first_entry, self.rows = self.next_entry, 0
+        self.first_and_last: list[bytes] = []  # the paths of these entries of the part
         return self
 
-    @property
-    def range(self):
-        """The entries of the part."""
-        return [self.begin, self.at]
-
-    def start(self):
+    def start(self) -> _PartSource:
+        """Return the reader of the part."""
         return self
 
-    def read_chunk(self, count):
-        if self.used == len(self.block):
-            block = next(self.blocks, None)
+    def read_chunk(self, max_paths: int) -> PathChunk | None:
+        """Return the next paths of the part; None after the last."""
+        block = self._block
+        if block is None or self._used == len(block):
+            block = next(self._blocks, None)
             if block is None:
                 return None
-            self.block, self.used = block, 0
-            self.archives = [i + 1 for i, path in block.archives() if is_archive(path)]
-        left = _PART - (self.at - self.begin) if self.rows < _PART else 0
-        # An archive, of nobody knows how many rows, is the last of a chunk.
-        i = bisect_right(self.archives, self.used)
-        end = min(self.used + min(count, left), len(self.block), *self.archives[i : i + 1])
-        count = end - self.used
+            self._block, self._used = block, 0
+            self._archive_ends = [i + 1 for i, path in block.archives() if is_archive(path)]
+        left = _PART - (self.next_entry - self.first_entry) if self.rows < _PART else 0
+        # A chunk ends after an archive, because the number of its rows is unknown.
+        i = bisect_right(self._archive_ends, self._used)
+        end = min(self._used + min(max_paths, left), len(block), *self._archive_ends[i : i + 1])
+        count = end - self._used
         if not count:
             return None
-        chunk = self.block.part(self.used, end)
-        self.used = end
-        self.at += count
-        self.ends = [self.ends[0] if self.ends else chunk[0], chunk[count - 1]]
+        chunk = block.part(self._used, end)
+        self._used = end
+        self.next_entry += count
+        first = self.first_and_last[0] if self.first_and_last else chunk[0]
+        self.first_and_last = [first, chunk[count - 1]]
         return chunk
-
-
-# ------------------------------------------------------------ writing ---
-
-
-class _Stopped(Exception):
-    """Nothing more comes of the part at hand."""
-
-
-class _Rows:
-    """The batches of one part, for a writer of tables."""
-
-    def __init__(self, scan, items):
-        self.scan, self.items = scan, items
-        self.count, self.facts = 0, None
-
-    def __arrow_c_schema__(self):
-        return self.scan.__arrow_c_schema__()
-
-    def __iter__(self):
-        for item in self.items:
-            if isinstance(item, dict):
-                self.facts = item
-                return
-            self.count += len(item)
-            yield item
-        raise _Stopped
-
-
-def _write_part(book, scan, items):
-    """Writes the next part, and its line. items : an iterator of its batches,
-    then a dict of what the line tells."""
-    path = os.path.join(book.folder, part_name(book.next_number))
-    rows, facts = _Rows(scan, items), {}
-
-    def fill(file):
-        out = Summed(file)
-        write_parquet(rows, out)
-        facts.update(out.facts())
-
-    write_atomically(path, fill, temporary_directory=os.path.join(book.folder, INNER))
-    book.append({"part": os.path.basename(path), "rows": rows.count, **facts, **rows.facts})
-
-
-def _write_parts(book, scan, items):
-    """items : of each part its batches, then a dict of what its line tells; or
-    the whole line of one that is there."""
-    for item in items:
-        if isinstance(item, dict) and "part" in item:
-            book.append(item)
-        else:
-            _write_part(book, scan, chain([item], items))
-
-
-class _Writer:
-    """Writes parts in a thread of its own, behind those that read files: they
-    read on while a part is synchronised to the disk."""
-
-    def __init__(self, book, scan):
-        self.book, self.scan = book, scan
-        self.queue = Queue(_AHEAD)
-        self.error = None
-        self.thread = Thread(target=self._work, name="fastdcm index")
-        self.thread.start()
-
-    def put(self, item):
-        if self.error is not None:
-            raise self.error
-        self.queue.put(item)
-
-    def close(self):
-        """Waits for the parts that came as a whole; drops one that did not."""
-        self.queue.put(None)
-        self.thread.join()
-
-    def _work(self):
-        items = iter(self.queue.get, None)
-        try:
-            _write_parts(self.book, self.scan, items)
-        except _Stopped:
-            pass
-        except BaseException as error:
-            self.error = error
-            for _ in items:  # so that nobody waits for room
-                pass

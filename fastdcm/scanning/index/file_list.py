@@ -1,105 +1,129 @@
-"""Lists of files: which there are, in the order of a source, and what is known
-of them without opening one.
+"""Lists of files: their paths in the order of a source, sizes and modification times.
 
-On the disk a list is a Parquet file of blocks with the columns path (bytes),
-size, mtime_ns (null where nothing was) and error (the errno of a folder that
-could not be listed). In memory it is one Chunk after another.
+On disk a list is a Parquet file with the columns path (bytes), size, mtime_ns (null
+where nothing exists) and error (the errno of a folder that could not be listed), in
+row groups of about `BLOCK` entries. In memory it is a sequence of chunks.
 """
+
+from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Self
 
-from fastdcm.sources._paths import StreamChunk, chunk_from_columns
-from fastdcm.sources.archives.limits import UnreadableMember
+from fastdcm.errors import DicomError
+from fastdcm.scanning.protocols import BinaryWriter
+from fastdcm.sources._paths import PathChunk, StreamChunk, chunk_from_columns
+from fastdcm.sources.protocols import AnyChunk
 from fastdcm.sources.urls import is_url
 
-#: Entries of a block, which is in memory as a whole.
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
+    from numpy.typing import NDArray
+    from pyarrow import parquet
+
+#: Entries per block. A block is held in memory as a whole.
 BLOCK = 65536
 
 
-def as_chunk(taken):
-    """What a taker gives, as a Chunk: of streams, which their server has listed,
-    with the sizes and times that it told. Raises the DicomError of a listing that
-    failed, which is no list without its other half, and of an object that is not
-    there."""
+def as_path_chunk(chunk: AnyChunk) -> PathChunk:
+    """Return the paths of a chunk, with the sizes and times that a server has listed.
+
+    Raises the DicomError of a listing that failed (half of a list is no list), or of
+    an object that does not exist.
+    """
     import numpy as np
 
-    if not isinstance(taken, StreamChunk):
-        return taken
-    streams = taken.streams
+    if isinstance(chunk, PathChunk):
+        return chunk
+    assert isinstance(chunk, StreamChunk)
+    streams = chunk.streams
     for stream in streams:
-        if isinstance(stream, UnreadableMember):
-            stream.error.filename = os.fsdecode(stream.path)
-            raise stream.error
-        if stream.size is None:  # the one object that nothing is below of
-            stream.open(1)
+        if stream.size is None:  # the listing failed, or the URL is that of one object
+            try:
+                stream.open(1)
+            except DicomError as error:
+                if error.filename is None:
+                    error.filename = os.fsdecode(stream.path)
+                raise
     paths = [stream.path for stream in streams]
-    ends = np.cumsum([0, *map(len, paths)], dtype=np.int64)
-    sizes, times = (
-        [-1 if value is None else value for value in values]
-        for values in ([stream.size for stream in streams], [stream.mtime_ns for stream in streams])
-    )
     return chunk_from_columns(
         b"".join(paths),
-        ends,
-        np.array(sizes, np.int64),
-        np.array(times, np.int64),
+        np.cumsum([0, *map(len, paths)], dtype=np.int64),
+        _known([stream.size for stream in streams]),
+        _known([stream.mtime_ns for stream in streams]),
         np.zeros(len(paths), np.int32),
     )
 
 
-def _look(chunk):
+def _known(values: list[int | None]) -> NDArray[np.int64]:
+    import numpy as np
+
+    return np.array([-1 if value is None else value for value in values], np.int64)
+
+
+def _with_sizes(chunk: PathChunk) -> PathChunk:
     if not chunk.is_known:
         chunk.stat()
     return chunk
 
 
-def looked_up(chunks, threads):
-    """The chunks with sizes and times, in order."""
+def with_sizes(chunks: Iterable[PathChunk], threads: int) -> Generator[PathChunk, None, None]:
+    """Yield the chunks with sizes and modification times, in order."""
     if threads == 1:
-        yield from map(_look, chunks)
+        yield from map(_with_sizes, chunks)
         return
     with ThreadPoolExecutor(threads) as pool:
-        ahead = deque()
+        pending: deque[Future[PathChunk]] = deque()
         for chunk in chunks:
-            ahead.append(pool.submit(_look, chunk))
-            if len(ahead) > 2 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            pending.append(pool.submit(_with_sizes, chunk))
+            if len(pending) > 2 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
-def count_files(chunk):
-    """How many there are besides folders that could not be listed."""
+def count_files(chunk: PathChunk) -> int:
+    """Return the number of paths that are not folders that could not be listed."""
     import numpy as np
 
-    return len(chunk) - int(np.count_nonzero(np.frombuffer(chunk.columns()[-1], np.int32)))
+    *_, errors = _arrays(chunk)
+    return len(chunk) - int(np.count_nonzero(errors))
 
 
-def is_relative(chunk):
-    """Whether one of its paths, which have sizes and times, is relative."""
-    import numpy as np
-
+def has_relative_path(chunk: PathChunk) -> bool:
+    """Return whether a path of a chunk, which has sizes and times, is relative."""
     if os.name == "nt" or chunk.urls():
         return not all(os.path.isabs(path) or is_url(path) for path in chunk.paths())
-    data, offsets, *_ = chunk.columns()
-    begins = np.frombuffer(offsets, np.int64)
-    paths = np.frombuffer(data, np.uint8)
-    return bool((begins[1:] == begins[:-1]).any() or (paths[begins[:-1]] != ord("/")).any())
+    data, offsets, *_ = _arrays(chunk)
+    return bool((offsets[1:] == offsets[:-1]).any() or (data[offsets[:-1]] != ord("/")).any())
 
 
-# ------------------------------------------------------------ on the disk ---
+def _arrays(chunk: PathChunk) -> list[NDArray[Any]]:
+    """Return the bytes of all paths, offsets into them, sizes, times and errors."""
+    import numpy as np
+
+    dtypes = (np.uint8, np.int64, np.int64, np.int64, np.int32)
+    return [
+        np.frombuffer(memoryview(column), dtype)
+        for column, dtype in zip(chunk.columns(), dtypes, strict=True)
+    ]
 
 
-class Writer:
-    """Writes a list, chunk by chunk, to a binary file. A context manager."""
+# ---------------------------------------------------------------- on disk ---
 
-    def __init__(self, out):
+
+class FileListWriter:
+    """Writes a list to a binary file, chunk by chunk. A context manager."""
+
+    def __init__(self, file: BinaryWriter) -> None:
         import pyarrow
         from pyarrow import parquet
 
-        self.schema = pyarrow.schema(
+        self._schema = pyarrow.schema(
             [
                 ("path", pyarrow.binary()),
                 ("size", pyarrow.int64()),
@@ -107,46 +131,49 @@ class Writer:
                 ("error", pyarrow.int32()),
             ]
         )
-        self.file = parquet.ParquetWriter(
-            out, self.schema, compression="zstd", use_dictionary=False
+        self._file = parquet.ParquetWriter(
+            file, self._schema, compression="zstd", use_dictionary=False
         )
-        self.block, self.entries = [], 0
+        self._block: list[pyarrow.RecordBatch] = []
+        self._entries = 0  # of the block
 
-    def put(self, chunk):
-        self.block.append(_batch(chunk, self.schema))
-        self.entries += len(chunk)
-        if self.entries >= BLOCK:
+    def add(self, chunk: PathChunk) -> None:
+        """Append the paths of a chunk, which has sizes and times."""
+        self._block.append(_to_batch(chunk, self._schema))
+        self._entries += len(chunk)
+        if self._entries >= BLOCK:
             self._flush()
 
-    def _flush(self):
+    def _flush(self) -> None:
         import pyarrow
 
-        self.file.write_table(pyarrow.Table.from_batches(self.block, self.schema))
-        self.block, self.entries = [], 0
+        self._file.write_table(pyarrow.Table.from_batches(self._block, self._schema))
+        self._block, self._entries = [], 0
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, *_):
-        if kind is None and self.block:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._block:
             self._flush()
-        self.file.close()
+        self._file.close()
 
 
-def _batch(chunk, schema):
-    """The chunk as a pyarrow.RecordBatch. From buffers: pyarrow.array would look
-    whether they are of pandas, and import that."""
+def _to_batch(chunk: PathChunk, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+    """Return the chunk as a record batch.
+
+    From buffers: pyarrow.array would import pandas, to see whether it gets its objects.
+    """
     import numpy as np
     import pyarrow
 
-    data, *others = chunk.columns()
-    offsets, size, time, error = map(np.frombuffer, others, "qqqi")
-    there = size >= 0
+    data, offsets, size, time, error = _arrays(chunk)
+    exists = size >= 0
     buffers = [
         (None, offsets.astype(np.int32), data),
-        (_bits(there), size),
-        (_bits(there), time),
-        (_bits(error != 0), error),
+        (_pack_bits(exists), size),
+        (_pack_bits(exists), time),
+        (_pack_bits(error != 0), error),
     ]
     return pyarrow.record_batch(
         [
@@ -155,21 +182,22 @@ def _batch(chunk, schema):
                 len(chunk),
                 [part if part is None else pyarrow.py_buffer(part) for part in parts],
             )
-            for field, parts in zip(schema, buffers)
+            for field, parts in zip(schema, buffers, strict=True)
         ],
         schema,
     )
 
 
-def _bits(values):
+def _pack_bits(values: NDArray[np.bool_]) -> NDArray[np.uint8]:
     import numpy as np
 
     return np.packbits(values, bitorder="little")
 
 
-def read(path, first=0, stop=None):
-    """The entries of a list from `first` to `stop`, as chunks of a block or
-    less."""
+def read_list(
+    path: str, first: int = 0, stop: int | None = None
+) -> Generator[PathChunk, None, None]:
+    """Yield the entries of a list from `first` to `stop`, in chunks of a block or less."""
     from pyarrow import parquet
 
     with parquet.ParquetFile(path, pre_buffer=False) as file:
@@ -181,19 +209,19 @@ def read(path, first=0, stop=None):
             if stop is not None and begin >= stop:
                 return
             part = slice(max(first - begin, 0), None if stop is None else min(stop, end) - begin)
-            # In a thread that ends: pyarrow keeps memory for each that it is used
-            # in, and a scan may have many.
+            # In a thread that ends: pyarrow keeps memory for each thread that has used
+            # it, and a scan may have many.
             with ThreadPoolExecutor(1) as reader:
-                chunk = reader.submit(_read, file, block, part).result()
+                chunk = reader.submit(_read_block, file, block, part).result()
             yield chunk
 
 
-def _read(file, block, part):
-    return _chunk(file.read_row_group(block, use_threads=False)[part])
+def _read_block(file: parquet.ParquetFile, block: int, part: slice) -> PathChunk:
+    return _to_chunk(file.read_row_group(block, use_threads=False)[part])
 
 
-def _chunk(table):
-    """The chunk that `_batch` made a batch of."""
+def _to_chunk(table: pyarrow.Table) -> PathChunk:
+    """Return the chunk that `_to_batch` has made batches of."""
     import numpy as np
 
     path, size, time, error = (column.combine_chunks() for column in table.columns)
@@ -202,20 +230,24 @@ def _chunk(table):
     return chunk_from_columns(
         np.frombuffer(data, np.uint8) if data else b"",
         offsets,
-        _filled(size, np.int64, -1),
-        _filled(time, np.int64, -1),
-        _filled(error, np.int32, 0),
+        _fill_null(size, np.int64, -1),
+        _fill_null(time, np.int64, -1),
+        _fill_null(error, np.int32, 0),
     )
 
 
-def _filled(column, kind, null):
-    """A column's values, with another value for null. (A pyarrow.scalar would
-    import pandas, too.)"""
+def _fill_null(
+    column: pyarrow.Array, dtype: type[np.signedinteger[Any]], null: int
+) -> NDArray[Any]:
+    """Return a column's values, with another value for null.
+
+    (column.fill_null would import pandas.)
+    """
     import numpy as np
 
     valid, data = column.buffers()
-    values = np.frombuffer(data, kind)[column.offset : column.offset + len(column)]
+    values = np.frombuffer(data, dtype)[column.offset : column.offset + len(column)]
     if not column.null_count:
         return values
     bits = np.unpackbits(np.frombuffer(valid, np.uint8), bitorder="little")
-    return np.where(bits[column.offset : column.offset + len(column)], values, kind(null))
+    return np.where(bits[column.offset : column.offset + len(column)], values, dtype(null))

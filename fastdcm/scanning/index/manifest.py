@@ -1,18 +1,20 @@
-"""An index folder on the disk: a large scan in parts, and what of it counts.
+"""The manifest of an index folder: which parts of a large scan are complete.
 
-    index/part-000001.parquet ...         rows, all of one schema
+    index/part-000001.parquet ...         rows, all with the same schema
     index/_fastdcm/manifest.jsonl         which parts count
     index/_fastdcm/files-000001.parquet   the files to read, in order
-    index/_fastdcm/update.jsonl           the manifest to come, while an update runs
-    index/_fastdcm/lock                   held by whoever writes
+    index/_fastdcm/update.jsonl           the next manifest, during an update
+    index/_fastdcm/lock                   locked by the process that writes
 
-The manifest is lines of JSON. The first tells the parameters of the scan and
-which list of files it goes by; then each part has one, with the range of
-entries of that list that it is about; the last says that the index is
-complete. A part gets its line when it is on the disk, and a line that does not
-end is none: so whatever moment a machine stops at, the manifest is right. What
-it does not name is left over from such a moment.
+The manifest consists of lines of JSON. The first has the parameters of the scan and
+the list of files it reads. Each part has a line, with the range of entries of that
+list whose rows it contains. The last line says that the index is complete. The line of
+a part is written after the part has been synchronized to disk, and a line without an
+end does not count: so the manifest is correct whenever the machine stops. Files that
+it does not name are remains of an interruption.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -21,168 +23,258 @@ import io
 import json
 import os
 import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO, NotRequired, TypedDict, cast
 
 from fastdcm._util.atomic import sync_directory, write_atomically
 from fastdcm.errors import DicomError
 
-#: The folder in an index that is not for readers of tables, who pass by names
-#: that begin with an underscore.
-INNER = "_fastdcm"
-NAME, UPDATE = "manifest.jsonl", "update.jsonl"
+if TYPE_CHECKING:
+    import pyarrow
+    from _typeshed import ReadableBuffer
+
+#: The folder in an index for everything but rows. Readers of Parquet data sets skip
+#: names that begin with an underscore.
+INTERNAL = "_fastdcm"
+MANIFEST, UPDATE = "manifest.jsonl", "update.jsonl"
 VERSION = 1
 
-# What a run leaves behind when it is stopped: parts and lists without a line,
-# and drafts.
-_PARTS = re.compile(r"part-\d+\.parquet")
-_INNER = re.compile(
+# What an interrupted run can leave behind: parts and lists without a line, and
+# temporary files.
+_PART_NAME = re.compile(r"part-(\d+)\.parquet")
+_LIST_NAME = re.compile(r"files-(\d+)\.parquet")
+_INTERNAL_REMAINS = re.compile(
     r"files-\d+\.parquet|update\.jsonl|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp"
 )
+
+
+class FileSum(TypedDict):
+    """Size and checksum of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class ListEntry(FileSum):
+    """A list of files."""
+
+    name: str
+    entries: int
+
+
+class PartEntry(FileSum):
+    """The line of a part."""
+
+    part: str
+    rows: int
+    files: int
+    errors: int
+    issues: int
+    entries: list[int]
+    paths: list[str]
+
+
+class Parameters(TypedDict):
+    """What was requested of the scan."""
+
+    tags: list[str]
+    pixels: bool | str
+    hash: list[str]
+    on_error: str
+    source: Any
+
+
+class Head(TypedDict):
+    """The first line."""
+
+    fastdcm_index: NotRequired[int]
+    parameters: Parameters
+    folder: str | None
+    files: ListEntry
+    schema: str
+    # Of an update:
+    before: NotRequired[ListEntry]
+    again: NotRequired[list[int]]
+    next_part: NotRequired[int]
 
 
 _HEAD_KEYS = {"fastdcm_index", "parameters", "folder", "files", "schema"}
 _PART_KEYS = {"part", "rows", "files", "errors", "bytes", "sha256", "entries"}
 
 
-def part_name(number):
-    """The name of the part of that number, from 1."""
+def part_name(number: int) -> str:
+    """Return the file name of a part, which are numbered from 1."""
     return f"part-{number:06d}.parquet"
 
 
-def list_name(number):
-    """The name of the list of files of that number, from 1."""
+def list_name(number: int) -> str:
+    """Return the file name of a list of files, which are numbered from 1."""
     return f"files-{number:06d}.parquet"
 
 
-def inner_path(folder, name):
-    """The path of what is not for readers of tables."""
-    return os.path.join(folder, INNER, name)
+def part_number(name: str) -> int:
+    """Return the number in the file name of a part."""
+    return _number(_PART_NAME, name)
 
 
-def is_index(path):
-    """Whether this is an index folder, perhaps one that was only begun."""
-    return os.path.isdir(os.path.join(path, INNER))
+def list_number(name: str) -> int:
+    """Return the number in the file name of a list of files."""
+    return _number(_LIST_NAME, name)
 
 
-def damaged(path, what):
-    """The error, not raised, of an index that is not as its manifest says."""
+def _number(pattern: re.Pattern[str], name: str) -> int:
+    match = pattern.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} does not have the form {pattern.pattern}")
+    return int(match[1])
+
+
+def internal_path(folder: str, name: str) -> str:
+    """Return the path of a file that is not a part."""
+    return os.path.join(folder, INTERNAL, name)
+
+
+def damaged(path: str, what: str) -> DicomError:
+    """Return the error for an index that differs from its manifest."""
     return DicomError(f"the index is damaged: {what}", "index-damaged", filename=path)
 
 
 class Manifest:
-    """The manifest of an index, as it is now.
+    """The manifest of an index, as it is on disk.
 
-    head : dict of the first line; parts : list of dict, in the order of the
-    rows; complete : bool. Raises FileNotFoundError when there is none yet,
-    DicomError for one that cannot be.
+    Raises FileNotFoundError when there is none yet, DicomError when it is damaged.
+
+    Attributes
+    ----------
+    folder, path : str
+        The index, and the manifest in it.
+    head : Head
+    parts : list of PartEntry
+        In the order of the rows.
+    complete : bool
     """
 
-    def __init__(self, folder, name=NAME):
+    def __init__(self, folder: str, name: str = MANIFEST) -> None:
         self.folder = folder
-        self.path = inner_path(folder, name)
-        self.head, self.parts, self.complete = None, [], False
-        self.length = 0  # of the lines that count
+        self.path = internal_path(folder, name)
+        self.parts: list[PartEntry] = []
+        self.complete = False
+        self._length = 0  # in bytes, of the lines that count
+        head: Head | None = None
         with open(self.path, "rb") as file:
             *lines, _ = file.read().split(b"\n")
         for i, line in enumerate(lines):
             try:
                 entry = json.loads(line)
-                self._take(entry)
+                if head is None:
+                    head = self._checked_head(entry)
+                else:
+                    self._add(entry)
             except (ValueError, TypeError, KeyError):
-                if i == len(lines) - 1 and i:  # of a machine that lost its power
+                if i == len(lines) - 1 and i:  # left behind by a power failure
                     break
                 raise damaged(self.path, f"line {i + 1} cannot be read") from None
-            self.length += len(line) + 1
-        if self.head is None:
-            raise damaged(self.path, "it has no line")
+            self._length += len(line) + 1
+        if head is None:
+            raise damaged(self.path, "it has no complete line")
+        self.head = head
 
     @staticmethod
-    def create(folder, head, name=NAME):
-        """Puts a new manifest in the place of any that there is, at once."""
+    def create(folder: str, head: Head, name: str = MANIFEST) -> Manifest:
+        """Write a new manifest, atomically, in place of an existing one."""
         data = _line({"fastdcm_index": VERSION, **head})
-        write_atomically(inner_path(folder, name), lambda file: file.write(data))
+        write_atomically(internal_path(folder, name), lambda file: file.write(data))
         return Manifest(folder, name)
 
-    def take_place(self):
-        """Makes this one the manifest of the index, at once."""
-        name, self.path = self.path, inner_path(self.folder, NAME)
+    def make_current(self) -> None:
+        """Rename this manifest, atomically, to be that of the index."""
+        name, self.path = self.path, internal_path(self.folder, MANIFEST)
         os.replace(name, self.path)
         sync_directory(os.path.dirname(self.path))
 
-    def append(self, entry):
-        """Adds a line. It is on the disk when this returns."""
+    def append(self, entry: PartEntry | dict[str, bool]) -> None:
+        """Add a line, and synchronize it to disk."""
         line = _line(entry)
         with open(self.path, "r+b") as file:
-            file.seek(self.length)
-            file.truncate()  # a line that did not end
+            file.seek(self._length)
+            file.truncate()  # a line without an end
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
-        self._take(entry)
-        self.length += len(line)
+        self._add(entry)
+        self._length += len(line)
 
-    def _take(self, entry):
+    def _checked_head(self, entry: Any) -> Head:
         if not isinstance(entry, dict):
             raise TypeError
-        if self.head is None:
-            if entry.get("fastdcm_index", VERSION) != VERSION:
-                raise damaged(self.path, "another version of fastdcm made it")
-            if not entry.keys() >= _HEAD_KEYS:
-                raise KeyError
-            self.head = entry
-        elif "complete" in entry:
+        if entry.get("fastdcm_index", VERSION) != VERSION:
+            raise damaged(self.path, "it was made by another version of fastdcm")
+        if not entry.keys() >= _HEAD_KEYS:
+            raise KeyError
+        return cast(Head, entry)
+
+    def _add(self, entry: Any) -> None:
+        if not isinstance(entry, dict):
+            raise TypeError
+        if "complete" in entry:
             self.complete = True
         elif not entry.keys() >= _PART_KEYS:
             raise KeyError
         else:
-            self.parts.append(entry)
+            self.parts.append(cast(PartEntry, entry))
 
-    def check(self):
-        """Raises DicomError unless every file that it names is there, and of
-        the size that it tells."""
-        for path, line in self.files():
-            if not os.path.isfile(path) or os.path.getsize(path) != line["bytes"]:
-                raise damaged(path, "a file is missing or not as it was written")
+    def check(self) -> None:
+        """Raise DicomError unless every file it names exists in the right size."""
+        for path, entry in self.files():
+            if not os.path.isfile(path) or os.path.getsize(path) != entry["bytes"]:
+                raise damaged(path, "a file is missing or has another size than when written")
 
-    def files(self):
-        """(path, what is told of it) of the list and of each part."""
-        yield inner_path(self.folder, self.head["files"]["name"]), self.head["files"]
+    def files(self) -> Iterator[tuple[str, FileSum]]:
+        """Yield (path, entry) of the list of files and of each part."""
+        yield internal_path(self.folder, self.head["files"]["name"]), self.head["files"]
         for part in self.parts:
             yield os.path.join(self.folder, part["part"]), part
 
     @property
-    def next_number(self):
-        """The number of the next part: of none that there was before an update,
-        either."""
+    def next_part_number(self) -> int:
+        """The number of the next part. Numbers from before an update are not reused."""
         return max(
-            self.head.get("next_part", 1), *(int(part["part"][5:-8]) + 1 for part in self.parts), 1
+            self.head.get("next_part", 1),
+            *(part_number(part["part"]) + 1 for part in self.parts),
+            1,
         )
 
     @property
-    def next_entry(self):
-        """The first entry of the list of files that no part is about."""
+    def next_entry(self) -> int:
+        """The first entry of the list of files whose rows are in no part."""
         return self.parts[-1]["entries"][1] if self.parts else 0
 
 
-def _line(entry):
+def _line(entry: Mapping[str, Any]) -> bytes:
     return json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def sweep(folder, *manifests):
-    """Deletes what lies in an index and has no line, and nothing of others."""
+def remove_remains(folder: str, *manifests: Manifest) -> None:
+    """Delete parts, lists and temporary files that no manifest names, and nothing else."""
     named = {os.path.basename(path) for manifest in manifests for path, _ in manifest.files()}
     named.update(os.path.basename(manifest.path) for manifest in manifests)
-    for place, form in ((folder, _PARTS), (os.path.join(folder, INNER), _INNER)):
-        for name in os.listdir(place):
-            if form.fullmatch(name) and name not in named:
-                os.unlink(os.path.join(place, name))
+    for directory, pattern in (
+        (folder, _PART_NAME),
+        (os.path.join(folder, INTERNAL), _INTERNAL_REMAINS),
+    ):
+        for name in os.listdir(directory):
+            if pattern.fullmatch(name) and name not in named:
+                os.unlink(os.path.join(directory, name))
 
 
 @contextlib.contextmanager
-def locked(folder):
-    """A context in which this process alone writes to an index. DicomError
-    while another does. The system lets go of the lock of a process that is
-    gone."""
-    handle = os.open(inner_path(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o666)
+def write_lock(folder: str) -> Iterator[None]:
+    """Hold the lock for writing to an index; DicomError while another process has it.
+
+    The system releases the lock of a process that has ended.
+    """
+    handle = os.open(internal_path(folder, "lock"), os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
             _lock(handle)
@@ -200,154 +292,44 @@ def locked(folder):
 if os.name == "nt":
     import msvcrt
 
-    def _lock(handle):
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+    def _lock(handle: int) -> None:
+        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # Windows only
 else:
     import fcntl
 
-    def _lock(handle):
+    def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-class Summed(io.RawIOBase):
-    """A file to write to, from its start to its end, that knows size and
-    checksum of what was written."""
+class ChecksumWriter(io.RawIOBase):
+    """A binary file written from start to end, with size and checksum of what was written."""
 
-    def __init__(self, file):
-        self.file, self.size, self.hash = file, 0, hashlib.sha256()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._size, self._hash = file, 0, hashlib.sha256()
 
-    def writable(self):
+    def writable(self) -> bool:
+        """Return True."""
         return True
 
-    def write(self, data):
-        self.hash.update(data)
-        self.size += len(data)
-        return self.file.write(data)
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all bytes."""
+        self._hash.update(data)
+        written = self._file.write(data)
+        self._size += written
+        return written
 
-    def facts(self):
-        """As a line of the manifest has them."""
-        return {"bytes": self.size, "sha256": self.hash.hexdigest()}
-
-
-# --------------------------------------------------------------- reading ---
-
-
-class IndexFolder:
-    """An index folder, as its manifest was when it was opened.
-
-    Any reader of Arrow streams takes it (``pyarrow.table(index)``,
-    ``polars.DataFrame(index)``, ``duckdb.sql("FROM index")``).
-
-    Attributes
-    ----------
-    path : str
-    parts : list of str
-        The paths of the Parquet files that count, in the order of the rows.
-    rows, errors : int
-        How many rows there are, and how many files could not be read.
-    read, listed : int
-        How many files have been read, of how many; an archive counts as one.
-    complete : bool
-    parameters : dict
-        What was asked for: tags, pixels, on_error, source.
-    """
-
-    def __init__(self, path):
-        self._manifest = manifest = Manifest(path)
-        self.path = path
-        self.parts = [os.path.join(path, part["part"]) for part in manifest.parts]
-        self.rows = sum(part["rows"] for part in manifest.parts)
-        self.errors = sum(part["errors"] for part in manifest.parts)
-        self.read, self.listed = manifest.next_entry, manifest.head["files"]["entries"]
-        self.complete = manifest.complete
-        self.parameters = manifest.head["parameters"]
-
-    def __repr__(self):
-        state = "complete" if self.complete else f"{self.read} of {self.listed} files read"
-        return f"<IndexFolder {self.path!r}: {self.rows} rows, {state}>"
-
-    def __len__(self):
-        return self.rows
-
-    @property
-    def schema(self):
-        """The pyarrow.Schema of all parts."""
-        return read_schema(self._manifest.head["schema"])
-
-    def batches(self, columns=None):
-        """The rows as pyarrow.RecordBatches, of some columns or of all.
-        Memory does not grow with their number."""
-        from pyarrow import parquet
-
-        for path in self.parts:
-            with parquet.ParquetFile(path) as file:
-                yield from file.iter_batches(8192, columns=columns)
-
-    def __arrow_c_stream__(self, requested_schema=None):
-        """The Arrow PyCapsule interface."""
-        import pyarrow
-
-        reader = pyarrow.RecordBatchReader.from_batches(self.schema, self.batches())
-        return reader.__arrow_c_stream__(requested_schema)
-
-    def dataset(self):
-        """A pyarrow.dataset.Dataset of exactly these parts."""
-        from pyarrow import dataset
-
-        return dataset.dataset(self.parts, schema=self.schema, format="parquet")
-
-    def read_all(self):
-        """The whole table, as a pyarrow.Table."""
-        import pyarrow
-
-        return pyarrow.Table.from_batches(self.batches(), self.schema)
-
-    def verify(self):
-        """Reads every file that the manifest names, and compares size and
-        checksum. Raises DicomError for the first that is not as it was written."""
-        self._manifest.check()
-        for path, line in self._manifest.files():
-            with open(path, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != line["sha256"]:
-                    raise damaged(path, "a file is not as it was written")
+    def sum(self) -> FileSum:
+        """Return size and checksum, as a line of the manifest has them."""
+        return {"bytes": self._size, "sha256": self._hash.hexdigest()}
 
 
-def open_index(path):
-    """Opens an index folder, which ``scan(...).write("index/")`` or ``fastdcm
-    scan -o index/`` has made, and returns an IndexFolder: its rows, and which
-    files they are in.
-
-    It can be opened at any moment, also while it is written: it has what was
-    whole at that moment. Nothing is locked.
-
-    path : str or os.PathLike. Raises FileNotFoundError where there is no
-    folder, ValueError for one that is no index or whose files are still being
-    listed, DicomError (``index-damaged``) for a manifest that cannot be read.
-    """
-    path = os.fsdecode(path)
-    if not os.path.isdir(path):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    if not is_index(path):
-        raise ValueError(f"{path}: this is no index folder")
-    try:
-        return IndexFolder(path)
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path}: the index has no rows yet, for its files have not been listed to the end"
-        ) from None
-
-
-def schema_text(schema):
-    """A pyarrow.Schema as the manifest keeps it."""
-    from base64 import b64encode
-
+def encode_schema(schema: pyarrow.Schema) -> str:
+    """Return a schema as the text that the manifest has."""
     return b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def read_schema(text):
-    """The pyarrow.Schema that `schema_text` made a text of."""
-    from base64 import b64decode
-
+def decode_schema(text: str) -> pyarrow.Schema:
+    """Return the schema of a manifest."""
     import pyarrow
 
     return pyarrow.ipc.read_schema(pyarrow.py_buffer(b64decode(text)))

@@ -1,23 +1,25 @@
-"""Any folder after any other: an index that is brought up to date has the rows of
-a fresh scan."""
+"""Updates from any folder tree to any other: the rows are those of a new scan."""
 
 import os
 import shutil
 from pathlib import Path
 
 import pyarrow
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scanning.index.test_update import small, told_by  # noqa: F401
 
-from fastdcm.scanning.index.manifest import open_index
+from fastdcm.scanning.index.folder import open_index
 from fastdcm.scanning.open_source import open_source
-from fastdcm.scanning.scanner import Scan, make_plan
+from fastdcm.scanning.scanner import Scan
+from fastdcm.scanning.tags import make_plan
+from support.index_folders import check_rows_of_parts
+
+pytestmark = pytest.mark.usefixtures("tiny_parts")
 
 
-class Told(Scan):
-    """A scan whose files tell their rows themselves, without being DICOM; those
-    that end in .zip are archives of as many members."""
+class TextScan(Scan):
+    """A scan of text files, with one row each; those that end in .zip have a row per byte."""
 
     def __iter__(self):
         schema, reader, count = pyarrow.schema(self), self.source.start(), 0
@@ -35,12 +37,12 @@ class Told(Scan):
 
     stats = property(lambda self: {**super().stats, **getattr(self, "counts", {})})
 
-    def over(self, source):
-        return Told(source, self.plan, self.threads, self.batch_size)
+    def with_source(self, source):
+        return TextScan(source, self.plan, self.threads, self.batch_size)
 
 
-def told(folder):
-    return Told(open_source(str(folder)), make_plan(["SOPInstanceUID"]), 1, 4)
+def text_scan(folder):
+    return TextScan(open_source(str(folder)), make_plan(["SOPInstanceUID"]), 1, 4)
 
 
 names = st.sampled_from(["a", "b", "c", "a-", "a.zip", "b.zip", "c0", "z.zip"])
@@ -55,8 +57,8 @@ states = st.lists(
 )
 
 
-def lay(folder, tree):
-    """{path: (length, time)}; a file that is there gives way to a folder."""
+def write_tree(folder, tree):
+    """Write {path: (length, time)}, without files below other files or at folders."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, (length, mtime) in tree.items():
@@ -71,20 +73,20 @@ def lay(folder, tree):
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(states)
-def test_any_tree_after_any_other(tmp_path_factory, states):
-    """Archives among them. Each has the rows of a fresh scan, in its order."""
+def test_from_any_tree_to_any_other(tmp_path_factory, states):
+    """With archives. The rows are those of a new scan, in its order."""
     home = tmp_path_factory.mktemp("any")
     folder, index = home / "in", home / "index"
     for state in states:
-        lay(folder, {"-": (1, 1), **state})
-        told(folder).write(f"{index}/", update=True)
-        rows = [row["path"] for batch in told(folder) for row in batch.to_pylist()]
+        write_tree(folder, {"-": (1, 1), **state})
+        text_scan(folder).write(f"{index}/", update=True)
+        rows = [row["path"] for batch in text_scan(folder) for row in batch.to_pylist()]
         opened = open_index(index)
         assert opened.read_all().column("path").to_pylist() == rows
-        fresh = [row["SOPInstanceUID"] for batch in told(folder) for row in batch.to_pylist()]
+        fresh = [row["SOPInstanceUID"] for batch in text_scan(folder) for row in batch.to_pylist()]
         assert opened.read_all().column("SOPInstanceUID").to_pylist() == fresh
         opened.verify()
         assert sorted(path.name for path in index.glob("*.parquet")) == sorted(
             map(os.path.basename, opened.parts)
         )
-        told_by(index)
+        check_rows_of_parts(index)

@@ -1,32 +1,34 @@
-"""scan: every column of every readable file beside pydicom."""
+"""Every column of every readable file, compared with pydicom."""
+
+import warnings
 
 from fastdcm.scanning._batch import Plan
-from fastdcm.scanning.scanner import parse_tag, scan
+from fastdcm.scanning.scanner import scan
+from fastdcm.scanning.tags import parse_tag
 
 
-# Why a column may differ from what pydicom gives for the element.
-def is_listed(form, lists, elem, got, issues):
-    """The reason of a difference, None when there is none."""
+def difference_reason(form, lists, elem, got, issues):
+    """Return why a column may differ from pydicom's value, None for no accepted reason."""
     codes = {issue.split("@")[0] for issue in issues or ()}
     if "unknown-vr" in codes or "no-meta" in codes:
-        return "group 2 is damaged: pydicom takes other bytes for the value"
+        return "group 2 is damaged: pydicom reads other bytes as the value"
     if got is None and "unfit" in codes:
-        return "several values, too long or of another kind: null, and an issue"
+        return "several values, too long or of another type: null, and an issue"
     if got is None and "bad-number" in codes:
-        return "no number: null, and an issue"
+        return "not a number: null, and an issue"
     if form == b"u" and elem.VR in ("DS", "IS"):
-        return "an unknown private element is text, as it stands in the file"
+        return "an unknown private element is text, as in the file"
     if form == b"u" and elem.VR in ("UN", "OB", "OW"):
         return "an unknown private element is text when it looks like text"
     if form == b"z" and elem.VR in ("US", "SS", "IS"):
-        return "the dictionary says bytes: so are numbers"
+        return "bytes according to the dictionary, although the file has numbers"
     if form == b"u" and lists and got == [""]:
-        return "a blank value of a list is one empty text"
+        return "a blank value of a list is one empty string"
     return None
 
 
 def as_column(form, lists, elem):
-    """An element of pydicom as its column should have it."""
+    """Return the value that the column of an element of pydicom should have."""
     import pydicom
 
     def plain(v):
@@ -54,14 +56,14 @@ def as_column(form, lists, elem):
 
 
 def elements_of(ds, prefix="", depth=0):
-    """(name of the column, element), also of first and second items."""
+    """Yield (name of the column, element), also of first and second items."""
     import pydicom
 
     for tag in list(ds.keys()):
         try:
             elem = ds[tag]
         except Exception:
-            continue  # pydicom cannot
+            continue  # pydicom cannot read it
         name = f"({tag.group:04X},{tag.element:04X})"
         if tag.is_private and not tag.is_private_creator:
             creator = ds.get((tag.group, tag.element >> 8))
@@ -76,56 +78,61 @@ def elements_of(ds, prefix="", depth=0):
                 yield from elements_of(item, f"{prefix}{name}{'[2]' if i else ''}.", depth + 1)
 
 
-def compare_with_pydicom(paths):
-    """How many values are equal, and how often each reason holds."""
-    import warnings
-
+def read_with_pydicom(path):
+    """Return {name of the column: element}, None for a file that pydicom cannot read."""
     import pydicom
 
-    files, names = [], set()
+    found = {}
+    try:
+        ds = pydicom.dcmread(path)
+        for part in (ds.file_meta, ds):
+            found.update(elements_of(part))
+    except Exception:
+        return None
+    return found
+
+
+def scannable(names):
+    """Return the names that can be columns, sorted."""
+    usable = []
+    for name in sorted(names):
+        try:
+            Plan([parse_tag(name)])
+        except ValueError:
+            continue  # a sequence in the dictionary, and not in the file, or the reverse
+        usable.append(name)
+    return usable
+
+
+def compare_with_pydicom(paths):
+    """Return (equal values, {reason: number of accepted differences}, other differences)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for path in paths:
-            found = {}
-            try:
-                ds = pydicom.dcmread(path)
-                for part in (ds.file_meta, ds):
-                    found.update(elements_of(part))
-            except Exception:
-                ds = None
-            files.append((path, ds, found))
-        for _, _, found in files:
-            for name in found.keys() - names:
-                try:
-                    Plan([parse_tag(name)])
-                except ValueError:
-                    continue  # pydicom reads it otherwise than the dictionary says
-                names.add(name)
-        table = scan(paths, sorted(names))
-        fields = {name: (form, lists) for name, form, lists in table.plan.fields}
+        files = [read_with_pydicom(path) for path in paths]
+        names = scannable({name for found in files for name in found or ()})
+        table = scan(paths, names)
+        fields = {name: (form, lists) for name, form, lists in table.fields}
         rows = {name: [] for name in table.column_names}
         for batch in table:
             for name, values in batch.to_pydict().items():
                 rows[name] += values
         equal, reasons, wrong = 0, {}, []
-        for i, (path, ds, found) in enumerate(files):
-            if ds is None:
+        for i, (path, found) in enumerate(zip(paths, files)):
+            if found is None:
                 continue
             if rows["error"][i] is not None:
                 wrong.append((path, rows["error"][i]))
                 continue
-            for name, elem in found.items():
-                if name not in names:
-                    continue
-                got = rows[name][i]
+            for name in found.keys() & set(names):
+                elem, got = found[name], rows[name][i]
                 try:
                     expected = as_column(*fields[name], elem)
                 except Exception:
-                    continue  # pydicom cannot
+                    continue  # pydicom cannot read it
                 if got == expected or (got != got and expected != expected):
                     equal += 1
                     continue
-                reason = is_listed(*fields[name], elem, got, rows["issues"][i])
+                reason = difference_reason(*fields[name], elem, got, rows["issues"][i])
                 if reason is None:
                     wrong.append((path, name, elem.VR, expected, got, rows["issues"][i]))
                 else:
@@ -133,14 +140,14 @@ def compare_with_pydicom(paths):
     return equal, reasons, wrong
 
 
-def test_columns_equal_pydicoms(pydicom_files):
+def test_columns_equal_those_of_pydicom(pydicom_files):
     equal, reasons, wrong = compare_with_pydicom(pydicom_files)
     assert not wrong, wrong[:20]
     assert equal > 9000
     assert sum(reasons.values()) < equal / 20, reasons
 
 
-def test_columns_equal_pydicoms_on_the_corpus(corpus_files):
+def test_columns_equal_those_of_pydicom_on_the_corpus(corpus_files):
     equal, reasons, wrong = compare_with_pydicom(corpus_files)
     assert not wrong, wrong[:20]
     assert equal > 20000

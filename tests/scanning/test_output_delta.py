@@ -1,4 +1,4 @@
-"""Tables of Delta Lake: `scan -o delta://...`."""
+"""Delta Lake tables: `delta://...`."""
 
 import os
 
@@ -34,26 +34,26 @@ def rows(table):
     return sorted(table.to_pylist(), key=lambda row: row["path"])
 
 
-def test_a_version_a_scan(folder, tmp_path):
-    place = str(tmp_path / "delta")
+def test_each_scan_adds_a_version(folder, tmp_path):
+    location = str(tmp_path / "delta")
     scan = fastdcm.scan(folder, TAGS)
-    assert scan.write(f"delta://{place}")["files"] == 30
-    assert rows(deltalake.DeltaTable(place).to_pyarrow_table()) == rows(scan.read_all())
+    assert scan.write(f"delta://{location}")["files"] == 30
+    assert rows(deltalake.DeltaTable(location).to_pyarrow_table()) == rows(scan.read_all())
     os.unlink(f"{folder}/05.dcm")
     main(
-        ["scan", folder, "-o", f"delta://{place}/", "--tags", "InstanceNumber"],
+        ["scan", folder, "-o", f"delta://{location}/", "--tags", "InstanceNumber"],
         standalone_mode=False,
     )
-    table = deltalake.DeltaTable(place)
+    table = deltalake.DeltaTable(location)
     assert table.version() == 1 and rows(table.to_pyarrow_table()) == rows(
         fastdcm.scan(folder, TAGS[1:]).read_all()
     )
-    assert deltalake.DeltaTable(place, version=0).to_pyarrow_table().num_rows == 30
+    assert deltalake.DeltaTable(location, version=0).to_pyarrow_table().num_rows == 30
 
 
-def test_a_scan_that_fails_leaves_the_version_before(folder, tmp_path):
-    place = str(tmp_path / "delta")
-    fastdcm.scan(folder, TAGS).write(f"delta://{place}")
+def test_a_failed_scan_adds_no_version(folder, tmp_path):
+    location = str(tmp_path / "delta")
+    fastdcm.scan(folder, TAGS).write(f"delta://{location}")
     with pytest.raises(Exception, match="neither a DICOM file"):
-        fastdcm.scan(folder, TAGS, on_error="raise").write(f"delta://{place}")
-    assert deltalake.DeltaTable(place).version() == 0
+        fastdcm.scan(folder, TAGS, on_error="raise").write(f"delta://{location}")
+    assert deltalake.DeltaTable(location).version() == 0

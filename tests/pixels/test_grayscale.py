@@ -208,7 +208,7 @@ def test_first_value_written_as_us_is_meant_as_ss(both):
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 def test_tables_take_every_number(dtype):
     """Also where the distance to the first value does not fit the type."""
-    table = lookup_table.Table(np.array([10, 11, 12], np.uint8), -1, 8)
+    table = lookup_table.LookupTable(np.array([10, 11, 12], np.uint8), -1, 8)
     ends = [0, 1, 100]
     if dtype[0] == "f":
         ends += [-5.5, 1e30, -1e30, np.nan, 0.9]
@@ -217,7 +217,7 @@ def test_tables_take_every_number(dtype):
         ends += [np.iinfo(dtype).min, np.iinfo(dtype).max]
         expected = [11, 12, 12, 11 if dtype[0] == "u" else 10, 12]
     assert table.look_up(np.array(ends, dtype)).tolist() == expected
-    above = lookup_table.Table(np.array([10, 11], np.uint8), 60000, 8)
+    above = lookup_table.LookupTable(np.array([10, 11], np.uint8), 60000, 8)
     assert above.look_up(np.array([0, 1], dtype)).tolist() == [10, 10]
 
 
@@ -538,14 +538,14 @@ GOOD = [1, 2, 3]
         ([(MODALITY, [lut_item(GOOD, 0, 16, count=0, vr="OW")])], "3 entries"),
         ([(MODALITY, [lut_item(GOOD, 0, 16, b"", 3)])], "0 entries"),
         ([(MODALITY, [lut_item(GOOD, 0, 16, b"\1", 3)])], "entries"),
-        ([(MODALITY, [lut_item(GOOD, 0, 16)[1:]])], "LUTDescriptor is None"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16)[1:]])], "LUTDescriptor must be three integers, got None"),
         ([(MODALITY, [[(0x00283002, "US", [3, 0]), lut_item(GOOD, 0, 16)[1]]])], "LUTDescriptor"),
         (
             [(MODALITY, [[(0x00283002, "LO", "3\\0\\16"), lut_item(GOOD, 0, 16)[1]]])],
             "LUTDescriptor",
         ),
-        ([(MODALITY, [lut_item(GOOD, 0, 0)])], "0 bits"),
-        ([(MODALITY, [lut_item(GOOD, 0, 17)])], "17 bits"),
+        ([(MODALITY, [lut_item(GOOD, 0, 0)])], "8 to 16 bits, got 0"),
+        ([(MODALITY, [lut_item(GOOD, 0, 17)])], "8 to 16 bits, got 17"),
         ([(SLOPE, "DS", "two"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
         ([(SLOPE, "DS", "1\\2"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
         ([(SLOPE, "DS", "1"), (INTERCEPT, "DS", "nan")], "RescaleIntercept"),
@@ -567,15 +567,15 @@ def test_damaged_modality(both, elements, text):
 @pytest.mark.parametrize(
     "elements, text",
     [
-        (window(0, 0), "Window Width is 0"),
+        (window(0, 0), "Window Width must be at least 1 for LINEAR, got 0"),
         (window(0, 0.5), "at least 1"),
         (window(0, -5, "LINEAR_EXACT"), "above 0"),
         (window(0, 0, "SIGMOID"), "above 0"),
-        (window("x", 5), "Window Center is 'x'"),
+        (window("x", 5), "Window Center must be a number, got 'x'"),
         (window(0, "inf"), "Window Width"),
         (window(0, 10, "CUBIC"), "CUBIC"),
         ([(VOI, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
-        ([(VOI, [lut_item(GOOD, 0, 7)])], "7 bits"),
+        ([(VOI, [lut_item(GOOD, 0, 7)])], "8 to 16 bits, got 7"),
     ],
 )
 def test_damaged_voi(both, elements, text):

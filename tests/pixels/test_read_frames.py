@@ -12,7 +12,7 @@ from fastdcm import DicomError
 from fastdcm.errors import FileChangedError, MissingFileError
 from fastdcm.pixels import _kernels
 
-FRAME = np.dtype(_kernels.FRAME)
+FRAME = np.dtype(_kernels.NATIVE_FRAME_DTYPE)
 
 
 def record(fmt, rows, columns, samples=1, offset=0, **fields):
@@ -64,7 +64,7 @@ def centred(image, height, width, pad):
 
 
 def test_record_has_no_gap():
-    assert FRAME.itemsize == 80 and np.dtype(_kernels.FRAME, align=True) == FRAME
+    assert FRAME.itemsize == 80 and np.dtype(_kernels.NATIVE_FRAME_DTYPE, align=True) == FRAME
 
 
 @pytest.mark.parametrize("fmt", ["u1", "i1", "<u2", ">i2", "<i4", ">u4", "<f4", ">f8", "<u8"])

@@ -138,25 +138,6 @@ def find_level(ds: PixelDataset, macro: Macro, frame: int) -> Any:
     )
 
 
-def frame_value(ds: PixelDataset, sequence: str, keyword: str, frame: int) -> Any:
-    """Return the value of an attribute for a frame, or None.
-
-    Parameters
-    ----------
-    ds : Dataset
-        The image.
-    sequence, keyword : str
-        Keywords of the macro's sequence and of the attribute.
-    frame : int
-        Index of the frame, from 0.
-    """
-    for level in levels(ds, sequence, frame):
-        value = level.get(keyword)
-        if value is not None:
-            return value
-    return None
-
-
 def frame_values(
     ds: PixelDataset,
     frames: int,
@@ -166,8 +147,8 @@ def frame_values(
 ) -> Iterator[dict[str, Any]]:
     """Yield the attributes of each frame by keyword.
 
-    As `frame_value` for many attributes and all frames, but each group is read
-    once. Frames without a group of their own share one dict.
+    Each value is from the first of `levels` that has it; each group is read once.
+    Frames without a group of their own share one dict.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Pixels: stored values, frames, modality and display transformations, color, overlays.
 
-Functions that pydicom.pixels has too have its names and arguments. Each takes a
+Functions that pydicom.pixels also has have its names and arguments. Each reads a
 `fastdcm.Dataset`; most are also its methods: ``ds.pixel_array``,
 ``ds.modality_pixels()``, ``ds.windowed()``, ``ds.to_rgb()`` (PS3.3 C.7.6.3, C.11).
 """

@@ -97,7 +97,7 @@ def frame_table(
     Raises
     ------
     DicomError
-        With code "frames" if the frames cannot be told apart.
+        With code "frames" if the fragments cannot be assigned to frames.
     ValueError
         If the value is not inside the file.
     """

@@ -7,7 +7,7 @@ protocol, C-contiguous; `out` is writeable and does not overlap `src`.
 ``"<"`` or ``">"`` with ``u2 i2 u4 i4 u8 i8 f4 f8``; ``"="`` is the machine's byte
 order. ``bits_stored`` and ``high_bit`` give the bits that hold the value (PS3.5
 8.1.1, PS3.3 C.7.6.3.1): the others are cleared, and a signed value is
-sign-extended. With bits_stored 0 all bits hold it; high_bit -1 stands for
+sign-extended. With bits_stored 0 all bits hold it; high_bit -1 is
 ``bits_stored - 1``.
 
 A buffer that is too small raises ValueError; damage in the bytes raises a

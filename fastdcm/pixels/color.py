@@ -289,7 +289,7 @@ def to_rgb(
     if photometric == "PALETTE COLOR" and samples == 1:
         table = palette(ds)
         bits = 8 if table.values.dtype.itemsize == 1 else 16
-        # 8-bit entries may be stored in 16 bits, whatever the descriptor says
+        # 8-bit entries may be stored in 16 bits, even if the descriptor says 16
         if bits == 16 and table.values.max() > 255:
             table.values = table.values >> 8
         table.values = np.ascontiguousarray(table.values[:, :3]).astype(np.uint8)

@@ -169,7 +169,7 @@ def is_native(transfer_syntax: str | None, has_fragments: bool | None) -> bool:
     bool
         What `has_fragments` says where it is known: some files have fragments
         under a native transfer syntax, others native cells under an
-        encapsulated one. Otherwise what the transfer syntax says.
+        encapsulated one. If it is not known, what the transfer syntax says.
     """
     if has_fragments is not None:
         return not has_fragments

@@ -50,7 +50,7 @@ class LookupTable:
         if arr.dtype.kind == "f":
             index = np.fmin(np.fmax(arr - self.first, 0), len(self.values) - 1)
             return np.asarray(self.values[index.astype(np.intp)])
-        if arr.dtype.itemsize == 8:  # 32 bits are enough for what lies outside the table, too
+        if arr.dtype.itemsize == 8:  # 32 bits hold all indices
             arr = np.maximum(np.minimum(arr, 1 << 20).astype(np.int64), -1 << 20).astype(np.int32)
         arr = np.ascontiguousarray(arr)
         out = np.empty(arr.shape + self.values.shape[1:], self.values.dtype)

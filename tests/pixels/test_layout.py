@@ -1,4 +1,4 @@
-"""Native or not: one rule for frames, volumes and loaders, whatever a file says."""
+"""Native or not: one rule for frames, volumes and loaders."""
 
 import numpy as np
 import pytest

@@ -204,7 +204,7 @@ def test_65536_entries(put):
 
 def test_supplemental_palettes_are_refused(put):
     ds, _ = opened(put, CELLS, *palette(COLUMNS), (0x00089205, "CS", "COLOR"))
-    with pytest.raises(fastdcm.DicomError, match="[Ss]upplemental"):
+    with pytest.raises(fastdcm.DicomError, match="Supplemental"):
         color.apply_color_lut(CELLS, ds)
     assert ds.to_rgb().shape == (3, 4, 3)  # as greyscale, which it is
 

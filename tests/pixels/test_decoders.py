@@ -63,7 +63,7 @@ LOSSLESS_CASES = [
     for bits in wanted
     for samples in (1, 3)
     for signed in (False, True)
-    if not signed or samples == 1 and syntax != JPEGXL
+    if not signed or (samples == 1 and syntax != JPEGXL)
 ]
 
 
@@ -339,7 +339,7 @@ def test_half_a_jpeg_is_an_issue(imagecodecs, put, syntax):
     ds = fastdcm.dcmread(
         put(image(64, 64, allocated=8) + fragments([padded]), transfer_syntax=syntax)
     )
-    ds.pixel_array
+    _ = ds.pixel_array
     assert ds.issues == []
 
 
@@ -360,7 +360,7 @@ def test_unknown_transfer_syntax():
 def test_no_transfer_syntax(put):
     ds = fastdcm.dcmread(put(image(8, 8) + fragments([b"\0" * 64]), transfer_syntax=None))
     with pytest.raises(fastdcm.DicomError, match="no transfer syntax: no codec"):
-        ds.frames
+        _ = ds.frames
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_missing_extra(monkeypatch, put, syntax, extra):
         )
     )
     with pytest.raises(fastdcm.DicomError) as caught:
-        ds.pixel_array
+        _ = ds.pixel_array
     assert caught.value.code == "codec-missing"
     assert f"pip install 'fastdcm-dicom[{extra}]'" in str(caught.value)
     assert fastdcm.UID(syntax).name in str(caught.value)
@@ -500,7 +500,8 @@ seen = set()
 for _ in range(300):
     bad = bytearray(data)
     for _ in range(chance.randrange(1, 6)):
-        bad[chance.randrange(len(bad))] = chance.choice((0, 1, 0x7f, 0x80, 0xff, chance.randrange(256)))
+        values = (0, 1, 0x7f, 0x80, 0xff, chance.randrange(256))
+        bad[chance.randrange(len(bad))] = chance.choice(values)
     if chance.random() < 0.2:
         del bad[chance.randrange(len(bad)):]
     try:

@@ -1,9 +1,11 @@
 """Frame tables of encapsulated pixel data: _frames.pyx over frames.c."""
 
 import io
+import itertools
 import os
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -201,7 +203,7 @@ def test_frames_that_cannot_be_told_apart(raw, frames, at):
 
 
 def test_a_value_beyond_the_file():
-    file, begin, end = file_of(value(b"", [b"ab"]))
+    file, begin, _end = file_of(value(b"", [b"ab"]))
     for offset, length in ((begin, 1000), (2**64 - 1, 1), (file.size + 1, 0)):
         with pytest.raises(ValueError):
             frame_table(file, offset, length, 1)
@@ -411,7 +413,7 @@ def test_a_right_table_is_kept_where_fragments_lie():
 def test_a_delimiter_within_the_value_ends_it():
     frames = frames_of(3)
     raw = value(b"", frames)
-    table, file, begin = opened(raw + END + b"not part of it", 3)
+    table, _file, begin = opened(raw + END + b"not part of it", 3)
     assert (list(table), table.offsets[3]) == (frames, begin + len(raw))
 
 
@@ -569,7 +571,7 @@ def test_threads_that_meet_a_lie_together():
     good = list(struct.unpack("<60I", table_of([[f] for f in frames])))
     for i in range(1, 59):
         good[i] += 2
-    table, file, begin = opened(value(struct.pack("<60I", *good), frames), 60)
+    table, _file, _begin = opened(value(struct.pack("<60I", *good), frames), 60)
     found = [None] * 8
 
     def read(k):
@@ -610,8 +612,8 @@ def test_scan_of_frame_offsets(put):
     assert batch.column_names[-4:] == ["pixel_offset", "pixel_length", "frames", "frame_offsets"]
     found = batch.column("frame_offsets")
     for path, offsets in zip(paths[:3], found[:3]):
-        data = open(path, "rb").read()
-        assert [join_fragments(data[x:y]) for x, y in zip(offsets, offsets[1:])] == frames
+        data = Path(path).read_bytes()
+        assert [join_fragments(data[x:y]) for x, y in itertools.pairwise(offsets)] == frames
     assert found[3:5] == [None, None] and found[6:] == [None, None]
     start, end = found[5]
     assert end - start == 112

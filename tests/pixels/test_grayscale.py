@@ -373,7 +373,7 @@ def test_padding(both, elements, ends):
     assert grayscale.pixel_padding(ds) == ends
     mask = grayscale.padding_mask(ds.pixel_array, ds)
     low, high = ends or (1, 0)
-    assert mask.dtype == bool and (mask == ((RAMP >= low) & (RAMP <= high))).all()
+    assert mask.dtype == bool and (mask == ((low <= RAMP) & (high >= RAMP))).all()
 
 
 def test_without_a_window_the_range_without_padding(both):
@@ -433,7 +433,7 @@ def test_frames_with_tables(both):
 @pytest.mark.parametrize("shared", [True, False])
 def test_frames_that_agree(both, shared):
     items = groups((2, -7, 10, 50)) * (1 if shared else 3)
-    ds, other = both(FRAMES, (SHARED if shared else PER_FRAME, items), frames=3)
+    ds, _other = both(FRAMES, (SHARED if shared else PER_FRAME, items), frames=3)
     _, flat = both(FRAMES, *rescaled(2, -7), *window(10, 50), frames=3)
     for array in (FRAMES, FRAMES[1]):
         values = grayscale.apply_modality_lut(array, ds)

@@ -149,7 +149,7 @@ def test_attributes_that_are_wrong(put, attributes, said, encapsulated):
         )
     )
     with pytest.raises(fastdcm.DicomError) as caught:
-        ds.pixel_array
+        _ = ds.pixel_array
     assert caught.value.filename == ds.filename
     if not encapsulated:
         assert said in caught.value.text
@@ -160,7 +160,7 @@ def test_attributes_that_are_missing(put, keyword):
     ds = one(picture(8, 8, 1, 16), put)
     del ds[keyword]
     with pytest.raises(fastdcm.DicomError, match=keyword):
-        ds.pixel_array
+        _ = ds.pixel_array
 
 
 def test_too_long_is_an_issue(put):
@@ -192,7 +192,7 @@ def test_three_samples_of_subsampled_chroma_are_refused(put):
         )
     )
     with pytest.raises(fastdcm.DicomError, match="which YBR_FULL_422 does not have"):
-        ds.pixel_array
+        _ = ds.pixel_array
 
 
 @pytest.mark.parametrize(

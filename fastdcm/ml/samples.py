@@ -182,11 +182,11 @@ def _floats(column):
 
 
 def _functions(column):
-    """Its place in FUNCTIONS; NaN for none or another."""
+    """Its index in FUNCTIONS; NaN for none, -1 for another."""
     encoded = column.dictionary_encode()
+    names = [(text or "").strip().upper() for text in encoded.dictionary.to_pylist()]
     places = [
-        FUNCTIONS.index(text.strip()) if (text or "").strip() in FUNCTIONS else np.nan
-        for text in encoded.dictionary.to_pylist()
+        FUNCTIONS.index(name) if name in FUNCTIONS else -1.0 if name else np.nan for name in names
     ]
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return np.array([*places, np.nan])[codes]
@@ -373,13 +373,14 @@ class Samples:
 
         found, _ = self._by_frame(rows, files, frames, VOI, names, given)
         center, width, function, table = found
-        window = ~(np.isnan(center) | np.isnan(width))
+        # a function of another name is left to `windowed`, which rejects it
+        window = ~(np.isnan(center) | np.isnan(width)) & (function != -1)
         layout["voi"] = np.where(~np.isnan(table), VOI_TABLE, np.where(window, VOI_WINDOW, 0))
         layout["center"], layout["width"] = (
             np.where(window, center, 0.0),
             np.where(window, width, 0.0),
         )
-        layout["function"] = np.nan_to_num(function)
+        layout["function"] = np.where(window, np.nan_to_num(function), 0)
 
     def _by_frame(self, rows, files, frames, macro, names, given):
         """The columns of a transformation for each sample, NaN for none, and

@@ -378,10 +378,11 @@ def test_without_a_window_the_range_of_the_values(put, series):
         assert not np.array_equal(batch["image"][0, 0].numpy() * top, wanted)
 
 
-def test_a_window_that_is_not_possible(put, series):
-    width_0 = put(dicom(noise(), window=(40, 0)))
+@pytest.mark.parametrize("options", [{"window": (40, 0)}, {"window": (40, 9), "function": "GAMMA"}])
+def test_a_window_that_is_not_possible(put, series, options):
+    damaged = put(dicom(noise(), **options))
     for dtype in ("uint8", "float32"):
-        paths = [series[0][0], width_0]
+        paths = [series[0][0], damaged]
         data = DicomDataset(paths, window="file", dtype=dtype, on_error="fill", pad=1)
         batch = data.read([0, 1])
         assert [(i, error.code) for i, error in batch["errors"]] == [(1, "lut")]

@@ -11,8 +11,12 @@ from fastdcm.errors import DicomError, error_for
 
 cdef uint32_t PIXEL_DATA = 0x7FE00010
 cdef int SAVED_OFFSETS = 0
-cdef SOURCES = {SAVED_OFFSETS: "offsets", DCM_FRAMES_EXTENDED: "extended", DCM_FRAMES_BASIC: "basic",
-                DCM_FRAMES_FRAGMENTS: "fragments"}
+cdef SOURCES = {
+    SAVED_OFFSETS: "offsets",
+    DCM_FRAMES_EXTENDED: "extended",
+    DCM_FRAMES_BASIC: "basic",
+    DCM_FRAMES_FRAGMENTS: "fragments",
+}
 
 
 cdef File root_of(File f):
@@ -25,6 +29,7 @@ cdef int run(dcm_frames *t, File f) except -1:
     cdef dcm_error err
     cdef dcm_bytes own
     cdef File piece = None
+    cdef uint64_t wanted
     memset(&err, 0, sizeof(err))
     cdef int code = dcm_frames_run(t, &f.bytes, &err)
     if code == DCM_NEED and f.reader is None:
@@ -38,7 +43,8 @@ cdef int run(dcm_frames *t, File f) except -1:
     while code == DCM_NEED:
         if piece is None:
             piece = f.part_of()
-        piece.take(t.need_offset, min(t.need_length + t.need_ahead, f.bytes.total - t.need_offset), 1)
+        wanted = min(t.need_length + t.need_ahead, f.bytes.total - t.need_offset)
+        piece.take(t.need_offset, wanted, 1)
         code = dcm_frames_run(t, &piece.bytes, &err)
     return check(code, &err, f, "")
 
@@ -161,8 +167,8 @@ cdef class FrameTable:
                 frame = self.read_at(again, size, &issue)
                 offset = again
         if frame is None:
-            raise error_for("frames", "no frame begins at the offset that the offset table gives", offset,
-                            "(7FE0,0010)", self.file.path)
+            raise error_for("frames", "no frame begins at the offset that the offset table gives",
+                            offset, "(7FE0,0010)", self.file.path)
         if issue.code and (self.located_by != DCM_FRAMES_FRAGMENTS or len(self) == 1):
             # else the walk through all fragments has reported it
             self.file.note(issue.code, offset + issue.offset, issue.tag)

@@ -64,7 +64,8 @@ cdef dcm_cells cells_of(str fmt, int bits_stored=0, int high_bit=-1):
     cdef dcm_cells c
     code = fmt if fmt[:1] in ("<", ">", "|", "=") else "=" + fmt
     if len(code) != 3 or code[1] not in "uif" or code[2] not in "1248":
-        raise ValueError(f"fmt must be the format of an integer or float, such as '<i2', got {fmt!r}")
+        raise ValueError("fmt must be the format of an integer or float, such as '<i2', "
+                         f"got {fmt!r}")
     if high_bit < 0:
         high_bit = bits_stored - 1
     c.size = int(code[2])
@@ -183,8 +184,9 @@ def linear(src, str fmt not None, double slope, double intercept, out, str out_f
         dcm_rescale(&c, a.p, count, slope, intercept, to.size, b.p)
 
 
-def window(src, str fmt not None, double center, double width, out, *, str function not None="LINEAR",
-           double slope=1.0, double intercept=0.0, bint invert=False, int bits_stored=0, int high_bit=-1):
+def window(src, str fmt not None, double center, double width, out, *,
+           str function not None="LINEAR", double slope=1.0, double intercept=0.0,
+           bint invert=False, int bits_stored=0, int high_bit=-1):
     """Map stored values through a window to uint8 (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
     cdef _BufferView a = readable(src), b = writable(out)
     cdef dcm_window w
@@ -236,7 +238,8 @@ def lut(src, str fmt not None, table, int64_t first, out, unsigned itemsize, *,
 def palette(src, str fmt not None, red, green, blue, int64_t first, out, unsigned itemsize, *,
             int bits_stored=0, int high_bit=-1):
     """Replace each value by its entries of three tables, as a pixel."""
-    cdef _BufferView a = readable(src), r = readable(red), g = readable(green), bl = readable(blue), b = writable(out)
+    cdef _BufferView a = readable(src), b = writable(out)
+    cdef _BufferView r = readable(red), g = readable(green), bl = readable(blue)
     cdef dcm_cells c = integers(fmt, bits_stored, high_bit)
     cdef uint64_t count, entries
     if itemsize not in (1, 2):
@@ -277,14 +280,17 @@ cdef int set_slots(dcm_batch *b, _BufferView out, double pad) except -1:
         raise ValueError("out must be integers or floats in the machine's byte order, got "
                          f"format {v.format.decode()!r}")
     if v.ndim not in (3, 4):
-        raise ValueError("out must have the shape (n, height, width) or (n, height, width, samples), "
+        raise ValueError("out must have the shape (n, height, width[, samples]), "
                          f"got {v.ndim} dimensions")
     b.out = out.p
     b.height = v.shape[1]
     b.width = v.shape[2]
     b.samples = v.shape[3] if v.ndim == 4 else 1
     b.size = v.itemsize
-    b.kind = DCM_CELL_FLOAT if letter in b"fd" else DCM_CELL_SIGNED if letter in b"bhilq" else DCM_CELL_UNSIGNED
+    if letter in b"fd":
+        b.kind = DCM_CELL_FLOAT
+    else:
+        b.kind = DCM_CELL_SIGNED if letter in b"bhilq" else DCM_CELL_UNSIGNED
     cell = memoryview(bytearray(v.itemsize)).cast(letter.decode())
     try:
         cell[0] = pad if b.kind == DCM_CELL_FLOAT else int(pad)
@@ -294,7 +300,8 @@ cdef int set_slots(dcm_batch *b, _BufferView out, double pad) except -1:
     return 0
 
 
-def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=False, double pad=0.0):
+def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=False,
+                double pad=0.0):
     """Read native frames of many files into the slots of one block; return the errors."""
     cdef _BufferView records = readable(frames)
     cdef _BufferView slots = _BufferView(out, PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE)
@@ -334,9 +341,12 @@ def read_frames(paths, frames, out, str convert not None="stored", *, bint fit=F
                 memset(&errors[i], 0, sizeof(dcm_error))
                 memcpy(&frame, records.p + i * sizeof(dcm_native), sizeof(dcm_native))
                 dcm_batch_read(&b, at[i], &frame, i, &errors[i])
-        return [(i, error_for(dcm_code_name(errors[i].code).decode(), dcm_code_text(errors[i].code).decode(),
-                              errors[i].offset, "", paths[i], errors[i].sys))
-                for i in range(n) if errors[i].code]
+        return [
+            (i, error_for(dcm_code_name(errors[i].code).decode(),
+                          dcm_code_text(errors[i].code).decode(),
+                          errors[i].offset, "", paths[i], errors[i].sys))
+            for i in range(n) if errors[i].code
+        ]
     finally:
         dcm_batch_free(&b)
         dcm_free(errors)

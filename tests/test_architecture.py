@@ -74,8 +74,9 @@ sources._paths
 sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
 sources.objects._ranges sources.objects.stores sources.objects._object sources.objects.source
 sources.paths sources.path_tables sources.resolve
-pixels._kernels pixels._codestream pixels._frame_table pixels.decoders pixels.frames pixels.lookup_table
-pixels.grayscale pixels.color pixels.overlay pixels
+pixels.protocols pixels._kernels pixels._codestream pixels._frame_table
+pixels.layout pixels.decoders pixels.video pixels.frames
+pixels.lookup_table pixels.functional_groups pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom formats.text
 writer dataset reader
 scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers scanning.output

@@ -1,6 +1,7 @@
 """One image as a workstation shows it."""
 
 from fastdcm.errors import DicomError
+from fastdcm.pixels import functional_groups
 from fastdcm.pixels.color import to_rgb
 from fastdcm.pixels.grayscale import windowed
 from fastdcm.pixels.overlay import overlay_array, overlay_groups
@@ -93,20 +94,13 @@ def proportions(ds, frame, columns, rows):
 
 def pixel_ratio(ds, frame):
     """Height of a pixel by its width (PS3.3 C.7.6.3.1.7, 10.7.1.3); 1 if unknown."""
-    levels = [ds]
-    for groups, at in (
-        ("SharedFunctionalGroupsSequence", 0),
-        ("PerFrameFunctionalGroupsSequence", frame),
-    ):
-        for group in (ds.get(groups) or ())[at : at + 1]:
-            levels += (group.get("PixelMeasuresSequence") or ())[:1]
     for keyword in (
         "PixelSpacing",
         "ImagerPixelSpacing",
         "NominalScannedPixelSpacing",
         "PixelAspectRatio",
     ):
-        for level in levels:
+        for level in functional_groups.levels(ds, "PixelMeasuresSequence", frame):
             pair = level.get(keyword)
             if (
                 isinstance(pair, list)

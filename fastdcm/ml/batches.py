@@ -8,10 +8,11 @@ from fastdcm._util.parallel import run_parallel
 from fastdcm.errors import DicomError
 from fastdcm.ml.samples import FUNCTIONS
 from fastdcm.pixels._kernels import linear, read_frames, window
-from fastdcm.pixels.grayscale import apply_modality_lut
+from fastdcm.pixels.grayscale import apply_modality_lut, windowed
 from fastdcm.reader import dcmread
 
 _PIECE = 8  # native frames to a call
+_STORED, _MODALITY_LUT, _DISPLAY = range(3)  # what `_decode` converts
 
 
 def _named(error, path, frame):
@@ -21,7 +22,17 @@ def _named(error, path, frame):
 
 
 def read_batch(
-    samples, indices, records, out, convert, *, tables=True, fit=False, pad=0.0, threads=1
+    samples,
+    indices,
+    records,
+    out,
+    convert,
+    *,
+    tables=True,
+    display=False,
+    fit=False,
+    pad=0.0,
+    threads=1,
 ):
     """Reads samples into the slots of `out`.
 
@@ -31,6 +42,8 @@ def read_batch(
     out : (n, height, width, samples), in the machine's order; float32 for
         convert "rescale", uint8 for "window", the frames' type for "stored".
     tables : send values through the Modality LUT, where a file has one.
+    display : bool, or one for each sample: take the gray levels of `windowed`, 0 to
+        255, in place of the stored values; "window" leaves them as they are.
     fit, pad : as in `_pixels.read_frames`: crop and pad around the centre.
 
     Returns [(position, DicomError)] of those that failed; their slots hold `pad`.
@@ -38,8 +51,9 @@ def read_batch(
     files, frames = samples.files(indices)
     layout = samples.layout(indices)
     # Only C knows the place of a native frame; the others know their file.
-    through = (layout["table"] != 0) & tables
-    quick = (layout["native"] != 0) & ~through
+    through = np.where((layout["table"] != 0) & tables, _MODALITY_LUT, _STORED)
+    through[np.broadcast_to(display, len(indices))] = _DISPLAY
+    quick = (layout["native"] != 0) & (through == _STORED)
     paths, last = [], None
     for file in files.tolist():
         if file != last:
@@ -81,7 +95,7 @@ def read_batch(
     return [(i, _named(error, os.fsdecode(paths[i]), int(frames[i]))) for i, error in found]
 
 
-def _decode(path, frames, records, tables, out, first, convert, fit, pad):
+def _decode(path, frames, records, through, out, first, convert, fit, pad):
     """Frames of one file that C alone cannot read."""
     errors = []
     ds = failed = None
@@ -96,8 +110,13 @@ def _decode(path, frames, records, tables, out, first, convert, fit, pad):
         try:
             if failed is not None:
                 raise failed
+            if through[i] == _DISPLAY:
+                levels = windowed(ds, frame)
+                how = "stored" if convert == "window" else convert
+                place(levels, records[i], out[i], how, fit, pad)
+                continue
             values = source[frame]
-            if tables[i]:
+            if through[i] == _MODALITY_LUT:
                 values = apply_modality_lut(values, ds, frame=frame)
             place(values, records[i], out[i], convert, fit, pad)
         except IndexError as error:

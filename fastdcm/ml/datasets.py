@@ -5,9 +5,8 @@ import os
 import numpy as np
 
 from fastdcm._util.parallel import cpu_count
-from fastdcm.errors import DicomError
 from fastdcm.ml.batches import centre, read_batch
-from fastdcm.ml.samples import Samples
+from fastdcm.ml.samples import VOI_WINDOW, Samples
 
 try:
     import torch
@@ -64,8 +63,10 @@ class DicomDataset(Dataset):
         size where Bits Stored leaves the sign free.
     window : None, (center, width) or "file"
         Through a window (PS3.3 C.11.2.1.2) of values of the modality, this one
-        as LINEAR, or the first of each file: 0 to 255 for dtype "uint8", 0 to 1
+        as LINEAR, or the first of each frame: 0 to 255 for dtype "uint8", 0 to 1
         for floats; MONOCHROME1 and Presentation LUT Shape INVERSE are inverted.
+        "file" gives what `fastdcm.pixels.windowed` gives: a VOI table comes before
+        a window, and without both the range of the values is used (both in 8 bits).
     size : None or (height, width)
         Frames of another size are cropped and padded around their centre.
         Without it the frames of a batch must be of one size.
@@ -209,12 +210,12 @@ class DicomDataset(Dataset):
             )
         shape = n, *(self.size or sizes[0].tolist()), channels
         image, piece = self._target(out, shape)
-        records, errors = self._records(indices, layout)
+        records, display = self._records(indices, layout)
         if self.resize:
-            errors += self._resized(indices, records, sizes, image)
+            errors = self._resized(indices, records, display, sizes, image)
         else:
             whole = not (sizes == shape[1:3]).all()
-            errors += self._converted(indices, records, sizes, image, whole)
+            errors = self._converted(indices, records, display, sizes, image, whole)
         for i, _ in errors:
             image[i] = self.pad
         errors.sort(key=lambda found: found[0])
@@ -249,34 +250,30 @@ class DicomDataset(Dataset):
         return image, piece if worker else None
 
     def _records(self, indices, layout):
-        """What C is told, and the samples that have no window."""
+        """What C needs to know, and which samples `windowed` has to display."""
         records = self.samples.records(indices)
+        display = np.zeros(len(indices), bool)
         if not self.rescale:
             records["slope"], records["intercept"] = 1.0, 0.0
         if self.window is None:
-            return records, []
-        if self.window != "file":
+            return records, display
+        if self.window == "file":
+            width = records["width"]
+            least = np.where(records["function"] == _LINEAR, width >= 1, width > 0)
+            possible = np.isfinite(width) & np.isfinite(records["center"]) & least
+            # A VOI table, no window, and one that is refused.
+            display = (layout["voi"] != VOI_WINDOW) | ~possible
+            records["center"][display], records["width"][display] = 0, 1
+            records["function"][display] = _LINEAR
+        else:
             records["center"], records["width"] = self.window
             records["function"] = _LINEAR
-        width = records["width"]
-        good = (
-            np.isfinite(width)
-            & np.isfinite(records["center"])
-            & np.where(records["function"] == _LINEAR, width >= 1, width > 0)
-        )
-        if self.window == "file":
-            good &= layout["windowed"] != 0
-        errors = []
-        for i in np.flatnonzero(~good).tolist():
-            records["center"][i], records["width"][i] = 0, 1
-            errors.append(
-                (i, DicomError(f"{self._where(indices[i])} has no window that can be", "window"))
-            )
         if self.dtype != "uint8":  # the window is a line, to be cut off at its ends
             scale, shift = _line(records)
             records["slope"] *= scale
             records["intercept"] = records["intercept"] * scale + shift
-        return records, errors
+            records["slope"][display], records["intercept"][display] = 1 / 255, 0.0
+        return records, display
 
     def _way(self):
         """(conversion in C, dtype of what it gives)."""
@@ -286,7 +283,7 @@ class DicomDataset(Dataset):
             return "stored", getattr(torch, self.dtype)
         return "rescale", torch.float32
 
-    def _converted(self, indices, records, sizes, image, fit):
+    def _converted(self, indices, records, display, sizes, image, fit):
         """Fills `image`; returns the errors."""
         convert, dtype = self._way()
         raw = image if image.dtype == dtype else fresh(image.shape, dtype)
@@ -298,6 +295,7 @@ class DicomDataset(Dataset):
             raw.numpy(),
             convert,
             tables=self.rescale,
+            display=display,
             fit=fit,
             pad=self.pad,
             threads=threads,
@@ -313,13 +311,15 @@ class DicomDataset(Dataset):
             image.copy_(_rounded(raw, image.dtype))
         return errors
 
-    def _resized(self, indices, records, sizes, image):
+    def _resized(self, indices, records, display, sizes, image):
         errors = []
         for size in np.unique(sizes, axis=0):
             places = np.flatnonzero((sizes == size).all(1))
             convert, dtype = self._way()
             raw = fresh((len(places), *size.tolist(), image.shape[3]), dtype)
-            found = self._converted(indices[places], records[places], sizes[places], raw, False)
+            found = self._converted(
+                indices[places], records[places], display[places], sizes[places], raw, False
+            )
             errors += [(int(places[i]), error) for i, error in found]
             if tuple(size) != tuple(image.shape[1:3]):
                 raw = torch.nn.functional.interpolate(

@@ -8,15 +8,16 @@ import os
 
 import numpy as np
 
-from fastdcm.pixels._kernels import FRAME
+from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE
+from fastdcm.pixels.functional_groups import MODALITY, VOI, rescale_columns
+from fastdcm.pixels.layout import direct_byte_order
 from fastdcm.scanning.scanner import scan
 from fastdcm.sources.urls import path_bytes
 
-_SHARED, _FRAME = "SharedFunctionalGroupsSequence.", "PerFrameFunctionalGroupsSequence[*]."
-_VALUES, _VOI = "PixelValueTransformationSequence.", "FrameVOILUTSequence."
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
-_TABLE = "ModalityLUTSequence.LUTDescriptor"
+_TABLE, _VOI_TABLE = "ModalityLUTSequence.LUTDescriptor", "VOILUTSequence.LUTDescriptor"
+_DOSE = "DoseGridScaling"
 
 #: What a scan's table must have besides ``pixels=True``:
 #: ``scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
@@ -32,11 +33,10 @@ COLUMNS = (
     "PlanarConfiguration",
     "NumberOfFrames",
     "PresentationLUTShape",
-    *_RESCALE,
-    *_WINDOW,
     _TABLE,
-    *(group + _VALUES + name for group in (_SHARED, _FRAME) for name in _RESCALE),
-    *(group + _VOI + name for group in (_SHARED, _FRAME) for name in _WINDOW),
+    _DOSE,
+    *(column for name in _RESCALE for column in reversed(MODALITY.columns(name))),
+    *(column for name in (*_WINDOW, _VOI_TABLE) for column in reversed(VOI.columns(name))),
 )
 _FIXED = (
     "path",
@@ -49,16 +49,15 @@ _FIXED = (
     "frames",
 )
 
-_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-_BIG = _NATIVE[2]
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+VOI_WINDOW, VOI_TABLE = 1, 2
 
-# What many samples have in common: all of a FRAME but where it is.
-_RECORD = np.dtype(FRAME)
+# What many samples have in common: all of a frame record but where it is.
+_RECORD = np.dtype(NATIVE_FRAME_DTYPE)
 _PLACE = ("offset", "size", "mtime_ns", "start_bit")
 _LAYOUT = np.dtype(
-    [(name, kind) for name, kind in FRAME if name not in _PLACE]
-    + [("native", "u1"), ("table", "u1"), ("windowed", "u1")]
+    [(name, kind) for name, kind in NATIVE_FRAME_DTYPE if name not in _PLACE]
+    + [("native", "u1"), ("table", "u1"), ("voi", "u1")]
 )
 
 
@@ -136,20 +135,34 @@ class _Rows:
 
         return compute.match_substring(self.arrow(name), "!/").to_numpy(zero_copy_only=False)
 
-    def each(self, name, rows, frames):
-        """Column of lists, one value a frame: the value of each sample, NaN
-        where the list has none; for text its number in FUNCTIONS."""
+    def valid(self, name):
+        """Whether each row has a value."""
+        return self.arrow(name).is_valid().to_numpy(zero_copy_only=False)
+
+    def numbers(self, name, rows, frames, by_frame):
+        """The values of a column for each sample, NaN for none; None when the column
+        has no value at all.
+
+        Of a list the first; a text is its index in FUNCTIONS; a lookup table is
+        1. by_frame : the column has lists with one value a frame.
+        """
         column = self.arrow(name)
         if column.null_count == len(column):
             return None
+        if not by_frame:
+            return _numbers(name, column)[rows]
         starts, lengths = _spans(column)
-        values = column.values
         there = frames < lengths[rows]
         at = (starts[rows] + frames)[there]
-        values = _functions(values) if "string" in str(values.type) else _floats(values)
         found = np.full(len(rows), np.nan)
-        found[there] = values[at]
+        found[there] = _numbers(name, column.values)[at]
         return found
+
+
+def _numbers(name, column):
+    if name.endswith("LUTDescriptor"):
+        return np.where(column.is_valid().to_numpy(zero_copy_only=False), 1.0, np.nan)
+    return _functions(column) if name.endswith("VOILUTFunction") else _floats(column)
 
 
 def _spans(column):
@@ -169,11 +182,11 @@ def _floats(column):
 
 
 def _functions(column):
-    """Its place in FUNCTIONS; NaN for none or another."""
+    """Its index in FUNCTIONS; NaN for none, -1 for another."""
     encoded = column.dictionary_encode()
+    names = [(text or "").strip().upper() for text in encoded.dictionary.to_pylist()]
     places = [
-        FUNCTIONS.index(text.strip()) if (text or "").strip() in FUNCTIONS else np.nan
-        for text in encoded.dictionary.to_pylist()
+        FUNCTIONS.index(name) if name in FUNCTIONS else -1.0 if name else np.nan for name in names
     ]
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return np.array([*places, np.nan])[codes]
@@ -264,8 +277,9 @@ class Samples:
         )
         self._leave_out({"attributes": int((good & ~possible).sum())})
         codes, syntaxes = rows.texts("transfer_syntax")
-        native = np.isin(codes, [i for i, uid in enumerate(syntaxes) if uid in _NATIVE])
-        big = np.isin(codes, [i for i, uid in enumerate(syntaxes) if uid == _BIG])
+        order = [direct_byte_order(uid) for uid in syntaxes]
+        native = np.isin(codes, [i for i, found in enumerate(order) if found is not None])
+        big = np.isin(codes, [i for i, found in enumerate(order) if found == ">"])
         codes, photometrics = rows.texts("PhotometricInterpretation")
         subsampled = np.isin(codes, [i for i, name in enumerate(photometrics) if "42" in name])
         plain = np.isin(bits, [1, 8, 16, 32, 64]) & ~subsampled
@@ -282,6 +296,9 @@ class Samples:
         there[~(good & possible)] = 0
         lost = good & possible & (there < frames)
         self._leave_out({"short": int((frames - there)[lost].sum())})
+        # fragments under a native transfer syntax have another length than its frames
+        size = (cells * bits * frames + 7) // 8
+        can &= (length == size) | (length == size + size % 2)
         return there, can & ~rows.inside("path")
 
     def _read_places(self, rows):
@@ -300,8 +317,8 @@ class Samples:
         high = rows.ints("HighBit", -1)
         high = np.where((high < stored - 1) | (high >= bits), stored - 1, high)
         high = np.where(stored == 0, 0, high)
-        _, syntaxes = codes = rows.texts("transfer_syntax")
-        big = np.isin(codes[0], [i for i, uid in enumerate(syntaxes) if uid == _BIG])
+        codes, syntaxes = rows.texts("transfer_syntax")
+        big = np.isin(codes, [i for i, uid in enumerate(syntaxes) if direct_byte_order(uid) == ">"])
         inverted = np.zeros(len(bits), bool)
         for name, value in (
             ("PhotometricInterpretation", "MONOCHROME1"),
@@ -321,24 +338,11 @@ class Samples:
             ("planar", rows.ints("PlanarConfiguration") == 1),
             ("invert", inverted),
             ("native", native),
-            ("table", rows.arrow(_TABLE).is_valid().to_numpy(zero_copy_only=False)),
         ):
             layout[name] = column[files]
         layout["planar"] &= layout["samples"] > 1
-        slope, intercept = self._by_frame(rows, files, frames, _VALUES, _RESCALE)
-        none = np.isnan(slope) | (layout["table"] != 0)
-        layout["slope"], layout["intercept"] = (
-            np.where(none, 1.0, slope),
-            np.where(none, 0.0, intercept),
-        )
-        center, width, function = self._by_frame(rows, files, frames, _VOI, _WINDOW)
-        there = ~np.isnan(center)
-        layout["windowed"] = there
-        layout["center"], layout["width"] = (
-            np.where(there, center, 0.0),
-            np.where(there, width, 0.0),
-        )
-        layout["function"] = np.nan_to_num(function)
+        self._read_rescale(rows, files, frames, layout)
+        self._read_voi(rows, files, frames, layout)
         codes = np.zeros(len(layout), np.int64)
         for name in _LAYOUT.names:  # few of them differ, as a rule
             column = layout[name]
@@ -348,27 +352,62 @@ class Samples:
         _, first, codes = np.unique(codes, return_index=True, return_inverse=True)
         self.layouts, self._layout = layout[first], codes.astype(np.int32)
 
-    def _by_frame(self, rows, files, frames, macro, names):
-        """The columns of a transformation for each sample: of the data set
-        itself, else shared by all frames, else the frame's own (PS3.3
-        C.7.6.16.2); each where its first two are there."""
+    def _read_rescale(self, rows, files, frames, layout):
+        """Slope and intercept of each sample, or that it has a Modality LUT."""
+        found, groups = self._by_frame(rows, files, frames, MODALITY, _RESCALE, np.logical_or)
+        dose = np.where(groups, np.nan, rows.floats(_DOSE)[files])
+        slope, intercept = rescale_columns(*found, dose)
+        layout["table"] = rows.valid(_TABLE)[files] & ~groups
+        none = np.isnan(slope) | (layout["table"] != 0)
+        layout["slope"], layout["intercept"] = (
+            np.where(none, 1.0, slope),
+            np.where(none, 0.0, intercept),
+        )
 
-        def of(name):
-            column = rows.arrow(name)
-            found = _functions(column) if name.endswith(names[2:] or ("-",)) else _floats(column)
-            return found[files]
+    def _read_voi(self, rows, files, frames, layout):
+        """The window of each sample, or that it has a VOI table or neither."""
+        names = (*_WINDOW, _VOI_TABLE)
 
-        found = [of(name) for name in names]
-        for group in (_SHARED, _FRAME):
-            missing = np.isnan(found[0]) | np.isnan(found[1])
+        def given(center, width, function, table):
+            return (center & width) | table
+
+        found, _ = self._by_frame(rows, files, frames, VOI, names, given)
+        center, width, function, table = found
+        # a function of another name is left to `windowed`, which rejects it
+        window = ~(np.isnan(center) | np.isnan(width)) & (function != -1)
+        layout["voi"] = np.where(~np.isnan(table), VOI_TABLE, np.where(window, VOI_WINDOW, 0))
+        layout["center"], layout["width"] = (
+            np.where(window, center, 0.0),
+            np.where(window, width, 0.0),
+        )
+        layout["function"] = np.where(window, np.nan_to_num(function), 0)
+
+    def _by_frame(self, rows, files, frames, macro, names, given):
+        """The columns of a transformation for each sample, NaN for none, and
+        whether they are from functional groups.
+
+        All of them are from the first level that has them (PS3.3 C.7.6.16).
+        given : of bool arrays, whether each value is there.
+        """
+        found = [np.full(len(files), np.nan) for _ in names]
+        missing = np.ones(len(files), bool)
+        groups = np.zeros(len(files), bool)
+        for level, columns in enumerate(zip(*map(macro.columns, names), strict=True)):
             if not missing.any():
                 break
-            for i, name in enumerate(names):
-                name = group + macro + name
-                more = of(name) if group == _SHARED else rows.each(name, files, frames)
-                found[i] = np.where(missing, np.nan if more is None else more, found[i])
-        missing = np.isnan(found[0]) | np.isnan(found[1])
-        return [np.where(missing, np.nan, column) for column in found]
+            values = [rows.numbers(name, files, frames, level == 0) for name in columns]
+            if all(column is None for column in values):
+                continue
+            values = [
+                np.full(len(files), np.nan) if column is None else column for column in values
+            ]
+            here = missing & given(*(~np.isnan(column) for column in values))
+            for i, column in enumerate(values):
+                found[i] = np.where(here, column, found[i])
+            missing &= ~here
+            if level < 2:
+                groups |= here
+        return found, groups
 
     def __len__(self):
         return len(self._layout)
@@ -385,13 +424,13 @@ class Samples:
 
     def layout(self, indices):
         """What the samples' values are: records of the fields of
-        ``_pixels.FRAME`` without the place, and ``native`` (frames lie one
+        ``_kernels.NATIVE_FRAME_DTYPE`` without the place, and ``native`` (frames lie one
         after another in the file), ``table`` (a Modality LUT stands in place of
-        slope and intercept), ``windowed`` (the file tells a window)."""
+        slope and intercept), ``voi`` (VOI_WINDOW, VOI_TABLE or 0: what the file has)."""
         return self.layouts[self._layout[indices]]
 
     def records(self, indices):
-        """Records of ``_pixels.FRAME`` for native samples."""
+        """Records of ``_kernels.NATIVE_FRAME_DTYPE`` for native samples."""
         files, frames = self.files(indices)
         layout = self.layout(indices)
         records = np.zeros(len(indices), _RECORD)

@@ -1,7 +1,12 @@
-"""What is done with pixels, by the names that pydicom.pixels gives it."""
+"""Pixels: stored values, frames, modality and display transformations, color, overlays.
+
+Functions that pydicom.pixels also has have its names and arguments. Each reads a
+`fastdcm.Dataset`; most are also its methods: ``ds.pixel_array``,
+``ds.modality_pixels()``, ``ds.windowed()``, ``ds.to_rgb()`` (PS3.3 C.7.6.3, C.11).
+"""
 
 from fastdcm.pixels.color import apply_color_lut, convert_color_space, to_rgb
-from fastdcm.pixels.frames import pixel_array
+from fastdcm.pixels.frames import Frames, pixel_array
 from fastdcm.pixels.grayscale import (
     apply_modality_lut,
     apply_presentation_lut,
@@ -15,6 +20,7 @@ from fastdcm.pixels.grayscale import (
 from fastdcm.pixels.overlay import overlay_array
 
 __all__ = [
+    "Frames",
     "apply_color_lut",
     "apply_modality_lut",
     "apply_presentation_lut",

@@ -1,31 +1,61 @@
-from typing import final
+from typing import Literal, final
+
+from typing_extensions import Buffer
 
 @final
 class Codestream:
-    """What the header of one compressed frame says."""
-    @property
-    def kind(self) -> str: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def columns(self) -> int: ...
-    @property
-    def components(self) -> int: ...
-    @property
-    def precision(self) -> int: ...
-    @property
-    def process(self) -> int: ...
-    @property
-    def is_signed(self) -> bool: ...
-    @property
-    def is_reversible(self) -> bool: ...
-    @property
-    def is_high_throughput(self) -> bool: ...
-    @property
-    def is_planar(self) -> bool: ...
-    @property
-    def is_complete(self) -> bool: ...
-    @property
-    def least_bytes(self) -> int: ...
+    """The header of one compressed frame, read before a codec decodes it."""
 
-def read_codestream(data: object) -> Codestream | None: ...
+    @property
+    def kind(self) -> Literal["jpeg", "jpegls", "jpeg2000", "jpegxl"]:
+        """The family of the codec."""
+
+    @property
+    def rows(self) -> int:
+        """Height of the image in pixels."""
+
+    @property
+    def columns(self) -> int:
+        """Width of the image in pixels."""
+
+    @property
+    def components(self) -> int:
+        """Number of color components."""
+
+    @property
+    def precision(self) -> int:
+        """Bits of a sample."""
+
+    @property
+    def process(self) -> int:
+        """Number of the JPEG start-of-frame marker."""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether samples are signed."""
+
+    @property
+    def is_reversible(self) -> bool:
+        """Whether the compression is lossless."""
+
+    @property
+    def is_high_throughput(self) -> bool:
+        """Whether a JPEG 2000 codestream has HT blocks."""
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether each component has a scan of its own."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the end marker is there."""
+
+    @property
+    def least_bytes(self) -> int:
+        """The fewest bytes that tiles and packets of the declared number take."""
+
+def read_codestream(data: Buffer) -> Codestream | None:
+    """Return the header of one compressed frame.
+
+    None if the bytes do not begin with a codestream that a frame can have.
+    """

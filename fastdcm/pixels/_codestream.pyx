@@ -1,4 +1,4 @@
-"""What the header of a compressed frame says, before a codec believes it."""
+"""Read the header of a compressed frame, before a codec decodes it."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -10,6 +10,7 @@ cdef tuple _kinds = ("", "jpeg", "jpegls", "jpeg2000", "jpegxl")
 @cython.final
 @cython.freelist(8)
 cdef class Codestream:
+    """The header of one compressed frame, read before a codec decodes it."""
     cdef dcm_codestream c
 
     @property
@@ -62,8 +63,7 @@ cdef class Codestream:
 
 
 def read_codestream(data):
-    """The header of one compressed frame, a Codestream, or None when the
-    bytes begin with none that a frame could have."""
+    """Return the header of one compressed frame, or None if there is none."""
     cdef Codestream stream = Codestream.__new__(Codestream)
     cdef Py_buffer view
     cdef int code

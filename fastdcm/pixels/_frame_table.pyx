@@ -1,4 +1,4 @@
-"""Frames of encapsulated pixel data: where they are, and their bytes."""
+"""Locate and read the frames of encapsulated pixel data (PS3.5 A.4)."""
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -10,21 +10,26 @@ from fastdcm.core._file cimport File, check
 from fastdcm.errors import DicomError, error_for
 
 cdef uint32_t PIXEL_DATA = 0x7FE00010
-cdef int SAVED = 0
-cdef SOURCES = {SAVED: "offsets", DCM_FRAMES_EXTENDED: "extended", DCM_FRAMES_BASIC: "basic",
-                DCM_FRAMES_FRAGMENTS: "fragments"}
+cdef int SAVED_OFFSETS = 0
+cdef SOURCES = {
+    SAVED_OFFSETS: "offsets",
+    DCM_FRAMES_EXTENDED: "extended",
+    DCM_FRAMES_BASIC: "basic",
+    DCM_FRAMES_FRAGMENTS: "fragments",
+}
 
 
 cdef File root_of(File f):
-    """The file that a part with some bytes in memory is of."""
+    """Return the file to which a part with some bytes in memory belongs."""
     return f if f.origin is None else f.origin
 
 
 cdef int run(dcm_frames *t, File f) except -1:
-    """Completes a table, reading what is not in memory."""
+    """Complete a table, reading what is not in memory."""
     cdef dcm_error err
     cdef dcm_bytes own
     cdef File piece = None
+    cdef uint64_t wanted
     memset(&err, 0, sizeof(err))
     cdef int code = dcm_frames_run(t, &f.bytes, &err)
     if code == DCM_NEED and f.stream is None:
@@ -38,17 +43,18 @@ cdef int run(dcm_frames *t, File f) except -1:
     while code == DCM_NEED:
         if piece is None:
             piece = f.new_part()
-        piece.read_segment(t.need_offset, min(t.need_length + t.need_ahead, f.bytes.total - t.need_offset), 1)
+        wanted = min(t.need_length + t.need_ahead, f.bytes.total - t.need_offset)
+        piece.read_segment(t.need_offset, wanted, 1)
         code = dcm_frames_run(t, &piece.bytes, &err)
     return check(code, &err, f, "")
 
 
 cdef bytes joined(const uint8_t *p, uint64_t n, dcm_issue *issue, uint64_t offset, File f):
-    """A frame without its item headers. offset: where it stands in f."""
+    """Return a frame without its item headers; offset: its position in f."""
     cdef dcm_error err
     cdef uint64_t length = 0
     memset(&err, 0, sizeof(err))
-    cdef bytes out = fresh(n, offset, f)
+    cdef bytes out = new_bytes(n, offset, f)
     cdef uint8_t *into = <uint8_t *>PyBytes_AS_STRING(out)
     cdef int code
     with nogil:
@@ -58,7 +64,7 @@ cdef bytes joined(const uint8_t *p, uint64_t n, dcm_issue *issue, uint64_t offse
     return out[:length]
 
 
-cdef bytes fresh(uint64_t n, uint64_t offset, File f):
+cdef bytes new_bytes(uint64_t n, uint64_t offset, File f):
     cdef dcm_error err
     try:
         return PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n)
@@ -68,8 +74,7 @@ cdef bytes fresh(uint64_t n, uint64_t offset, File f):
 
 
 def join_fragments(data):
-    """The fragments of a frame, read as its span says, without their item
-    headers. DicomError "frames" when it does not begin with an item."""
+    """Return a frame without the item headers of its fragments."""
     cdef Py_buffer view
     cdef dcm_issue issue
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
@@ -81,60 +86,58 @@ def join_fragments(data):
 
 @cython.final
 cdef class FrameTable:
-    """Where each frame of encapsulated pixel data is (PS3.5 A.4).
+    """The position of each frame of encapsulated pixel data (PS3.5 A.4).
 
-    ``FrameTable(file, offsets)`` makes one of saved offsets: N + 1 ascending
-    positions in the stream, as ``table.offsets`` or the column `frame_offsets`
-    of a scan gives them. Frame i is the bytes [offsets[i], offsets[i + 1]): its
-    fragments with their item headers, which `join_fragments` takes away.
+    Frame i is the bytes from offsets[i] to before offsets[i + 1]: its fragments
+    with their item headers, which `join_fragments` removes.
     """
     cdef File file
-    cdef bytes places      # uint64_t, count + 1 of them
-    cdef int told_by
-    cdef bint walked       # all headers were looked at: there is no more to learn
-    cdef bint replaced     # and tell other places than the table did
+    cdef bytes positions   # uint64_t, count + 1 of them
+    cdef int located_by
+    cdef bint walked       # all item headers have been read
+    cdef bint replaced     # and gave other positions than the table
     cdef cython.pymutex lock, walking
 
     def __init__(self, File file not None, offsets):
-        cdef uint64_t last = 0, place
+        cdef uint64_t last = 0, position
         cdef uint64_t *into
         cdef Py_ssize_t i = 0
         offsets = list(offsets)
         if len(offsets) < 2:
-            raise ValueError("N + 1 offsets make N frames: at least two are needed")
+            raise ValueError(f"offsets must be N + 1 for N frames, at least 2, got {len(offsets)}")
         self.file = root_of(file)
-        self.places = PyBytes_FromStringAndSize(NULL, len(offsets) * sizeof(uint64_t))
-        into = <uint64_t *>PyBytes_AS_STRING(self.places)
+        self.positions = PyBytes_FromStringAndSize(NULL, len(offsets) * sizeof(uint64_t))
+        into = <uint64_t *>PyBytes_AS_STRING(self.positions)
         for i in range(len(offsets)):
-            place = offsets[i]
-            if (i and place < last) or place > self.file.bytes.total:
+            position = offsets[i]
+            if (i and position < last) or position > self.file.bytes.total:
                 raise error_for("frames", "the saved offsets of frames are not those of this file",
-                                place, "", self.file.path)
-            into[i] = last = place
-        self.told_by = SAVED
+                                position, "", self.file.path)
+            into[i] = last = position
+        self.located_by = SAVED_OFFSETS
 
     @property
     def offsets(self):
-        """N + 1 positions of N frames, format "Q", read only."""
-        return memoryview(self.now()).cast("Q")
+        """The N + 1 positions of N frames, format "Q", read-only."""
+        return memoryview(self.current()).cast("Q")
 
     @property
     def source(self):
-        """What told the frames apart: "extended", "basic" (an offset table),
-        "fragments", or "offsets" (saved ones)."""
-        return SOURCES[self.told_by]
+        """What the positions were read from: "extended" or "basic" (an offset
+        table), "fragments", or "offsets" (saved ones)."""
+        return SOURCES[self.located_by]
 
-    cdef bytes now(self):
+    cdef bytes current(self):
         with self.lock:
-            return self.places
+            return self.positions
 
     def __len__(self):
-        return len(self.now()) // sizeof(uint64_t) - 1
+        return len(self.current()) // sizeof(uint64_t) - 1
 
     cdef int locate(self, Py_ssize_t i, uint64_t *offset, uint64_t *length) except -1:
-        cdef bytes places = self.now()
-        cdef const uint64_t *p = <const uint64_t *>PyBytes_AS_STRING(places)
-        cdef Py_ssize_t count = len(places) // sizeof(uint64_t) - 1
+        cdef bytes positions = self.current()
+        cdef const uint64_t *p = <const uint64_t *>PyBytes_AS_STRING(positions)
+        cdef Py_ssize_t count = len(positions) // sizeof(uint64_t) - 1
         if i < 0:
             i += count
         if not 0 <= i < count:
@@ -144,32 +147,30 @@ cdef class FrameTable:
         return 0
 
     def span(self, Py_ssize_t i):
-        """(offset, length) in the stream of frame i with its item headers."""
+        """Return (offset, length) in the file of frame i with its item headers."""
         cdef uint64_t offset, length
         self.locate(i, &offset, &length)
         return offset, length
 
     def read(self, Py_ssize_t i):
-        """The codestream of frame i, its fragments joined. Reads these alone;
-        only a table that turns out to lie makes all item headers be read
-        (issue "offset-table"). IndexError; DicomError."""
+        """Return the codestream of frame i, its fragments joined."""
         cdef uint64_t offset, length, again, size
         cdef dcm_issue issue
         self.locate(i, &offset, &length)
-        cdef bytes frame = self.take(offset, length, &issue)
+        cdef bytes frame = self.read_at(offset, length, &issue)
         if frame is not None and not issue.code:
             return frame
         if self.walk():
             self.locate(i, &again, &size)
             if again != offset or size != length:
                 self.file.note(DCM_I_OFFSET_TABLE, offset, PIXEL_DATA)
-                frame = self.take(again, size, &issue)
+                frame = self.read_at(again, size, &issue)
                 offset = again
         if frame is None:
-            raise error_for("frames", "no frame begins where the offset table says", offset,
-                            "(7FE0,0010)", self.file.path)
-        if issue.code and (self.told_by != DCM_FRAMES_FRAGMENTS or len(self) == 1):
-            # else the walk through all fragments has told it
+            raise error_for("frames", "no frame begins at the offset that the offset table gives",
+                            offset, "(7FE0,0010)", self.file.path)
+        if issue.code and (self.located_by != DCM_FRAMES_FRAGMENTS or len(self) == 1):
+            # else the walk through all fragments has reported it
             self.file.note(issue.code, offset + issue.offset, issue.tag)
         return frame
 
@@ -179,8 +180,8 @@ cdef class FrameTable:
             yield self.read(i)
             i += 1
 
-    cdef bytes take(self, uint64_t offset, uint64_t length, dcm_issue *issue):
-        """The frame that stands there, None when there is none."""
+    cdef bytes read_at(self, uint64_t offset, uint64_t length, dcm_issue *issue):
+        """Return the frame at this position, None if there is none."""
         cdef uint8_t head[8]
         cdef File f = self.file
         cdef const uint8_t *p = f.at(offset, length)
@@ -188,7 +189,7 @@ cdef class FrameTable:
         issue.code = 0
         if length < 8:
             return None
-        if p == NULL and f.stream is not None:  # where a read can be a request
+        if p == NULL and f.stream is not None:  # each read may be a request
             data = f.read(offset, length)
             p = <const uint8_t *>PyBytes_AS_STRING(data)
         if p != NULL:
@@ -197,10 +198,10 @@ cdef class FrameTable:
             f.read_into(offset, 8, head)
         if dcm_load_uint(head, 2, 0) != 0xFFFE or dcm_load_uint(head + 2, 2, 0) != 0xE000:
             return None
-        if dcm_load_uint(head + 4, 4, 0) == length - 8:  # one fragment, as mostly
+        if dcm_load_uint(head + 4, 4, 0) == length - 8:  # one fragment, the usual case
             if p != NULL:
                 return p[8:length]
-            data = fresh(length - 8, offset, f)
+            data = new_bytes(length - 8, offset, f)
             f.read_into(offset + 8, length - 8, PyBytes_AS_STRING(data))
             return data
         if p == NULL:
@@ -209,8 +210,8 @@ cdef class FrameTable:
         return joined(p, length, issue, offset, f)
 
     cdef bint walk(self) except -1:
-        """Once: replaces a table that lies by what the fragments tell, when
-        they tell it without a repair. Whether it was replaced."""
+        """Replace a wrong table by the positions of the fragments, if they can be
+        found without a repair; only once. Return whether it was replaced."""
         with self.walking:
             if not self.walked:
                 self.walked = True
@@ -219,18 +220,18 @@ cdef class FrameTable:
 
     cdef int replace(self) except -1:
         cdef dcm_frames t
-        cdef bytes places = self.places
-        cdef const uint64_t *p = <const uint64_t *>PyBytes_AS_STRING(places)
-        cdef uint64_t count = len(places) // sizeof(uint64_t) - 1
+        cdef bytes positions = self.positions
+        cdef const uint64_t *p = <const uint64_t *>PyBytes_AS_STRING(positions)
+        cdef uint64_t count = len(positions) // sizeof(uint64_t) - 1
         memset(&t, 0, sizeof(t))
         dcm_frames_fragments(&t, p[0], p[count], count)
         try:
             run(&t, self.file)
             if t.repairs == 0 and t.count == count:
-                places = (<uint8_t *>t.offsets)[:sizeof(uint64_t) * (count + 1)]
+                positions = (<uint8_t *>t.offsets)[:sizeof(uint64_t) * (count + 1)]
                 with self.lock:
-                    self.places = places
-                    self.told_by = DCM_FRAMES_FRAGMENTS
+                    self.positions = positions
+                    self.located_by = DCM_FRAMES_FRAGMENTS
                 self.replaced = True
         except DicomError as error:
             if error.code != "frames":
@@ -242,14 +243,7 @@ cdef class FrameTable:
 
 def frame_table(File file not None, uint64_t offset, uint64_t length, uint64_t frames,
                 eot_offsets=None, eot_lengths=None):
-    """The table of the value [offset, offset + length) of encapsulated pixel
-    data. frames: NumberOfFrames (1 when missing, and for video, whose one
-    stream holds all of them). eot_offsets, eot_lengths: the values of
-    (7FE0,0001) and (7FE0,0002), as bytes.
-
-    The extended offset table counts first, then the basic one, then one
-    fragment a frame, then what begins as a codestream begins. Raises
-    DicomError "frames" when the frames cannot be told apart."""
+    """Return the table of the frames in encapsulated pixel data."""
     cdef FrameTable table = FrameTable.__new__(FrameTable)
     cdef const uint8_t[::1] offsets, lengths
     cdef const uint8_t *p = NULL
@@ -259,7 +253,8 @@ def frame_table(File file not None, uint64_t offset, uint64_t length, uint64_t f
     cdef int code
     table.file = root_of(file)
     if offset > table.file.bytes.total or length > table.file.bytes.total - offset:
-        raise ValueError("the value lies beyond the end of the file")
+        raise ValueError(f"the value of {length} bytes at {offset} is not inside the file of "
+                         f"{table.file.bytes.total} bytes")
     memset(&t, 0, sizeof(t))
     memset(&err, 0, sizeof(err))
     dcm_frames_start(&t, offset, offset + length, frames)
@@ -276,8 +271,8 @@ def frame_table(File file not None, uint64_t offset, uint64_t length, uint64_t f
         run(&t, table.file)
         for i in range(t.n_issues):
             table.file.note(t.issues[i].code, t.issues[i].offset, t.issues[i].tag)
-        table.places = (<uint8_t *>t.offsets)[:sizeof(uint64_t) * (t.count + 1)]
-        table.told_by = t.source
+        table.positions = (<uint8_t *>t.offsets)[:sizeof(uint64_t) * (t.count + 1)]
+        table.located_by = t.source
         table.walked = t.source == DCM_FRAMES_FRAGMENTS or t.count == 1
     finally:
         dcm_frames_free(&t)

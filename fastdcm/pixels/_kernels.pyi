@@ -1,72 +1,92 @@
-"""Kernels over the stored values of native pixel data, and frames read in
-batches. NumPy is not needed: every `src`, `out` and table is an object with the
-buffer protocol, C-contiguous; `out` is writeable and never overlaps `src`.
-Work is done without the GIL.
+"""Convert native pixel data, and read frames in batches, without the GIL.
 
-``fmt`` is what one cell is, in NumPy's letters: ``"|u1"``, ``"|i1"``, and
-``"<"`` or ``">"`` with ``u2 i2 u4 i4 u8 i8 f4 f8``; "=" is the machine's order.
-``bits_stored`` and ``high_bit`` name the bits that hold the value (PS3.5 8.1.1,
-PS3.3 C.7.6.3.1): the others are masked away, and a signed value is
-sign-extended. bits_stored 0: all bits. high_bit -1: bits_stored - 1.
+NumPy is not needed: every `src`, `out` and table is an object with the buffer
+protocol, C-contiguous; `out` is writeable and does not overlap `src`.
 
-A buffer of a size that does not fit is a ValueError; damage in the bytes is a
-`fastdcm.DicomError` of the code that is named. `src` may be longer than needed:
-where no count is given, the size of `out` tells it.
+``fmt`` is the type of one cell in NumPy's notation: ``"|u1"``, ``"|i1"``, and
+``"<"`` or ``">"`` with ``u2 i2 u4 i4 u8 i8 f4 f8``; ``"="`` is the machine's byte
+order. ``bits_stored`` and ``high_bit`` give the bits that hold the value (PS3.5
+8.1.1, PS3.3 C.7.6.3.1): the others are cleared, and a signed value is
+sign-extended. With bits_stored 0 all bits hold it; high_bit -1 is
+``bits_stored - 1``.
+
+A buffer that is too small raises ValueError; damage in the bytes raises a
+`fastdcm.DicomError` of the code given for the function. `src` may be longer than
+needed: if no count is given, the size of `out` determines it.
 """
 
 import os
 from collections.abc import Sequence
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+from typing_extensions import Buffer
 
 from fastdcm.errors import DicomError
 
-_Buffer = object  # collections.abc.Buffer from Python 3.12 on
+# NumPy declares the buffer protocol of its arrays from Python 3.12.
+_Buffer = Buffer | NDArray[Any]
 _Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
-# The fields of one record of `read_frames`: ``numpy.dtype(FRAME)``, 80 bytes.
+# The fields of one record of `read_frames`: ``numpy.dtype(NATIVE_FRAME_DTYPE)``,
+# 80 bytes.
 #   offset          of the frame's first byte in its file
-#   size, mtime_ns  of the file when offset was found; 0: not checked
+#   size, mtime_ns  of the file when the offset was read; 0: not checked
 #   slope, intercept, center, width   for the conversions that use them
 #   rows, columns, samples
 #   bits_allocated  1, 8, 16, 32, 64
 #   bits_stored, high_bit   bits_stored 0: all bits
 #   representation  0 unsigned, 1 signed, 2 float
 #   big             1: cells of more than a byte are big endian
-#   planar          1: samples lie in planes (Planar Configuration)
+#   planar          1: samples are in planes (Planar Configuration)
 #   start_bit       bits_allocated 1: the frame's first bit in its first byte
 #   invert          1: a window gives 255 minus its value (MONOCHROME1)
 #   function        0 LINEAR, 1 LINEAR_EXACT, 2 SIGMOID
-FRAME: list[tuple[str, str]]
+NATIVE_FRAME_DTYPE: list[tuple[str, str]]
 
 def unpack_bits(src: _Buffer, start_bit: int, count: int, out: _Buffer) -> None:
-    """One bit a cell, the first in the lowest bit (PS3.5 8.1.1), to bytes of 0 or
-    1. Starts at bit `start_bit` of src: frames need not begin at a byte."""
+    """Unpack cells of one bit, the first in the lowest bit (PS3.5 8.1.1).
+
+    `out` receives bytes of 0 or 1. Unpacking starts at bit `start_bit` of `src`,
+    because a frame need not begin at a byte.
+    """
 
 def unpack_12(src: _Buffer, count: int, out: _Buffer) -> None:
-    """Bits Allocated 12, two cells in three bytes, little endian, to uint16 in
-    the machine's order."""
+    """Unpack cells of 12 bits, two in three bytes, little endian.
+
+    `out` receives uint16 in the machine's byte order.
+    """
 
 def normalize(buf: _Buffer, fmt: str, bits_stored: int, high_bit: int = -1) -> None:
-    """In place: only the bits that hold the value stay, shifted down to bit 0,
-    sign-extended when fmt is signed. The byte order stays, too."""
+    """Clear unused bits, shift down to bit 0 and extend the sign, in place.
+
+    The byte order does not change.
+    """
 
 def swap(buf: _Buffer, unit: int) -> None:
-    """In place: turns the bytes of every unit of 2, 4 or 8 round."""
+    """Reverse the bytes of every unit of 2, 4 or 8, in place."""
 
 def interleave(src: _Buffer, out: _Buffer, cells: int, samples: int, itemsize: int) -> None:
-    """Planes (R... G... B...) to pixels (RGB RGB ...), `cells` cells a plane."""
+    """Convert planes of `cells` cells (R... G... B...) to pixels (RGB RGB ...)."""
 
 def expand_422(src: _Buffer, out: _Buffer, cells: int) -> None:
-    """YBR_FULL_422 of 8 bits as it stands native (PS3.3 C.7.6.3.1.2): Y1 Y2 Cb Cr
-    for two pixels, to Y Cb Cr for each. cells: rows times columns, even."""
+    """Expand native YBR_FULL_422 of 8 bits (PS3.3 C.7.6.3.1.2) to Y Cb Cr.
 
-def ybr_to_rgb(src: _Buffer, fmt: str, out: _Buffer, kind: str, bits: int = 8) -> None:
-    """Interleaved Y Cb Cr to R G B (PS3.3 C.7.6.3.1.2).
+    `src` has Y1 Y2 Cb Cr for two pixels. `cells` is rows times columns, even.
+    """
 
-    kind "full": fmt u1 or u2, chroma around 2**(bits - 1); 8-bit values equal
-    pydicom's, but for 28 greens of Cb 78, Cr 178, a tie that its float32 misses. kind "ict", "rct": fmt i2 or i4, chroma around 0. fmt is in the
-    machine's order. out: uint8 up to 8 bits, else uint16 in the machine's order;
-    values are clamped to 0 ... 2**bits - 1. out may be src when the sizes of cells
-    are equal."""
+def ybr_to_rgb(
+    src: _Buffer, fmt: str, out: _Buffer, kind: Literal["full", "ict", "rct"], bits: int = 8
+) -> None:
+    """Convert interleaved Y Cb Cr to R G B (PS3.3 C.7.6.3.1.2).
+
+    `fmt` is in the machine's byte order. For kind "full" it is u1 or u2, chroma
+    around 2**(bits - 1); 8-bit values equal pydicom's, except for 28 greens of
+    Cb 78, Cr 178, a tie that pydicom's float32 misses. For "ict" and "rct" it is
+    i2 or i4, chroma around 0. `out` is uint8 for up to 8 bits, else uint16 in the
+    machine's byte order; values are clamped to 0 ... 2**bits - 1. `out` may be
+    `src` if the cells have the same size.
+    """
 
 def linear(
     src: _Buffer,
@@ -79,8 +99,10 @@ def linear(
     bits_stored: int = 0,
     high_bit: int = -1,
 ) -> None:
-    """stored value * slope + intercept (PS3.3 C.11.1.1.2), computed in double and,
-    for out_fmt "=f4", rounded once; out_fmt "=f8": not rounded."""
+    """Compute stored value * slope + intercept (PS3.3 C.11.1.1.2).
+
+    Computed in double; rounded once for out_fmt "=f4", not for "=f8".
+    """
 
 def window(
     src: _Buffer,
@@ -96,13 +118,13 @@ def window(
     bits_stored: int = 0,
     high_bit: int = -1,
 ) -> None:
-    """Stored values to windowed uint8 in one pass (PS3.3 C.11.2.1.2, C.11.2.1.3).
+    """Map stored values through a window to uint8 (PS3.3 C.11.2.1.2, C.11.2.1.3).
 
-    function: "LINEAR", "LINEAR_EXACT" or "SIGMOID". The result is the formula of
-    the Standard in double precision over stored * slope + intercept, for 0 ... 255,
-    and floor(y + 0.5) of it; `invert` gives 255 minus that. NaN is the lowest value.
-    Raises DicomError "window" for a width below 1 (LINEAR) or not above 0, and
-    for numbers that are not finite."""
+    The result is floor(y + 0.5) of the Standard's formula for 0 ... 255, in
+    double, over stored * slope + intercept; `invert` gives 255 minus that. NaN is
+    the lowest value. Raises DicomError "window" for a width below 1 (LINEAR) or
+    not above 0, and for numbers that are not finite.
+    """
 
 def lut(
     src: _Buffer,
@@ -115,9 +137,12 @@ def lut(
     bits_stored: int = 0,
     high_bit: int = -1,
 ) -> None:
-    """out[i] = table[clamp(src[i] - first)] (PS3.3 C.11.1.1, C.11.2.1.1): values
-    below `first` take the first entry, those above the last. itemsize: bytes
-    of an entry of table and out, 1, 2, 4 or 8, of any type. fmt: integers."""
+    """Replace each value by its entry of a table (PS3.3 C.11.1.1, C.11.2.1.1).
+
+    ``out[i] = table[clamp(src[i] - first)]``: values below `first` give the first
+    entry, those past the end the last. `itemsize` is the size of an entry of
+    `table` and `out`: 1, 2, 4 or 8 bytes of any type. `fmt` is an integer.
+    """
 
 def palette(
     src: _Buffer,
@@ -132,8 +157,10 @@ def palette(
     bits_stored: int = 0,
     high_bit: int = -1,
 ) -> None:
-    """PALETTE COLOR to interleaved R G B (PS3.3 C.7.6.3.1.5), as `lut` does.
-    itemsize: 1 or 2 bytes an entry; the three tables are of one length."""
+    """Convert PALETTE COLOR to interleaved R G B (PS3.3 C.7.6.3.1.5), as `lut`.
+
+    `itemsize` is 1 or 2; the three tables have the same length.
+    """
 
 def rle_decode(
     src: _Buffer,
@@ -146,15 +173,18 @@ def rle_decode(
     bits_stored: int = 0,
     high_bit: int = -1,
 ) -> None:
-    """One whole frame of RLE Lossless (PS3.5 G), fragments joined, to little
-    endian cells: pixels of `samples` samples, or, with planar, planes; unused
-    bits gone, the sign extended.
+    """Decode one frame of RLE Lossless (PS3.5 G) to little endian cells.
 
-    cells: rows times columns. out: cells * samples * itemsize bytes.
-    Raises DicomError: "rle-header" (too short, or offsets that lie), "rle-count"
-    (segments are not samples times bytes), "rle-segment" (a segment gives too
-    few bytes), each with the offset in src. What is too much is ignored. A packet
-    of 2 bytes gives 128 at most: a frame of n bytes has never more than 64 * n."""
+    `src` is the frame's fragments, joined; `cells` is rows times columns; `out`
+    has cells * samples * itemsize bytes and receives pixels, or planes if
+    `planar`, with unused bits cleared and the sign extended.
+
+    Raises DicomError "rle-header" (too short, or wrong offsets), "rle-count" (the
+    segments are not samples times bytes) or "rle-segment" (a segment decodes to
+    too few bytes), each with the offset in `src`. Excess bytes are ignored. A
+    packet of 2 bytes decodes to at most 128: a frame of n bytes has never more
+    than 64 * n.
+    """
 
 def read_frames(
     paths: Sequence[_Path],
@@ -165,23 +195,36 @@ def read_frames(
     fit: bool = False,
     pad: float = 0.0,
 ) -> list[tuple[int, DicomError]]:
-    """Reads native frames, frames[i] of paths[i], into the slots out[i].
+    """Read native frames, frames[i] of paths[i], into the slots out[i].
 
-    paths : n paths. Equal neighbours are opened once.
-    frames : n records of `FRAME`, a NumPy array of ``numpy.dtype(FRAME)``.
-    out : (n, height, width) or (n, height, width, samples), in the machine's order.
-        A torch tensor's ``.numpy()``, pinned or not.
-    convert : "stored": the values as they are, unused bits masked or
-        sign-extended; out is of the frames' own type, or a signed one of that
-        size when bits_stored leaves the sign bit free (one bit: uint8).
-        "rescale": out float32, as `linear`. "window": out uint8, as `window`.
-    fit : a frame of another size is cropped or padded around its centre as MONAI
-        does it: cropping starts at rows // 2 - height // 2, padding puts
-        (height - rows) // 2 lines above. False: it is an error.
-    pad : the value of padding, in units of out.
+    Several threads may read slices of one batch at the same time.
 
-    Returns [(i, error)] of the frames that could not be read; their slots are
-    filled with `pad`. Codes: "open", "read", "not-regular", "memory", "changed"
-    (size or mtime_ns differ), "frame-short" (the file ends before the frame
-    does), "frame-fit" (shape or type does not fit the slot), "window".
-    Threads may read slices of one batch at the same time."""
+    Parameters
+    ----------
+    paths : sequence of path
+        n paths. Equal ones that follow each other are opened once.
+    frames : buffer
+        n records: a NumPy array of ``numpy.dtype(NATIVE_FRAME_DTYPE)``.
+    out : buffer
+        (n, height, width) or (n, height, width, samples), in the machine's byte
+        order: a NumPy array, or ``.numpy()`` of a torch tensor, pinned or not.
+    convert : {"stored", "rescale", "window"}
+        "stored": the stored values, unused bits cleared or sign-extended; `out` has
+        the frames' own type, or a signed one of that size if bits_stored leaves
+        the sign bit free (one bit: uint8). "rescale": `out` is float32, as for
+        `linear`. "window": `out` is uint8, as for `window`.
+    fit : bool
+        Crop or pad a frame of another size around its center as MONAI does:
+        cropping starts at rows // 2 - height // 2, padding puts
+        (height - rows) // 2 lines above. False: another size is an error.
+    pad : float
+        The value of padding, in units of `out`.
+
+    Returns
+    -------
+    list of (int, DicomError)
+        The frames that could not be read, whose slots are filled with `pad`.
+        Codes: "open", "read", "not-regular", "memory", "changed" (size or
+        mtime_ns differ), "frame-short" (the file ends before the frame does),
+        "frame-fit" (shape or type does not fit the slot), "window".
+    """

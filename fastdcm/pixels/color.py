@@ -1,97 +1,110 @@
-"""Colour: palettes (PS3.3 C.7.6.3.1.5, C.7.9), colour spaces (PS3.3
-C.7.6.3.1.2), and any image to RGB.
-"""
+"""Convert color: palettes, color spaces, and any image to RGB (PS3.3 C.7.6.3.1.2, C.7.9)."""
+
+from __future__ import annotations
 
 from fastdcm.pixels import _kernels
 from fastdcm.pixels.grayscale import stored_frames, windowed
-from fastdcm.pixels.lookup_table import Table, descriptor, refuse, words
+from fastdcm.pixels.lookup_table import (
+    LookupTable,
+    damaged,
+    element,
+    read_descriptor,
+    read_entries,
+)
 
-# ------------------------------------------------------------------ palettes ---
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fastdcm.pixels.protocols import FrameSelection, PixelArray, PixelDataset
+
+# ------------------------------------------------------------------- palettes ---
 
 
-def palette(ds):
-    """The palette of an image or of a palette object (PS3.3 C.7.6.3.1.5,
-    C.7.9).
+def palette(ds: PixelDataset) -> LookupTable:
+    """Return the palette of an image or of a palette object (PS3.3 C.7.6.3.1.5, C.7.9).
 
-    Returns a Table whose values have the shape (entries, 3), or 4 with an alpha
-    channel: uint8, or uint16 where the entries are of 16 bits or stand in 16.
-    Raises DicomError for none, for a damaged one, and for a supplemental one,
-    which is for a part of the values alone (PS3.3 C.7.6.19).
+    Parameters
+    ----------
+    ds : Dataset
+        The image, or a Color Palette Storage instance.
+
+    Returns
+    -------
+    LookupTable
+        Its values have shape (entries, 3), or (entries, 4) with an alpha channel:
+        uint8, or uint16 if the entries have or are stored in 16 bits.
+
+    Raises
+    ------
+    DicomError
+        If there is no palette or a damaged one, or if it is supplemental, that
+        is, for a part of the values only (PS3.3 C.7.6.19).
     """
     import numpy as np
 
     if ds.get("PixelPresentation") in ("MIXED", "COLOR"):
-        raise refuse(
+        raise damaged(
             ds,
-            "a Supplemental Palette Color Lookup Table is for a part of the "
-            "values alone and is not applied",
+            "a Supplemental Palette Color Lookup Table is not applied: it is for a part of "
+            "the values only",
         )
     name = "palette"
     if ds.get("RedPaletteColorLookupTableDescriptor") is None:
-        raise refuse(ds, "the data set has no Palette Color Lookup Table")
-    entries, first, bits = descriptor(ds, ds, "RedPaletteColorLookupTableDescriptor", name)
+        raise damaged(ds, "the data set has no Palette Color Lookup Table")
+    entries, first, bits = read_descriptor(ds, ds, "RedPaletteColorLookupTableDescriptor", name)
     if bits not in (8, 16):
-        raise refuse(
-            ds, f"the palette's descriptor tells of {bits} bits, where 8 or 16 are possible"
-        )
+        raise damaged(ds, f"the palette's descriptor must declare 8 or 16 bits, got {bits}")
     plain = ds.get("RedPaletteColorLookupTableData") is not None
     columns = []
-    for colour in ("Red", "Green", "Blue", "Alpha"):
-        keyword = f"{'' if plain else 'Segmented'}{colour}PaletteColorLookupTableData"
-        if colour == "Alpha" and ds.get(keyword) is None:
+    for color in ("Red", "Green", "Blue", "Alpha"):
+        keyword = f"{'' if plain else 'Segmented'}{color}PaletteColorLookupTableData"
+        if color == "Alpha" and ds.get(keyword) is None:
             continue
         if plain:
-            columns.append(words(ds, ds, keyword, name, entries, bits))
+            columns.append(read_entries(ds, ds, keyword, name, entries, bits))
         else:
-            columns.append(_unfold(ds, keyword, entries, bits))
+            columns.append(_expand_segments(ds, keyword, entries, bits))
     if len({column.dtype for column in columns}) > 1:
-        raise refuse(ds, "the palette's colours differ in length")
-    return Table(np.stack(columns, axis=-1), first, bits)
+        raise damaged(ds, "the tables of the palette differ in length")
+    return LookupTable(np.stack(columns, axis=-1), first, bits)
 
 
-def _unfold(ds, keyword, entries, bits):
-    """A segmented table as its entries (PS3.3 C.7.9.2). Stops at their number,
-    so that a small table cannot become a large one."""
+def _expand_segments(ds: PixelDataset, keyword: str, entries: int, bits: int) -> PixelArray:
+    """Return the entries of a segmented table (PS3.3 C.7.9.2).
+
+    Stops at their number, so that a small table cannot become a large one.
+    """
     import numpy as np
 
-    elem = ds[keyword] if keyword in ds else None
+    elem = element(ds, keyword)
     data = None if elem is None else elem.value
-    if not isinstance(data, (bytes, bytearray)):
-        raise refuse(ds, f"palette: {keyword} is missing")
+    if elem is None or not isinstance(data, (bytes, bytearray)):
+        raise damaged(ds, f"palette: {keyword} is missing")
     big = elem.is_big_endian if elem.is_raw else ds.original_encoding[1] is False
     dtype = np.dtype(np.uint8 if bits == 8 else ">u2" if big else "<u2")
     words = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
     lut = np.empty(entries, np.uint8 if bits == 8 else np.uint16)
     filled, at = 0, 0
-    back, left = None, 0  # where an indirect segment returns to, after so many segments
+    back: int | None = None  # where an indirect segment returns to,
+    left = 0  # after this many segments
     while filled < entries and at + 2 < len(words):
         kind, length = int(words[at]), int(words[at + 1])
         at += 2
-        if kind == 0 and at + length <= len(words):
+        if kind == 0 and at + length <= len(words):  # discrete
             part = words[at : at + min(length, entries - filled)]
             lut[filled : filled + len(part)] = part
             filled += len(part)
             at += length
-        elif kind == 1 and filled:
+        elif kind == 1 and filled:  # linear
             start, end = int(lut[filled - 1]), int(words[at])
             at += 1
             if length:
                 steps = np.linspace(start + (end - start) / length, end, length)
-                part = np.around(steps)[: entries - filled]
-                lut[filled : filled + len(part)] = part.astype(lut.dtype)
-                filled += len(part)
-        elif kind == 2 and filled and back is None:
-            # 8-bit entries: the bytes of two 16-bit words, the lower word first
+                line = np.around(steps)[: entries - filled]
+                lut[filled : filled + len(line)] = line.astype(lut.dtype)
+                filled += len(line)
+        elif kind == 2 and filled and back is None:  # indirect
             size = 4 // dtype.itemsize
-            where = [int(word) for word in words[at : at + size]]
-            if bits == 8:
-                pair = [
-                    int(word)
-                    for word in np.frombuffer(bytes(where).ljust(4, b"\0"), ">u2" if big else "<u2")
-                ]
-            else:
-                pair = [*where, 0][:2]
-            offset = (pair[1] << 16 | pair[0]) // dtype.itemsize  # told in bytes
+            offset = _segment_offset(words[at : at + size], big) // dtype.itemsize
             if length:
                 back, left = at + size, length
                 at = offset
@@ -105,44 +118,87 @@ def _unfold(ds, keyword, entries, bits):
             if left == 0:
                 at, back = back, None
     if filled < entries:
-        raise refuse(
+        raise damaged(
             ds, f"palette: the segments of {keyword} end after {filled} of {entries} entries"
         )
     return lut
 
 
-def apply_color_lut(arr, ds):
-    """Stored values of PALETTE COLOR to RGB, or RGBA (PS3.3 C.7.9).
+def _segment_offset(words: PixelArray, big: bool) -> int:
+    """Return the offset in bytes of an indirect segment: two words, the lower first."""
+    import numpy as np
 
-    arr : array of integers. ds : the image, or a palette object
-    (Color Palette Storage).
+    where = [int(word) for word in words]
+    if words.dtype.itemsize == 1:  # the bytes of two 16-bit words
+        pair = [
+            int(word)
+            for word in np.frombuffer(bytes(where).ljust(4, b"\0"), ">u2" if big else "<u2")
+        ]
+    else:
+        pair = [*where, 0][:2]
+    return pair[1] << 16 | pair[0]
 
-    Returns arr.shape + (3,), or 4 with an alpha channel, in the palette's own
-    depth: uint8 or uint16. Raises DicomError as `palette`.
+
+def apply_color_lut(arr: PixelArray, ds: PixelDataset) -> PixelArray:
+    """Convert stored values of PALETTE COLOR to RGB, or RGBA (PS3.3 C.7.9).
+
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        Stored values, integers.
+    ds : Dataset
+        The image, or a Color Palette Storage instance.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape arr.shape + (3,), or (4,) with an alpha channel, in the depth of the
+        palette: uint8 or uint16.
+
+    Raises
+    ------
+    DicomError
+        As `palette`.
     """
     return palette(ds).look_up(arr)
 
 
-# ------------------------------------------------------------- colour spaces ---
+# --------------------------------------------------------------- color spaces ---
 
 _YBR = ("YBR_FULL", "YBR_FULL_422")
 
 
-def convert_color_space(arr, current, desired, per_frame=False):
-    """Pixels from one colour space to another (PS3.3 C.7.6.3.1.2).
+def convert_color_space(
+    arr: PixelArray, current: str, desired: str, per_frame: bool = False
+) -> PixelArray:
+    """Convert pixels from one color space to another (PS3.3 C.7.6.3.1.2).
 
-    arr : uint8 of shape ([frames,] rows, columns, 3), chroma at full
-    resolution. current, desired : "RGB", "YBR_FULL" or "YBR_FULL_422".
-    per_frame : convert the frames of `arr` one by one and in place.
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        uint8 of shape ([frames,] rows, columns, 3), chroma at full resolution.
+    current, desired : {"RGB", "YBR_FULL", "YBR_FULL_422"}
+        The color spaces.
+    per_frame : bool
+        Convert the frames of `arr` one by one and in place.
 
-    Returns uint8 of the same shape: `arr` itself where nothing is to be done
-    or per_frame is true and there are frames, else a new array. Raises
-    ValueError for another dtype, NotImplementedError for other colour spaces.
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of the same shape: `arr` itself if nothing has to be converted, or
+        if `per_frame` is true and there are frames; else a new array.
+
+    Raises
+    ------
+    ValueError
+        For another dtype or shape.
+    NotImplementedError
+        For other color spaces.
     """
     if arr.dtype.str != "|u1":
-        raise ValueError(f"colour spaces are converted in uint8, not in {arr.dtype}")
+        raise ValueError(f"color spaces are converted in uint8, got {arr.dtype}")
     if arr.ndim < 1 or arr.shape[-1] != 3:
-        raise ValueError(f"three samples a pixel are needed, the shape is {arr.shape}")
+        raise ValueError(f"arr must have three samples per pixel, got shape {arr.shape}")
     for name in (current, desired):
         if name != "RGB" and name not in _YBR:
             raise NotImplementedError(f"Conversion from {current} to {desired} is not supported.")
@@ -156,7 +212,7 @@ def convert_color_space(arr, current, desired, per_frame=False):
     return convert(arr)
 
 
-def _to_ybr(arr):
+def _to_ybr(arr: PixelArray) -> PixelArray:
     import numpy as np
 
     matrix = np.array(
@@ -169,10 +225,10 @@ def _to_ybr(arr):
     )
     values = np.matmul(arr, matrix, dtype=np.float32)
     values += np.array([0.5, 128.5, 128.5], np.float32)
-    return np.clip(np.floor(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.floor(values), 0, 255), np.uint8)
 
 
-def _to_rgb(arr):
+def _to_rgb(arr: PixelArray) -> PixelArray:
     import numpy as np
 
     arr = np.ascontiguousarray(arr)
@@ -181,45 +237,74 @@ def _to_rgb(arr):
     return out
 
 
-def to_rgb(ds, frames=None, *, center=None, width=None, index=0):
-    """Any image as RGB for the eye.
+def to_rgb(
+    ds: PixelDataset,
+    frames: FrameSelection = None,
+    *,
+    center: float | None = None,
+    width: float | None = None,
+    index: int = 0,
+) -> PixelArray:
+    """Return any image as RGB for display.
 
-    ds : Dataset. frames : None for all, an int for one, a slice for some.
-    center, width, index : the window of a greyscale image, as for
-    `fastdcm.pixels.windowed`.
+    Grayscale images go through their window; PALETTE COLOR through its palette,
+    without the alpha channel; YBR_FULL and YBR_FULL_422 are converted; YBR_ICT
+    and YBR_RCT are RGB once decoded (PS3.3 C.7.6.3.1.2). Of more than 8 bits the
+    upper 8 are kept.
 
-    Greyscale goes through its window and is grey; PALETTE COLOR through its
-    palette, an alpha channel is left out; YBR_FULL and YBR_FULL_422 are
-    converted; YBR_ICT and YBR_RCT are RGB once decoded (PS3.3 C.7.6.3.1.2).
-    More than 8 bits keep the upper 8.
+    Parameters
+    ----------
+    ds : Dataset
+        The image.
+    frames : int or slice, optional
+        Which frames; by default all.
+    center, width, index : float, float, int
+        The window of a grayscale image, as for `windowed`.
 
-    Returns uint8 of shape ([frames,] rows, columns, 3). Raises DicomError for
-    damaged pixels, palettes or windows, and for a photometric interpretation
-    that is not known.
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of shape ([frames,] rows, columns, 3).
+
+    Raises
+    ------
+    DicomError
+        For damaged pixels, palettes or windows, and for a Photometric
+        Interpretation that is not supported.
+
+    Examples
+    --------
+    >>> from fastdcm import dcmread
+    >>> dcmread("us.dcm").to_rgb(0).shape           # doctest: +SKIP
+    (768, 1024, 3)
     """
     import numpy as np
 
-    kind = ds.get("PhotometricInterpretation")
+    photometric = ds.get("PhotometricInterpretation")
     samples = ds.get("SamplesPerPixel") or 1
-    if samples == 1 and kind != "PALETTE COLOR":
-        grey = windowed(ds, frames, center=center, width=width, index=index)
-        return np.repeat(grey[..., None], 3, axis=-1)
+    if samples == 1 and photometric != "PALETTE COLOR":
+        gray = windowed(ds, frames, center=center, width=width, index=index)
+        return np.asarray(np.repeat(gray[..., None], 3, axis=-1))
     stored, _ = stored_frames(ds, frames)
-    if kind == "PALETTE COLOR" and samples == 1:
+    if photometric == "PALETTE COLOR" and samples == 1:
         table = palette(ds)
         bits = 8 if table.values.dtype.itemsize == 1 else 16
-        # 8-bit entries may stand in 16 bits, whatever the descriptor says
+        # 8-bit entries may be stored in 16 bits, even if the descriptor says 16
         if bits == 16 and table.values.max() > 255:
             table.values = table.values >> 8
         table.values = np.ascontiguousarray(table.values[:, :3]).astype(np.uint8)
         return table.look_up(stored)
-    if samples != 3 or kind not in ("RGB", "YBR_ICT", "YBR_RCT", *_YBR):
-        raise refuse(ds, f"no way to RGB from {kind!r} of {samples} samples", "colour")
+    if samples != 3 or photometric not in ("RGB", "YBR_ICT", "YBR_RCT", *_YBR):
+        raise damaged(
+            ds, f"{photometric!r} with {samples} samples cannot be converted to RGB", "color"
+        )
     bits = ds.get("BitsStored") if stored.dtype.itemsize > 1 else 8
     if stored.dtype.kind != "u" or not isinstance(bits, int) or not 8 <= bits <= 64:
-        raise refuse(ds, f"no way to RGB from {stored.dtype} of {bits!r} bits", "colour")
+        raise damaged(
+            ds, f"{stored.dtype} with {bits!r} bits stored cannot be converted to RGB", "color"
+        )
     if stored.dtype.itemsize > 1:
         stored = (stored >> np.array(bits - 8, stored.dtype)).astype(np.uint8)
-    if kind in _YBR:
-        return convert_color_space(stored, kind, "RGB")
+    if photometric in _YBR:
+        return convert_color_space(stored, photometric, "RGB")
     return stored

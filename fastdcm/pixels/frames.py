@@ -1,4 +1,6 @@
-"""The frames of pixel data, each by itself (PS3.5 8 and A.4, PS3.3 C.7.6.3)."""
+"""Read the frames of pixel data, each on its own (PS3.5 8, A.4, PS3.3 C.7.6.3)."""
+
+from __future__ import annotations
 
 import threading
 
@@ -7,134 +9,84 @@ from fastdcm.core._file import File
 from fastdcm.errors import DicomError
 from fastdcm.pixels._frame_table import frame_table
 from fastdcm.pixels._kernels import expand_422, swap, unpack_12, unpack_bits
-from fastdcm.pixels.decoders import RATIO, FrameDecoder, Layout, Video
+from fastdcm.pixels.decoders import RATIO, FrameDecoder
+from fastdcm.pixels.layout import (
+    PIXEL_DATA,
+    Layout,
+    integer,
+    is_big_endian,
+    is_native,
+    layout_arguments,
+    pixel_element,
+    transfer_syntax_of,
+)
+from fastdcm.pixels.video import VideoDecoder
 from fastdcm.uid import TRANSFER_SYNTAXES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, SupportsIndex
+
+    from numpy.typing import DTypeLike
+
+    from fastdcm.pixels.protocols import PixelArray, PixelDataset
 
 # Below this a read into a new array is faster than a mapping with its page
 # faults; above it a mapping is, and one frame of many costs one frame.
 MAP_FROM = 1 << 20
 
-# Below this, decoded, a second thread costs more than it brings.
+# Below this many decoded bytes, starting a second thread costs more than it saves.
 THREADS_FROM = 1 << 20
 
-PIXEL_DATA, FLOAT, DOUBLE = 0x7FE00010, 0x7FE00008, 0x7FE00009
-_OFFSETS, _LENGTHS = 0x7FE00001, 0x7FE00002
+# Frames that together decode to more samples than this are limited to
+# 16 * RATIO samples per byte, before memory is allocated for all of them.
+_FREE_SAMPLES = 1 << 26
+
+_OFFSETS, _LENGTHS = 0x7FE00001, 0x7FE00002  # Extended Offset Table and its lengths
 
 
-# ---- the attributes, gathered once
+def open_frames(ds: PixelDataset, known: Frames | None = None) -> Frames:
+    """Return the frames of a data set: `known` if it still describes them.
 
-
-def _refuse(ds, text, code="pixels"):
-    return DicomError(text, code, None, "", ds.filename)
-
-
-def pixel_element(ds):
-    """Pixel Data, Float Pixel Data or Double Float Pixel Data."""
-    for tag in (PIXEL_DATA, FLOAT, DOUBLE):
-        elem = ds.get(tag)
-        if elem is not None:
-            return elem
-    raise AttributeError(
-        "the data set has no pixel data: no (7FE0,0010), (7FE0,0008) or (7FE0,0009)"
-    )
-
-
-def _number(ds, keyword, default=None, least=1):
-    value = getattr(ds, keyword, None)
-    if value is None or value == "":
-        value = default
-    if not isinstance(value, int) or value < least:
-        raise _refuse(
-            ds, f"{keyword} is {value!r}, where a {'positive ' if least else ''}number is needed"
-        )
-    return value
-
-
-def _layout(ds, tag):
-    rows, columns = _number(ds, "Rows"), _number(ds, "Columns")
-    samples = _number(ds, "SamplesPerPixel", 1)
-    photometric = getattr(ds, "PhotometricInterpretation", None) or ""
-    planar = samples > 1 and _number(ds, "PlanarConfiguration", 0, 0)
-    if tag != PIXEL_DATA:
-        return (
-            rows,
-            columns,
-            samples,
-            32 if tag == FLOAT else 64,
-            None,
-            None,
-            False,
-            photometric,
-            planar == 1,
-            True,
-        )
-    allocated = _number(ds, "BitsAllocated")
-    stored = _number(ds, "BitsStored", allocated, 0)
-    return (
-        rows,
-        columns,
-        samples,
-        allocated,
-        stored,
-        _number(ds, "HighBit", stored - 1, 0),
-        _number(ds, "PixelRepresentation", 0, 0) == 1,
-        photometric,
-        planar == 1,
-        False,
-    )
-
-
-def _syntax_of(ds, elem):
-    """UID of the transfer syntax that the element's bytes are in, or None."""
-    if elem.is_raw:
-        if ds._source is not None:
-            return ds._source.transfer_syntax
-        return ds.file.transfer_syntax
-    meta = getattr(ds, "file_meta", None)
-    return meta.get("TransferSyntaxUID") if meta is not None else None
-
-
-def open_frames(ds, known=None):
-    """The Frames of a Dataset: `known` when they are still what it says."""
+    Raises AttributeError without pixel data and DicomError for attributes that
+    are not possible.
+    """
     elem = pixel_element(ds)
-    syntax = _syntax_of(ds, elem)
-    tables = None
+    syntax = transfer_syntax_of(ds, elem)
+    source: Any
     if elem.is_raw:
-        place = ds.file, elem.file_tell, elem.value_length
-        encapsulated = elem.is_undefined_length
+        source, offset, length = ds.file, elem.file_tell, elem.value_length
+        native = is_native(syntax, elem.is_undefined_length)
         big = elem.is_big_endian
-    else:
-        # A value that was set, as bytes. What stands in them the transfer
-        # syntax says.
-        value = elem.value or b""
-        place = value, 0, len(value)
-        row = TRANSFER_SYNTAXES.get(syntax)
-        encapsulated = elem.is_undefined_length or (
-            row is not None and (row.encapsulated or not row.pixels)
-        )
+    else:  # a value that was set: only the transfer syntax says what its bytes are
+        source, offset = elem.value or b"", 0
+        length = len(source)
+        native = is_native(syntax, elem.is_undefined_length or None)
         big = ds.original_encoding[1] is False
-    if encapsulated:
-        tables = tuple(
-            None if extended is None else extended.value or None
-            for extended in (ds.get(_OFFSETS), ds.get(_LENGTHS))
-        )
+    tables = None
+    if not native:
+        extended = (ds.get(_OFFSETS), ds.get(_LENGTHS))
+        tables = tuple(None if table is None else table.value or None for table in extended)
     key = (
-        *place,
+        source,
+        offset,
+        length,
         syntax,
-        encapsulated,
+        native,
         tables,
         big,
         elem.VR,
-        _number(ds, "NumberOfFrames", 1),
-        _layout(ds, elem.tag),
+        integer(ds, "NumberOfFrames", 1),
+        layout_arguments(ds, elem.tag),
     )
     if known is not None and known._key == key:
         return known
-    try:
-        if not encapsulated:
-            return NativeFrames(key, ds.filename)
-        row = TRANSFER_SYNTAXES.get(syntax)
+    kind: type[Frames] = NativeFrames
+    if not native:
+        row = TRANSFER_SYNTAXES.get(syntax or "")
         kind = VideoFrames if row is not None and row.pixels == "mpeg" else EncapsulatedFrames
+    try:
         return kind(key, ds.filename)
     except DicomError as error:
         if error.filename is not None or ds.filename is None:
@@ -142,8 +94,8 @@ def open_frames(ds, known=None):
         raise DicomError(error.text, error.code, error.offset, error.path, ds.filename) from error
 
 
-def room(out, shape, dtype):
-    """`out` when it can take such a result, a new array when it is None."""
+def output_array(out: PixelArray | None, shape: tuple[int, ...], dtype: DTypeLike) -> PixelArray:
+    """Return `out` after checking that a result fits it, or a new array for None."""
     import numpy as np
 
     if out is None:
@@ -155,32 +107,46 @@ def room(out, shape, dtype):
         or not out.flags.writeable
     ):
         raise ValueError(
-            f"out is to be writeable, C-contiguous, of shape {shape} and "
-            f"{np.dtype(dtype)}, not {out.shape} and {out.dtype}"
+            f"out must be writeable, C-contiguous, of shape {shape} and dtype {np.dtype(dtype)}, "
+            f"got shape {out.shape} and dtype {out.dtype}"
         )
     return out
 
 
-def _file_of(source):
-    return source if isinstance(source, File) else File(memoryview(source))
-
-
-# ---- the frames
-
-
 class Frames:
-    """The frames of a Dataset, decoded when they are asked for.
+    """The frames of a data set, decoded when they are accessed: ``ds.frames``.
 
-    ``frames[i]`` are the stored values of one frame, an array of shape (rows,
-    columns[, samples]), and cost that frame alone. ``frames[a:b]`` are those of
-    several, (n, rows, columns[, samples]). Iteration gives one after another.
-    ``len(frames)`` is NumberOfFrames. `shape` and `dtype` are those of one.
+    ``frames[i]`` is an array of the stored values of one frame, of shape (rows,
+    columns[, samples]), and reads that frame alone. ``frames[a:b]`` is an array
+    of several, (n, rows, columns[, samples]). Iteration yields one frame after
+    another. ``len(frames)`` is Number of Frames (0028,0008).
 
-    Raises DicomError for a frame that is damaged, missing or of a transfer
-    syntax without decoder, IndexError past the last.
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of one frame.
+    dtype : numpy.dtype
+        Type of one stored value, in the byte order of the file.
+
+    Raises
+    ------
+    DicomError
+        For a frame that is damaged or missing, or whose transfer syntax has no
+        decoder.
+    IndexError
+        For an index that is not less than the number of frames.
+
+    Examples
+    --------
+    >>> from fastdcm import dcmread
+    >>> ds = dcmread("slide.dcm")                   # doctest: +SKIP
+    >>> tile = ds.frames[1234]                      # doctest: +SKIP
     """
 
-    def __init__(self, key, filename):
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def __init__(self, key: tuple[Any, ...], filename: Any) -> None:
         (
             self._source,
             self._offset,
@@ -200,59 +166,110 @@ class Frames:
         self.dtype = self._layout.dtype
         if self._count * self._layout.cells >= 1 << 48:
             raise self._error(
-                f"{self._count} frames of {self._layout.cells} samples are beyond all memory"
+                f"{self._count} frames of {self._layout.cells} samples are too large for memory"
             )
-        # A Python file object is one place for all threads, unless it has pread.
+        # A Python file object has one position for all threads, unless it has pread.
         self._lock = threading.Lock()
         self._threads_can_read = not isinstance(self._source, File) or self._source.shareable
 
-    def _error(self, text, code="pixels"):
+    def _error(self, text: str, code: str = "pixels") -> DicomError:
         return DicomError(text, code, None, "", self._filename)
 
-    def __len__(self):
-        return self._count
+    def __len__(self) -> int:
+        return int(self._count)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: SupportsIndex | slice) -> PixelArray:
         if isinstance(key, slice):
             return self.read(range(*key.indices(self._count)))
         return self._one(self._index(key))
 
-    def _index(self, i):
+    def _index(self, i: SupportsIndex) -> int:
         i = i.__index__()
         if not -self._count <= i < self._count:
-            raise IndexError(f"frame {i} of {self._count}")
-        return i % self._count
+            raise IndexError(f"frame index {i} is out of range: there are {self._count} frames")
+        return int(i % self._count)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[PixelArray]:
         for i in range(self._count):
             yield self._one(i)
 
-    def _workers(self, count, threads):
-        if threads is None:
-            size = count * self._layout.cells * self.dtype.itemsize
-            return cpu_count() if size >= THREADS_FROM else 1
-        return threads
+    def raw(self, i: int) -> bytes:
+        """Return the bytes of one frame as they are stored, without decoding.
 
-    def _room(self, count, out=None):
+        Parameters
+        ----------
+        i : int
+            Index of the frame; negative from the end.
+
+        Returns
+        -------
+        bytes
+            The codestream, its fragments joined; for native pixel data the bytes
+            that contain the frame, the first and last of which may hold bits of
+            adjacent frames.
+        """
+        raise NotImplementedError
+
+    def read(
+        self,
+        indices: range,
+        threads: int | None = None,
+        mmap: bool | None = None,
+        out: PixelArray | None = None,
+    ) -> PixelArray:
+        """Return the frames at these indices as one array.
+
+        Parameters
+        ----------
+        indices : range
+            Indices of frames, none of them negative.
+        threads : int, optional
+            Number of threads; by default one per core, one below 1 MiB.
+        mmap : bool, optional
+            Native frames with ascending indices: True maps them, False reads
+            them, None maps from 1 MiB.
+        out : numpy.ndarray, optional
+            C-contiguous array of the result's shape and dtype to read into.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (len(indices), rows, columns[, samples]).
+        """
+        raise NotImplementedError
+
+    def _one(self, i: int, out: PixelArray | None = None) -> PixelArray:
+        raise NotImplementedError
+
+    def _thread_count(self, frames: int, threads: int | None) -> int:
+        if threads is not None:
+            return threads
+        size = frames * self._layout.cells * self.dtype.itemsize
+        return cpu_count() if size >= THREADS_FROM else 1
+
+    def _output(self, count: int, out: PixelArray | None = None) -> PixelArray:
         shape = (count, *self.shape)
         if out is not None:
-            return room(out, shape, self.dtype)
+            return output_array(out, shape, self.dtype)
         try:
-            return room(None, shape, self.dtype)
+            return output_array(None, shape, self.dtype)
         except (MemoryError, ValueError) as error:
             raise self._error(
-                f"there is no memory for {count} frames of {self._layout.cells} samples", "memory"
+                f"there is not enough memory for {count} frames of {self._layout.cells} samples",
+                "memory",
             ) from error
 
-    def _bytes(self, offset, length, out=None):
-        """A part of the value, as a writeable array of bytes."""
+    def _bytes(self, offset: int, length: int, out: PixelArray | None = None) -> PixelArray:
+        """Return a part of the value as a writeable array of bytes."""
         import numpy as np
 
         if out is None:
             try:
                 out = np.empty(length, np.uint8)
             except (MemoryError, ValueError) as error:
-                raise self._error(f"there is no memory for {length} bytes", "memory") from error
+                raise self._error(
+                    f"there is not enough memory for {length} bytes", "memory"
+                ) from error
         if not isinstance(self._source, File):
             out[:] = memoryview(self._source)[offset : offset + length]
         elif self._threads_can_read:
@@ -264,110 +281,112 @@ class Frames:
 
 
 class NativeFrames(Frames):
-    """Frames one after another, without gaps: one of them may begin within a
-    byte (PS3.5 8.1.1)."""
+    """Frames one after another, without gaps (PS3.5 8.1.1).
 
-    def __init__(self, key, filename):
+    A frame of 1 or 12 bits a cell may begin within a byte.
+    """
+
+    def __init__(self, key: tuple[Any, ...], filename: Any) -> None:
         super().__init__(key, filename)
         layout = self._layout
-        row = TRANSFER_SYNTAXES.get(self._syntax)
+        row = TRANSFER_SYNTAXES.get(self._syntax or "")
         if row is not None and not row.pixels:
             raise self._error(row.refusal)
-        self._halved = layout.photometric == "YBR_FULL_422" and layout.samples == 3
-        if self._halved and (layout.bits_allocated != 8 or layout.columns % 2):
+        self._subsampled = layout.photometric == "YBR_FULL_422" and layout.samples == 3
+        if self._subsampled and (layout.bits_allocated != 8 or layout.columns % 2):
             raise self._error(
-                f"YBR_FULL_422 with BitsAllocated {layout.bits_allocated} and "
-                f"{layout.columns} columns: it has 8 and an even number"
+                "YBR_FULL_422 must have 8 bits allocated and an even number of columns, got "
+                f"{layout.bits_allocated} bits and {layout.columns} columns"
             )
-        self._bits = layout.cells * layout.bits_allocated
-        if self._halved:
+        self._bits = layout.cells * layout.bits_allocated  # of a frame
+        if self._subsampled:
             self._bits = self._bits // 3 * 2
-        # GE's private syntax swaps the cells alone.
-        big = self._big or (row is not None and row.pixels == "native-big")
-        if big and layout.bits_allocated > 12:
+        if is_big_endian(self._syntax, self._big) and layout.bits_allocated > 12:
             self.dtype = self.dtype.newbyteorder(">")
-        # Bytes in big endian 16-bit words (PS3.5 8.1.1, PS3.5 D).
+        # Bytes in big endian 16-bit words (PS3.5 8.1.1, PS3.5 D). GE's private
+        # syntax swaps only cells: its data set is little endian.
         self._swapped = self._big and layout.bits_allocated == 8 and self._vr == "OW"
-        self._plain = layout.bits_allocated not in (1, 12) and not (self._halved or self._swapped)
-        self._there = min(self._count, self._length * 8 // self._bits)  # whole frames
+        self._mappable_cells = layout.bits_allocated not in (1, 12) and not (
+            self._subsampled or self._swapped
+        )
+        self._complete = min(self._count, self._length * 8 // self._bits)  # frames
         padded = (self._count * self._bits + 15) // 16 * 2
         if self._length > padded and isinstance(self._source, File):
             self._source.note_issue("pixel-length", self._offset, PIXEL_DATA)
-        if self._halved and self._length >= (self._count * layout.cells + 1) // 2 * 2:
+        if self._subsampled and self._length >= (self._count * layout.cells + 1) // 2 * 2:
             raise self._error(
-                f"the pixel data has {self._length} bytes: as many as three samples "
-                "a pixel take, so that it is not YBR_FULL_422"
+                f"the pixel data has {self._length} bytes: enough for three samples a pixel, "
+                "which YBR_FULL_422 does not have"
             )
 
-    def _check(self, stop):
-        if stop > self._there:
+    def _check(self, stop: int) -> None:
+        if stop > self._complete:
             need = (self._count * self._bits + 7) // 8
             raise self._error(
-                f"the pixel data has {self._length} bytes, where its attributes ask "
-                f"for {need}: frames[{self._there}] is not there"
+                f"the pixel data has {self._length} bytes, its attributes require {need}: "
+                f"frames[{self._complete}] is missing"
             )
 
-    def raw(self, i):
-        """The bytes of one frame as they stand; bits around it may be those
-        of its neighbours."""
+    def raw(self, i: int) -> bytes:
+        """Return the bytes of one frame: see `Frames.raw`."""
         i = self._index(i)
         self._check(i + 1)
         start, stop = i * self._bits // 8, ((i + 1) * self._bits + 7) // 8
         return self._bytes(start, stop - start).tobytes()
 
-    def _one(self, i):
-        return self._load(i, i + 1, None, 1, None)[0]
+    def _one(self, i: int, out: PixelArray | None = None) -> PixelArray:
+        array = self._load(i, i + 1, None, 1, None if out is None else out[None])
+        one: PixelArray = array[0]
+        return one
 
-    def read(self, indices, threads=None, mmap=None, out=None):
-        """The frames of a range of indices, as one array: neighbours with
-        mmap=True mapped, with False read, with None mapped from 1 MiB on. out:
-        an array of the result's shape and type to read into."""
+    def read(
+        self,
+        indices: range,
+        threads: int | None = None,
+        mmap: bool | None = None,
+        out: PixelArray | None = None,
+    ) -> PixelArray:
+        """Return the frames at these indices as one array: see `Frames.read`."""
+        threads = self._thread_count(len(indices), threads)
         if indices.step == 1 and (out is None or not self._layout.planar):
-            return self._load(
-                indices.start,
-                max(indices.start, indices.stop),
-                mmap,
-                self._workers(len(indices), threads),
-                out,
-            )
-        out = self._room(len(indices), out)
+            stop = max(indices.start, indices.stop)
+            return self._load(indices.start, stop, mmap, threads, out)
+        array = self._output(len(indices), out)
 
-        def work(start, stop):
+        def work(start: int, stop: int) -> None:
             for k in range(start, stop):
-                out[k] = self._one(indices[k])
+                array[k] = self._one(indices[k])
 
-        run_parallel(work, len(indices), self._workers(len(indices), threads))
-        return out
+        run_parallel(work, len(indices), threads)
+        return array
 
-    def _mappable(self):
-        return isinstance(self._source, File) and self._source.mappable
-
-    def _load(self, start, stop, mmap, threads, out):
-        """Neighbouring frames: mapped, read, or unpacked by several threads."""
+    def _load(
+        self, start: int, stop: int, mmap: bool | None, threads: int, out: PixelArray | None
+    ) -> PixelArray:
+        """Map, read or unpack adjacent frames."""
         import numpy as np
 
         self._check(stop)
         layout, count = self._layout, stop - start
         if mmap is None:
             mmap = count * self._bits // 8 >= MAP_FROM
-        shape = (
-            (count, layout.samples, layout.rows, layout.columns)
-            if layout.planar
-            else (count, *self.shape)
-        )
-        if mmap and out is None and self._plain and count and self._mappable():
+        shape = (count, *self.shape)
+        if layout.planar:
+            shape = (count, layout.samples, layout.rows, layout.columns)
+        mappable = self._mappable_cells and isinstance(self._source, File) and self._source.mappable
+        if mmap and out is None and count and mappable:
             size = self._bits // 8
             data = self._source.map(self._offset + start * size, count * size)
             array = np.frombuffer(data, self.dtype).reshape(shape)
-            if layout.loose:
-                run_parallel(lambda a, b: layout.correct(array[a:b]), count, threads)
+            if layout.has_unused_bits:
+                run_parallel(lambda a, b: layout.clear_unused_bits(array[a:b]), count, threads)
         else:
-            array = self._room(count, out).reshape(shape)
+            array = self._output(count, out).reshape(shape)
             run_parallel(lambda a, b: self._fill(start + a, start + b, array[a:b]), count, threads)
         return array.transpose(0, 2, 3, 1) if layout.planar else array
 
-    def _fill(self, start, stop, out):
-        """Frames start ... stop - 1 into `out`, which is C-contiguous."""
+    def _fill(self, start: int, stop: int, out: PixelArray) -> None:
+        """Read the frames from `start` to before `stop` into `out`, C-contiguous."""
         layout = self._layout
         bit = start * self._bits
         first, last = bit // 8, (stop * self._bits + 7) // 8
@@ -377,24 +396,24 @@ class NativeFrames(Frames):
             return
         if layout.bits_allocated == 12:
             self._fill_12(bit // 12, first, last, flat)
-        elif self._halved:
+        elif self._subsampled:
             expand_422(self._bytes(first, last - first), flat, len(flat) // 3)
         elif self._swapped:
             before = first % 2
             size = (last - first + before + 1) // 2 * 2
             if first - before + size > self._length:
                 raise self._error(
-                    f"the pixel data has {self._length} bytes: the last word is not whole"
+                    f"the pixel data has {self._length} bytes: the last 16-bit word is incomplete"
                 )
             words = self._bytes(first - before, size)
             swap(words, 2)
             flat[:] = words[before : before + len(flat)].view(flat.dtype)
         else:
             self._bytes(first, last - first, flat.view("u1"))
-        layout.correct(out)
+        layout.clear_unused_bits(out)
 
-    def _fill_12(self, cell, first, last, flat):
-        """Two cells in three bytes: an odd cell begins within one."""
+    def _fill_12(self, cell: int, first: int, last: int, flat: PixelArray) -> None:
+        """Unpack cells of 12 bits: two in three bytes, so an odd one begins within a byte."""
         import numpy as np
 
         odd = cell % 2
@@ -403,137 +422,184 @@ class NativeFrames(Frames):
         flat[:] = cells[odd:].view(flat.dtype)
 
 
-class EncapsulatedFrames(Frames):
-    """Compressed frames in fragments (PS3.5 A.4)."""
+def _file_of(source: Any) -> File:
+    return source if isinstance(source, File) else File(memoryview(source))
 
-    def __init__(self, key, filename):
+
+class EncapsulatedFrames(Frames):
+    """Compressed frames, stored in fragments (PS3.5 A.4)."""
+
+    def __init__(self, key: tuple[Any, ...], filename: Any) -> None:
         super().__init__(key, filename)
-        file = _file_of(self._source)
-        self._file = file
+        self._file = file = _file_of(self._source)
         self._decode = FrameDecoder(self._syntax, self._layout, filename)
         self._table = frame_table(file, self._offset, self._length, self._count, *self._tables)
 
-    def raw(self, i):
-        """The codestream of one frame: its fragments joined."""
-        return self._read(self._index(i))
+    def raw(self, i: int) -> bytes:
+        """Return the bytes of one frame: see `Frames.raw`."""
+        return self._codestream(self._index(i))
 
-    def _check(self, i):
-        there = len(self._table)
-        if i >= there:
+    def _check(self, i: int) -> None:
+        found = len(self._table)
+        if i >= found:
             raise self._error(
-                f"frames[{there}] is not there: the pixel data holds {there} frames "
-                f"of {self._count}"
+                f"frames[{found}] is missing: the pixel data has {found} of {self._count} frames"
             )
 
-    def _read(self, i):
+    def _codestream(self, i: int) -> bytes:
         self._check(i)
         if self._threads_can_read:
             return self._table.read(i)
         with self._lock:
             return self._table.read(i)
 
-    def _one(self, i, out=None):
-        array, whole = self._decode(self._read(i), out, i)
-        if not whole:
+    def _one(self, i: int, out: PixelArray | None = None) -> PixelArray:
+        array, complete = self._decode(self._codestream(i), out, i)
+        if not complete:
             self._file.note_issue("codestream-end", self._table.span(i)[0], PIXEL_DATA)
         return array
 
-    def read(self, indices, threads=None, mmap=None, out=None):
-        """The frames of a range of indices, decoded into one array, `out` or a
-        new one, by `threads` threads, None: one a core. There is nothing to map."""
+    def read(
+        self,
+        indices: range,
+        threads: int | None = None,
+        mmap: bool | None = None,
+        out: PixelArray | None = None,
+    ) -> PixelArray:
+        """Return the frames at these indices as one array: see `Frames.read`."""
         count = len(indices)
         if count:
             self._check(max(indices[0], indices[-1]))
         size = count * self._layout.cells
-        if size > 1 << 26 and size > RATIO * 16 * self._length:
+        if size > _FREE_SAMPLES and size > RATIO * 16 * self._length:
             raise self._error(
-                f"{self._length} bytes for {size} samples are beyond every honest ratio"
+                f"{self._length} bytes cannot hold {size} samples: "
+                f"the limit is {RATIO * 16} samples per byte"
             )
-        out = self._room(count, out)
+        array = self._output(count, out)
 
-        def work(start, stop):
+        def work(start: int, stop: int) -> None:
             for k in range(start, stop):
-                self._one(indices[k], out[k])
+                self._one(indices[k], array[k])
 
-        run_parallel(work, count, self._workers(count, threads))
-        return out
+        run_parallel(work, count, self._thread_count(count, threads))
+        return array
 
 
 class VideoFrames(Frames):
-    """The frames of one video stream (PS3.5 8.2.5 to 8.2.8). They depend on
-    those before: going on is cheap, going back begins anew."""
+    """The frames of one video stream (PS3.5 8.2.5 to 8.2.8).
 
-    def __init__(self, key, filename):
+    Each depends on those before it: reading forward decodes one frame at a
+    time, reading backward starts again at the first.
+    """
+
+    def __init__(self, key: tuple[Any, ...], filename: Any) -> None:
         super().__init__(key, filename)
         file = _file_of(self._source)
         self._table = frame_table(file, self._offset, self._length, 1, None, None)
-        self._video = Video(self._syntax, self._layout, filename)
-        self._running = None
-        self._next = 0
+        self._decoder = VideoDecoder(self._syntax, self._layout, filename)
+        self._decoded: Iterator[PixelArray] | None = None
+        self._next = 0  # index of the next frame of `_decoded`
 
-    def raw(self, i):
+    def raw(self, i: int) -> bytes:
+        """Return the bytes of one frame: see `Frames.raw`."""
         raise self._error(
-            "a frame of a video is no codestream of its own; the whole stream "
-            "is the value of Pixel Data"
+            "a frame of a video has no codestream of its own: read the stream of all frames "
+            "from the value of Pixel Data"
         )
 
-    def _one(self, i, out=None):
+    def _one(self, i: int, out: PixelArray | None = None) -> PixelArray:
         with self._lock:
-            if self._running is None or i < self._next:
-                self._running = self._video.frames(self._table.read(0))
+            if self._decoded is None or i < self._next:
+                self._decoded = self._decoder.frames(self._table.read(0))
                 self._next = 0
-            for array in self._running:
+            for array in self._decoded:
                 self._next += 1
                 if self._next > i:
                     if out is None:
                         return array.copy()
                     out[...] = array
                     return out
-            self._running = None
+            self._decoded = None
             raise self._error(
-                f"the video ends after {self._next} frames, {self._count} are announced"
+                f"the video ends after {self._next} frames, NumberOfFrames is {self._count}"
             )
 
-    def read(self, indices, threads=None, mmap=None, out=None):
-        """The frames of a range of indices, decoded into one array, `out` or a
-        new one. The codec brings its own threads, and there is nothing to map."""
-        out = self._room(len(indices), out)
+    def read(
+        self,
+        indices: range,
+        threads: int | None = None,
+        mmap: bool | None = None,
+        out: PixelArray | None = None,
+    ) -> PixelArray:
+        """Return the frames at these indices as one array: see `Frames.read`."""
+        array = self._output(len(indices), out)
         for k in sorted(range(len(indices)), key=lambda k: indices[k]):
-            self._one(indices[k], out[k])
-        return out
+            self._one(indices[k], array[k])
+        return array
 
 
-def pixel_array(ds, mmap=None, native_endian=False, *, threads=None, out=None):
-    """The stored values of pixel data in any transfer syntax.
+def pixel_array(
+    ds: PixelDataset,
+    mmap: bool | None = None,
+    native_endian: bool = False,
+    *,
+    threads: int | None = None,
+    out: PixelArray | None = None,
+) -> PixelArray:
+    """Return the stored values of pixel data in any transfer syntax (PS3.3 C.7.6.3).
 
-    ds : Dataset.
-    mmap : True maps the file, False reads it, None maps from 1 MiB on; native
-        pixel data only. A mapping is private: writing to the array never
-        changes the file. Truncating a mapped file kills the process that
-        touches the lost part, whatever the program: False is the way round
-        that.
-    native_endian : turn big endian values into the machine's order (a copy).
-    threads : how many threads decode or read frames; None: as many as there
-        are cores, one for less than 1 MiB.
-    out : an array to write into, C-contiguous, of the result's shape and type:
-        memory that is there already costs no page faults.
+    Bits above Bits Stored are cleared or sign-extended, the samples of a pixel
+    are adjacent, and subsampled chroma is repeated. Colors are not converted.
 
-    Returns an array of shape ([frames,] rows, columns[, samples]), writeable,
-    in the byte order of the file. Values are those of PS3.3 C.7.6.3 as stored:
-    bits above BitsStored are masked or sign-extended, samples of a pixel stand
-    together, subsampled chroma is repeated, colours are not converted. Raises
-    AttributeError without pixel data, DicomError where it is damaged, is not
-    what its attributes say, or needs a codec that is not there.
+    Parameters
+    ----------
+    ds : Dataset
+        The data set.
+    mmap : bool, optional
+        For native pixel data: True maps the file, False reads it, None maps from
+        1 MiB. A mapping is private: writing to the array never changes the file.
+        Truncating a mapped file kills any process that touches the lost part;
+        use False if that can happen.
+    native_endian : bool
+        Convert big endian values to the machine's byte order (a copy).
+    threads : int, optional
+        Number of threads that decode or read frames; by default one per core,
+        one below 1 MiB.
+    out : numpy.ndarray, optional
+        C-contiguous array of the result's shape and dtype to write into. Memory
+        that is in use already causes no page faults.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ([frames,] rows, columns[, samples]); writeable, in the byte order
+        of the file.
+
+    Raises
+    ------
+    AttributeError
+        If the data set has no pixel data.
+    DicomError
+        If the pixel data is damaged, does not agree with its attributes, or needs
+        a codec that is not installed.
+
+    Examples
+    --------
+    >>> from fastdcm import dcmread
+    >>> from fastdcm.pixels import pixel_array
+    >>> pixel_array(dcmread("ct.dcm")).shape        # doctest: +SKIP
+    (512, 512)
     """
     frames = ds.frames
-    count, own = len(frames), frames.dtype
-    wanted = own.newbyteorder("=") if native_endian else own
-    into = None
+    count, stored = len(frames), frames.dtype
+    wanted = stored.newbyteorder("=") if native_endian else stored
+    target = None
     if out is not None:
-        room(out, frames.shape if count == 1 else (count, *frames.shape), wanted)
-        into = out.view(own).reshape(count, *frames.shape)
-    array = frames.read(range(count), threads, mmap, into)
-    if wanted != own:
+        output_array(out, frames.shape if count == 1 else (count, *frames.shape), wanted)
+        target = out.view(stored).reshape(count, *frames.shape)
+    array = frames.read(range(count), threads, mmap, target)
+    if wanted != stored:
         array = array.byteswap(out is not None).view(wanted)
     if out is not None:
         return out

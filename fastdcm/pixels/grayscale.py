@@ -1,225 +1,264 @@
-"""Stored values to values that mean something and to grey for the eye:
-modality, VOI and presentation transformations (PS3.3 C.11), padding (PS3.3
-C.7.5.1.1.2).
+"""Transform stored values to modality values and to gray levels (PS3.3 C.11).
 
-The apply_... functions have the names, arguments and results of pydicom's.
-They also find what stands in functional groups (PS3.3 C.7.6.16.2.9,
-C.7.6.16.2.10), and honour the byte order of lookup tables.
+Modality, VOI and presentation transformations, and pixel padding (PS3.3
+C.7.5.1.1.2). Functions named ``apply_...`` have the names, arguments and results
+of pydicom's; in addition they read functional groups and the byte order of
+lookup tables.
 """
+
+from __future__ import annotations
 
 import math
 
-from fastdcm.core._elements import Sequence
 from fastdcm.pixels import _kernels
-from fastdcm.pixels.frames import pixel_array, room
-from fastdcm.pixels.lookup_table import Table, is_signed, refuse, table_of
+from fastdcm.pixels.frames import output_array, pixel_array
+from fastdcm.pixels.functional_groups import (
+    MODALITY,
+    PER_FRAME,
+    VOI,
+    Macro,
+    find_level,
+    has_window,
+    rescale_of,
+)
+from fastdcm.pixels.lookup_table import (
+    LookupTable,
+    damaged,
+    is_signed,
+    lut_items,
+    read_table,
+    sequence_items,
+)
 
-# ------------------------------------------------------------ where it stands ---
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from collections.abc import Sequence as Items
+    from typing import Any
 
-
-def _items(ds, keyword):
-    value = ds.get(keyword)
-    return value if isinstance(value, Sequence) else ()
-
-
-def _full(items):
-    """Items of a LUT sequence; one with neither descriptor nor data is none."""
-    return [
-        item
-        for item in items
-        if item.get("LUTDescriptor") is not None or item.get("LUTData") is not None
-    ]
-
-
-def _has_modality(level):
-    return bool(_full(_items(level, "ModalityLUTSequence"))) or (
-        level.get("RescaleSlope") is not None and level.get("RescaleIntercept") is not None
+    from fastdcm.pixels.protocols import (
+        Attributes,
+        FrameSelection,
+        PixelArray,
+        PixelDataset,
+        VOIFunction,
     )
 
+    _Window = tuple[str, float, float]  # function, center, width
+    _Modality = LookupTable | tuple[float, float] | None  # (slope, intercept)
 
-def _has_voi(level):
-    return bool(_full(_items(level, "VOILUTSequence"))) or (
-        level.get("WindowCenter") is not None and level.get("WindowWidth") is not None
-    )
-
-
-_MODALITY = ("PixelValueTransformationSequence", _has_modality)
-_VOI = ("FrameVOILUTSequence", _has_voi)
+# -------------------------------------------------------------- frame by frame ---
 
 
-def _level(ds, macro, frame):
-    """The data set that holds a frame's transformation: `ds` itself, an item
-    of a functional group, or None. frame=None looks at what all frames share."""
-    sequence, has = macro
-    if has(ds):
-        return ds
-    groups = list(_items(ds, "SharedFunctionalGroupsSequence")[:1])
-    if frame is not None:
-        groups += _items(ds, "PerFrameFunctionalGroupsSequence")[frame : frame + 1]
-    for group in groups:
-        for item in _items(group, sequence)[:1]:
-            if has(item):
-                return item
-    return None
-
-
-def _shared(ds, macros):
-    """Whether all frames share the transformations of these macros."""
-    frames = _items(ds, "PerFrameFunctionalGroupsSequence")
-    missing = [macro for macro in macros if _level(ds, macro, None) is None]
-    if len(frames) < 2 or not missing:
-        return True
-    return all(
-        len({_key(_level(ds, macro, frame)) for frame in range(len(frames))}) == 1
-        for macro in missing
-    )
-
-
-def _key(level):
-    """Equal for levels that transform equally; one with tables equals none."""
+def _key(level: Attributes | None) -> object:
+    """Return a value equal for levels that transform alike; one with tables equals none."""
     if level is None:
         return None
-    if _items(level, "ModalityLUTSequence") or _items(level, "VOILUTSequence"):
+    if sequence_items(level, "ModalityLUTSequence") or sequence_items(level, "VOILUTSequence"):
         return object()
-    return repr(
-        [
-            level.get(keyword)
-            for keyword in (
-                "RescaleSlope",
-                "RescaleIntercept",
-                "WindowCenter",
-                "WindowWidth",
-                "VOILUTFunction",
-            )
-        ]
+    keywords = (
+        "RescaleSlope",
+        "RescaleIntercept",
+        "DoseGridScaling",
+        "WindowCenter",
+        "WindowWidth",
+        "VOILUTFunction",
     )
+    return repr([level.get(keyword) for keyword in keywords])
 
 
-def _by_frame(ds, arr, frame, apply, *macros):
-    """`apply(array, frame)` once, or for each frame where they differ."""
+def _are_alike(ds: PixelDataset, numbers: Items[int], macros: tuple[Macro, ...]) -> bool:
+    """Return whether frames share the transformations of these macros."""
+    groups = sequence_items(ds, PER_FRAME)
+    if len(numbers) < 2 or not groups:
+        return True
+    for macro in macros:
+        if any(macro.sequence in group for group in groups):
+            keys = (_key(find_level(ds, macro, number)) for number in numbers)
+            first = next(keys)
+            if any(key != first for key in keys):
+                return False
+    return True
+
+
+def _by_frame(
+    ds: PixelDataset,
+    arr: PixelArray,
+    frame: int | None,
+    apply: Callable[[PixelArray, int], PixelArray],
+    *macros: Macro,
+) -> PixelArray:
+    """Return ``apply(array, frame)``, called for each frame where they differ."""
     import numpy as np
 
-    if frame is not None or _shared(ds, macros):
-        return apply(arr, frame or 0)
-    if arr.ndim < 3 or len(arr) != len(_items(ds, "PerFrameFunctionalGroupsSequence")):
+    if frame is not None:
+        return apply(arr, frame)
+    count = len(sequence_items(ds, PER_FRAME))
+    if _are_alike(ds, range(count), macros):
+        return apply(arr, 0)
+    if arr.ndim < 3 or len(arr) != count:
         raise ValueError(
-            "the transformations of this data set's frames differ: give all frames, "
-            "or say with frame= which one the array holds"
+            f"the transformations of the {count} frames differ: pass all frames, "
+            "or the index of one with frame="
         )
     return np.stack([apply(one, number) for number, one in enumerate(arr)])
 
 
-def _number(ds, level, keyword):
-    value = level.get(keyword)
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise refuse(ds, f"{keyword} is {value!r}, where a number is needed")
-    return float(value)
+def _runs(
+    ds: PixelDataset, arrays: tuple[PixelArray, ...], numbers: Items[int], *macros: Macro
+) -> Iterator[tuple[list[PixelArray], list[Any]]]:
+    """Yield parts of arrays that are transformed alike, and the level of each macro."""
+    if _are_alike(ds, numbers, macros):
+        number = numbers[0] if len(numbers) else 0
+        yield list(arrays), [find_level(ds, macro, number) for macro in macros]
+        return
+    for position, number in enumerate(numbers):
+        yield (
+            [array[position] for array in arrays],
+            [find_level(ds, macro, number) for macro in macros],
+        )
 
 
-# ------------------------------------------------------------------ modality ---
+# ------------------------------------------------------------------- modality ---
 
 
-def _modality(ds, level):
-    """A Table, (slope, intercept), or None."""
+def _modality(ds: PixelDataset, level: Attributes | None, dose: bool = True) -> _Modality:
+    """Return the modality transformation of a level; None for the identity."""
     if level is None:
         return None
-    tables = _full(_items(level, "ModalityLUTSequence"))
+    tables = lut_items(level, "ModalityLUTSequence")
     if tables:
-        return table_of(ds, tables[0], "Modality LUT Sequence")
-    return _number(ds, level, "RescaleSlope"), _number(ds, level, "RescaleIntercept")
+        return read_table(ds, tables[0], "Modality LUT Sequence")
+    return rescale_of(level, ds.filename, dose=dose)
 
 
-def rescale(ds, frame=0):
-    """(slope, intercept) of a frame, floats; (1.0, 0.0) where nothing is told,
-    None where a modality lookup table stands in their place (PS3.3 C.11.1).
+def _modality_values(stored: PixelArray, modality: _Modality) -> PixelArray:
+    """Return modality values: `stored` itself for the identity."""
+    if isinstance(modality, LookupTable):
+        return modality.look_up(stored)
+    if modality in (None, (1.0, 0.0)):
+        return stored
+    return stored.astype("float64") * modality[0] + modality[1]
 
-    ds : Dataset. frame : from 0. Raises DicomError for what is no number.
+
+def rescale(ds: PixelDataset, frame: int = 0) -> tuple[float, float] | None:
+    """Return the slope and intercept of a frame (PS3.3 C.11.1.1.2).
+
+    Parameters
+    ----------
+    ds : Dataset
+        The image.
+    frame : int
+        Index of the frame, from 0.
+
+    Returns
+    -------
+    (float, float) or None
+        (1.0, 0.0) where the file gives none; None where it has a Modality LUT.
+
+    Raises
+    ------
+    DicomError
+        For a value that is not a finite number.
     """
-    found = _modality(ds, _level(ds, _MODALITY, frame))
+    found = _modality(ds, find_level(ds, MODALITY, frame))
     if found is None:
         return 1.0, 0.0
-    return None if isinstance(found, Table) else found
+    return None if isinstance(found, LookupTable) else found
 
 
-def apply_modality_lut(arr, ds, frame=None):
-    """Stored values to values of the modality, Hounsfield units for one
-    (PS3.3 C.11.1).
+def apply_modality_lut(arr: PixelArray, ds: PixelDataset, frame: int | None = None) -> PixelArray:
+    """Convert stored values to modality values, such as Hounsfield units (PS3.3 C.11.1).
 
-    arr : array of stored values. ds : Dataset. frame : the frame that `arr`
-    holds, from 0, where frames differ and `arr` is one of them.
+    Dose Grid Scaling of RT Dose is not applied, as in pydicom; `modality_pixels`
+    applies it.
 
-    Returns uint8 or uint16 through a Modality LUT Sequence, float64 through
-    slope and intercept, `arr` itself where there is neither. Raises DicomError
-    for a damaged table.
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        Stored values.
+    ds : Dataset
+        The image.
+    frame : int, optional
+        Index of the frame, from 0, if `arr` is one of several frames whose
+        transformations differ.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 or uint16 through a Modality LUT Sequence, float64 through slope
+        and intercept, `arr` itself if there is neither.
+
+    Raises
+    ------
+    DicomError
+        For a damaged table, or a slope or intercept that is not a number.
     """
     import numpy as np
 
-    def apply(arr, frame):
-        found = _modality(ds, _level(ds, _MODALITY, frame))
+    def apply(arr: PixelArray, frame: int) -> PixelArray:
+        found = _modality(ds, find_level(ds, MODALITY, frame), dose=False)
         if found is None:
             return arr
-        if isinstance(found, Table):
+        if isinstance(found, LookupTable):
             return found.look_up(arr)
         slope, intercept = found
         values = arr.astype(np.float64) * slope
         values += intercept
         return values
 
-    return _by_frame(ds, arr, frame, apply, _MODALITY)
+    return _by_frame(ds, arr, frame, apply, MODALITY)
 
 
 apply_rescale = apply_modality_lut
 
 
-# ----------------------------------------------------------------------- VOI ---
+# ------------------------------------------------------------------------ VOI ---
 
 
-def _value_range(ds, frame):
-    """The lowest and highest modality value there could be (PS3.3 C.11.2.1.2)."""
-    found = _modality(ds, _level(ds, _MODALITY, frame))
-    if isinstance(found, Table):
+def _value_range(ds: PixelDataset, frame: int) -> tuple[float, float]:
+    """Return the lowest and highest possible modality value (PS3.3 C.11.2.1.2)."""
+    found = _modality(ds, find_level(ds, MODALITY, frame), dose=False)
+    if isinstance(found, LookupTable):
         return 0.0, float(2**found.bits - 1)  # PS3.3 C.11.1.1.1: unsigned
     bits = ds.get("BitsStored")
     if not isinstance(bits, int) or not 1 <= bits <= 64:
-        raise refuse(ds, f"BitsStored is {bits!r}, where a number up to 64 is needed")
+        raise damaged(ds, f"BitsStored must be 1 to 64, got {bits!r}")
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed(ds) else (0, 2**bits - 1)
     slope, intercept = found or (1.0, 0.0)
     return low * slope + intercept, high * slope + intercept
 
 
-def _view(ds, level, index):
-    """(function, center, width) of the window at `index` of a level, or None."""
-    both = [level.get("WindowCenter"), level.get("WindowWidth")]
-    if None in both:
-        return None
-    # a single value serves every index, as pydicom has it
+def _file_window(ds: PixelDataset, level: Attributes, index: int) -> _Window:
+    """Return the window at `index` of a level that has one."""
+    both = (level.get("WindowCenter"), level.get("WindowWidth"))
+    # a single value serves every index, as in pydicom
     center, width = (value[index] if isinstance(value, list) else value for value in both)
-    return _window(ds, level.get("VOILUTFunction"), center, width)
+    return _checked_window(ds, level.get("VOILUTFunction"), center, width)
 
 
-def _window(ds, function, center, width):
-    """Checks a window (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
-    function = str(function or "LINEAR").strip().upper()
-    for name, value in (("Window Center", center), ("Window Width", width)):
+def _checked_window(ds: PixelDataset, function: object, center: Any, width: Any) -> _Window:
+    """Return a window whose values are possible (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
+    name = str(function or "LINEAR").strip().upper()
+    for keyword, value in (("Window Center", center), ("Window Width", width)):
         if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise refuse(ds, f"{name} is {value!r}, where a number is needed")
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise refuse(ds, f"VOI LUT Function is {function!r}, which is none of the Standard's")
-    if width < 1 if function == "LINEAR" else width <= 0:
-        least = "at least 1" if function == "LINEAR" else "above 0"
-        raise refuse(ds, f"Window Width is {width:g}, where {function} needs {least}")
-    return function, float(center), float(width)
+            raise damaged(ds, f"{keyword} must be a number, got {value!r}")
+    if name not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise damaged(ds, f"VOI LUT Function must be LINEAR, LINEAR_EXACT or SIGMOID, got {name!r}")
+    if width < 1 if name == "LINEAR" else width <= 0:
+        least = "at least 1" if name == "LINEAR" else "above 0"
+        raise damaged(ds, f"Window Width must be {least} for {name}, got {width:g}")
+    return name, float(center), float(width)
 
 
-def _through_window(arr, window, low, high):
-    """Values through a window to low..high, in float64 (PS3.3 C.11.2.1.2,
-    C.11.2.1.3)."""
+def _through_window(arr: PixelArray, window: _Window, low: float, high: float) -> PixelArray:
+    """Map values through a window to low..high, in float64 (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
     import numpy as np
 
     function, center, width = window
     arr = arr.astype(np.float64)
     if function == "SIGMOID":
-        with np.errstate(over="ignore"):  # e to the infinite gives `low`, as it should
+        with np.errstate(over="ignore"):  # an infinite power of e gives `low`, as it should
             return (high - low) / (1 + np.exp(-4 * (arr - center) / width)) + low
     if function == "LINEAR":
         center -= 0.5
@@ -232,113 +271,194 @@ def _through_window(arr, window, low, high):
     return arr
 
 
-def apply_windowing(arr, ds, index=0, frame=None):
-    """Modality values through a window (PS3.3 C.11.2.1.2, C.11.2.1.3).
+def apply_windowing(
+    arr: PixelArray, ds: PixelDataset, index: int = 0, frame: int | None = None
+) -> PixelArray:
+    """Map modality values through a window (PS3.3 C.11.2.1.2, C.11.2.1.3).
 
-    arr : array of modality values. ds : Dataset. index : which of several
-    windows. frame : as in `apply_modality_lut`.
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        Modality values.
+    ds : Dataset
+        The image.
+    index : int
+        Index of the window, if there are several.
+    frame : int, optional
+        As for `apply_modality_lut`.
 
-    Returns float64, from the lowest to the highest modality value that Bits
-    Stored allows, or `arr` itself where there is no window. Raises DicomError
-    for a damaged window, ValueError where the image is not greyscale,
-    IndexError for an index past the last.
+    Returns
+    -------
+    numpy.ndarray
+        float64, from the lowest to the highest modality value that Bits Stored
+        allows; `arr` itself if there is no window.
+
+    Raises
+    ------
+    DicomError
+        For a damaged window.
+    ValueError
+        If the image is not MONOCHROME1 or MONOCHROME2.
+    IndexError
+        If there is no window with this index.
     """
 
-    def apply(arr, frame):
-        level = _level(ds, _VOI, frame)
-        if level is None or None in (level.get("WindowCenter"), level.get("WindowWidth")):
+    def apply(arr: PixelArray, frame: int) -> PixelArray:
+        level = find_level(ds, VOI, frame)
+        if level is None or not has_window(level):
             return arr
-        if ds.get("PhotometricInterpretation") not in ("MONOCHROME1", "MONOCHROME2"):
+        photometric = ds.get("PhotometricInterpretation")
+        if photometric not in ("MONOCHROME1", "MONOCHROME2"):
             raise ValueError(
-                "a window is for MONOCHROME1 and MONOCHROME2, not for "
-                f"{ds.get('PhotometricInterpretation')}"
+                f"windows apply to MONOCHROME1 and MONOCHROME2 images, not to {photometric}"
             )
-        return _through_window(arr, _view(ds, level, index), *_value_range(ds, frame))
+        return _through_window(arr, _file_window(ds, level, index), *_value_range(ds, frame))
 
-    return _by_frame(ds, arr, frame, apply, _VOI, _MODALITY)
+    return _by_frame(ds, arr, frame, apply, VOI, MODALITY)
 
 
-def apply_voi(arr, ds, index=0, frame=None):
-    """Modality values through the lookup table at `index` of the VOI LUT
-    Sequence (PS3.3 C.11.2.1.1).
+def apply_voi(
+    arr: PixelArray, ds: PixelDataset, index: int = 0, frame: int | None = None
+) -> PixelArray:
+    """Map modality values through a table of the VOI LUT Sequence (PS3.3 C.11.2.1.1).
 
-    Returns uint8 or uint16, or `arr` itself where there is no table. Raises
-    DicomError for a damaged table, IndexError for an index past the last.
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        Modality values.
+    ds : Dataset
+        The image.
+    index : int
+        Index of the table, if there are several.
+    frame : int, optional
+        As for `apply_modality_lut`.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 or uint16; `arr` itself if there is no table.
+
+    Raises
+    ------
+    DicomError
+        For a damaged table.
+    IndexError
+        If there is no table with this index.
     """
 
-    def apply(arr, frame):
-        level = _level(ds, _VOI, frame)
-        tables = () if level is None else _full(_items(level, "VOILUTSequence"))
-        return table_of(ds, tables[index], "VOI LUT Sequence").look_up(arr) if tables else arr
+    def apply(arr: PixelArray, frame: int) -> PixelArray:
+        level = find_level(ds, VOI, frame)
+        tables = [] if level is None else lut_items(level, "VOILUTSequence")
+        return read_table(ds, tables[index], "VOI LUT Sequence").look_up(arr) if tables else arr
 
-    return _by_frame(ds, arr, frame, apply, _VOI)
+    return _by_frame(ds, arr, frame, apply, VOI)
 
 
-def apply_voi_lut(arr, ds, index=0, prefer_lut=True, frame=None):
-    """Modality values through the VOI table or window at `index`: the table
-    where both are there, unless prefer_lut is false (PS3.3 C.11.2)."""
+def apply_voi_lut(
+    arr: PixelArray,
+    ds: PixelDataset,
+    index: int = 0,
+    prefer_lut: bool = True,
+    frame: int | None = None,
+) -> PixelArray:
+    """Map modality values through a VOI table or window (PS3.3 C.11.2).
 
-    def apply(arr, frame):
-        level = _level(ds, _VOI, frame)
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        Modality values.
+    ds : Dataset
+        The image.
+    index : int
+        Index of the table or window, if there are several.
+    prefer_lut : bool
+        Use the table where there are both.
+    frame : int, optional
+        As for `apply_modality_lut`.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `apply_voi` or `apply_windowing`.
+    """
+
+    def apply(arr: PixelArray, frame: int) -> PixelArray:
+        level = find_level(ds, VOI, frame)
         if level is None:
             return arr
-        tables = bool(_full(_items(level, "VOILUTSequence")))
-        windows = None not in (level.get("WindowCenter"), level.get("WindowWidth"))
-        use_table = tables and (prefer_lut or not windows)
+        use_table = lut_items(level, "VOILUTSequence") and (prefer_lut or not has_window(level))
         return (apply_voi if use_table else apply_windowing)(arr, ds, index, frame)
 
-    return _by_frame(ds, arr, frame, apply, _VOI)
+    return _by_frame(ds, arr, frame, apply, VOI, MODALITY)
 
 
-# -------------------------------------------------------------- presentation ---
+# --------------------------------------------------------------- presentation ---
 
 
-def apply_presentation_lut(arr, ds):
-    """Values behind the VOI transformation to P-values (PS3.3 C.11.4, C.11.6).
+def apply_presentation_lut(arr: PixelArray, ds: PixelDataset) -> PixelArray:
+    """Convert values to P-values, after the VOI transformation (PS3.3 C.11.4, C.11.6).
 
-    Through a Presentation LUT Sequence, onto whose entries the range of `arr`
-    is spread; INVERSE turns `arr` at its highest value; IDENTITY and no
-    presentation LUT at all return `arr` itself. Raises DicomError for a damaged
-    table or another shape.
+    Parameters
+    ----------
+    arr : numpy.ndarray
+        Values after the VOI transformation.
+    ds : Dataset
+        The image, with a Presentation LUT Sequence or Presentation LUT Shape.
+
+    Returns
+    -------
+    numpy.ndarray
+        The entries of the table, over which the range of `arr` is spread;
+        inverted values for the shape INVERSE; `arr` itself for IDENTITY and
+        without a presentation LUT.
+
+    Raises
+    ------
+    DicomError
+        For a damaged table or another shape.
     """
     import numpy as np
 
-    items = _full(_items(ds, "PresentationLUTSequence"))
+    items = lut_items(ds, "PresentationLUTSequence")
     if items:
-        table = table_of(ds, items[0], "Presentation LUT Sequence")
+        table = read_table(ds, items[0], "Presentation LUT Sequence")
         values = table.values & np.array(2**table.bits - 1, table.values.dtype)
         arr = arr.astype(np.float32)
         arr -= arr.min()
         top = arr.max()
         if top > 0:
             arr /= top / (len(values) - 1)
-        return values[arr.astype(np.uint16)]
+        return np.asarray(values[arr.astype(np.uint16)])
     shape = ds.get("PresentationLUTShape")
     if shape:
         shape = str(shape).strip().upper()
         if shape not in ("IDENTITY", "INVERSE"):
-            raise refuse(ds, f"Presentation LUT Shape is {shape!r}, which is not known")
+            raise damaged(ds, f"Presentation LUT Shape must be IDENTITY or INVERSE, got {shape!r}")
         if shape == "INVERSE":
             arr = arr.max() - arr
     return arr
 
 
-def is_inverted(ds):
-    """Whether the lowest value is to be shown as white: MONOCHROME1 (PS3.3
-    C.7.6.3.1.2) or Presentation LUT Shape INVERSE (PS3.3 C.11.6.1.2), which
-    say the same thing where both are there."""
-    return (
+def is_inverted(ds: PixelDataset) -> bool:
+    """Return whether the lowest value is displayed as white.
+
+    MONOCHROME1 (PS3.3 C.7.6.3.1.2) and Presentation LUT Shape INVERSE (PS3.3
+    C.11.6.1.2) say the same; where both are present they do not cancel.
+    """
+    return bool(
         ds.get("PhotometricInterpretation") == "MONOCHROME1"
         or str(ds.get("PresentationLUTShape") or "").strip().upper() == "INVERSE"
     )
 
 
-# ------------------------------------------------------------------- padding ---
+# -------------------------------------------------------------------- padding ---
 
 
-def pixel_padding(ds):
-    """(lowest, highest) stored value that stands for no pixel at all, or None
-    (PS3.3 C.7.5.1.1.2). Both are the same unless there is a range limit."""
+def pixel_padding(ds: PixelDataset) -> tuple[float, float] | None:
+    """Return the lowest and highest stored value of padding (PS3.3 C.7.5.1.1.2).
+
+    Both are the same unless there is a range limit; None if there is no padding.
+    """
     for value, limit in (
         ("PixelPaddingValue", "PixelPaddingRangeLimit"),
         ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
@@ -356,125 +476,177 @@ def pixel_padding(ds):
     return None
 
 
-def padding_mask(arr, ds):
-    """True where a stored value is padding; an array of bool of arr's shape."""
+def padding_mask(arr: PixelArray, ds: PixelDataset) -> PixelArray:
+    """Return an array of bool, of arr's shape, True where a stored value is padding."""
     import numpy as np
 
     ends = pixel_padding(ds)
     if ends is None:
         return np.zeros(arr.shape, bool)
     if ends[0] == ends[1]:
-        return arr == ends[0]
-    return (arr >= ends[0]) & (arr <= ends[1])
+        return np.asarray(arr == ends[0])
+    return np.asarray((arr >= ends[0]) & (arr <= ends[1]))
 
 
-# --------------------------------------------------------------------- fused ---
+# ------------------------------------------------------- stored values to values ---
 
 
-def stored_frames(ds, frames):
-    """The stored values of the frames asked for, and their numbers."""
+def stored_frames(ds: PixelDataset, frames: FrameSelection) -> tuple[PixelArray, Items[int]]:
+    """Return the stored values of the selected frames, and the indices of the frames."""
     numbers = range(len(ds.frames))
     if frames is None:
         return pixel_array(ds), numbers
-    numbers = numbers[frames]
-    return ds.frames[frames], [numbers] if isinstance(numbers, int) else numbers
+    if isinstance(frames, slice):
+        return ds.frames[frames], numbers[frames]
+    return ds.frames[frames], [numbers[frames]]
 
 
-def _grey(ds, frames):
+def _gray_frames(ds: PixelDataset, frames: FrameSelection) -> tuple[PixelArray, Items[int]]:
     stored, numbers = stored_frames(ds, frames)
     if (ds.get("SamplesPerPixel") or 1) != 1:
-        raise refuse(
+        raise damaged(
             ds,
-            f"the pixels are {ds.get('PhotometricInterpretation')}: values of the "
-            "modality and windows are for greyscale, to_rgb is for colour",
-            "colour",
+            f"the image is {ds.get('PhotometricInterpretation')}: modality values and windows "
+            "are for grayscale images, use to_rgb for color",
+            "color",
         )
     return stored, numbers
 
 
-def _parts(ds, arrays, numbers, *macros):
-    """(the parts of arrays, the level of each macro) for runs of frames that
-    are transformed in one way."""
-    if len(numbers) < 2 or _shared(ds, macros):
-        number = numbers[0] if len(numbers) else 0
-        yield arrays, [_level(ds, macro, number) for macro in macros]
-        return
-    for position, number in enumerate(numbers):
-        yield (
-            [array[position] for array in arrays],
-            [_level(ds, macro, number) for macro in macros],
-        )
+def modality_pixels(
+    ds: PixelDataset, frames: FrameSelection = None, out: PixelArray | None = None
+) -> PixelArray:
+    """Return modality values, such as Hounsfield units, as float32 (PS3.3 C.11.1).
 
+    Applied is the Modality LUT, Rescale Slope and Intercept, or the Dose Grid
+    Scaling of RT Dose, of each frame by itself (PS3.3 C.7.6.16); stored values
+    are returned if there is none of these.
 
-def modality_pixels(ds, frames=None, out=None):
-    """Values of the modality as float32, Hounsfield units for one (PS3.3 C.11.1).
+    Parameters
+    ----------
+    ds : Dataset
+        A grayscale image.
+    frames : int or slice, optional
+        Which frames; by default all.
+    out : numpy.ndarray, optional
+        C-contiguous float32 array of the result's shape to write into.
 
-    ds : Dataset. frames : None for all, an int for one, a slice for some.
-    out : an array to write into, C-contiguous float32 of the result's shape.
+    Returns
+    -------
+    numpy.ndarray
+        float32 of shape ([frames,] rows, columns).
 
-    Returns float32 of shape ([frames,] rows, columns). Stored values are taken
-    as they are where no modality transformation is told. Raises DicomError for
-    damaged pixels or tables, IndexError for a frame that is not there.
+    Raises
+    ------
+    DicomError
+        For damaged pixels or tables, and for color images.
+    IndexError
+        If there is no frame with this index.
+
+    Examples
+    --------
+    >>> from fastdcm import dcmread
+    >>> dcmread("ct.dcm").modality_pixels().min()   # doctest: +SKIP
+    -1024.0
     """
     import numpy as np
 
-    stored, numbers = _grey(ds, frames)
-    out = room(out, stored.shape, "float32")
-    for (source, target), (level,) in _parts(ds, (stored, out), numbers, _MODALITY):
+    stored, numbers = _gray_frames(ds, frames)
+    out = output_array(out, stored.shape, "float32")
+    for (source, target), (level,) in _runs(ds, (stored, out), numbers, MODALITY):
         found = _modality(ds, level)
-        if isinstance(found, Table):
+        if isinstance(found, LookupTable):
             target[...] = found.look_up(source)
         else:
             slope, intercept = found or (1.0, 0.0)
-            _kernels.linear(
-                np.ascontiguousarray(source), source.dtype.str, slope, intercept, target
-            )
+            source = np.ascontiguousarray(source)
+            _kernels.linear(source, source.dtype.str, slope, intercept, target)
     return out
 
 
-def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0, out=None):
-    """Greyscale for the eye: values of the modality through a window, 0 to 255,
-    0 as black (PS3.3 C.11.2).
+def windowed(
+    ds: PixelDataset,
+    frames: FrameSelection = None,
+    *,
+    center: float | None = None,
+    width: float | None = None,
+    function: VOIFunction | None = None,
+    index: int = 0,
+    out: PixelArray | None = None,
+) -> PixelArray:
+    """Return gray levels for display: modality values through a window (PS3.3 C.11.2).
 
-    ds : Dataset. frames : None for all, an int for one, a slice for some.
-    center, width : the window, in values of the modality; without them the
-    table or window at `index` of the data set, or where there is none the range
-    of the values without padding. function : LINEAR, LINEAR_EXACT or SIGMOID;
-    without it the data set's, or LINEAR. out : an array to write into,
-    C-contiguous uint8 of the result's shape.
+    Values are 0 (black) to 255; MONOCHROME1 and Presentation LUT Shape INVERSE
+    are inverted.
 
-    Returns uint8 of shape ([frames,] rows, columns); MONOCHROME1 and
-    Presentation LUT Shape INVERSE are turned round. Raises DicomError for
-    damaged pixels, tables or windows and for colour, IndexError for a frame or
-    an index that is not there, ValueError for a center without a width.
+    Parameters
+    ----------
+    ds : Dataset
+        A grayscale image.
+    frames : int or slice, optional
+        Which frames; by default all.
+    center, width : float, optional
+        The window, in modality values. By default the VOI table, else the
+        window, at `index` of each frame; where there is none, the range of the
+        values without padding.
+    function : {"LINEAR", "LINEAR_EXACT", "SIGMOID"}, optional
+        By default the VOI LUT Function of the file, or LINEAR.
+    index : int
+        Index of the file's table or window, if there are several.
+    out : numpy.ndarray, optional
+        C-contiguous uint8 array of the result's shape to write into.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of shape ([frames,] rows, columns).
+
+    Raises
+    ------
+    DicomError
+        For damaged pixels, tables or windows, and for color images.
+    IndexError
+        If there is no frame, table or window with this index.
+    ValueError
+        If only one of `center` and `width` is given.
+
+    Examples
+    --------
+    >>> from fastdcm import dcmread
+    >>> dcmread("ct.dcm").windowed(center=40, width=400).dtype  # doctest: +SKIP
+    dtype('uint8')
     """
     import numpy as np
 
     if (center is None) != (width is None):
-        raise ValueError("a window has both a center and a width")
-    stored, numbers = _grey(ds, frames)
-    out = room(out, stored.shape, "uint8")
+        raise ValueError(f"give both center and width, got center={center}, width={width}")
+    stored, numbers = _gray_frames(ds, frames)
+    out = output_array(out, stored.shape, "uint8")
     invert = is_inverted(ds)
-    for (source, target), (modality, voi) in _parts(ds, (stored, out), numbers, _MODALITY, _VOI):
+    for (source, target), (modality, voi) in _runs(ds, (stored, out), numbers, MODALITY, VOI):
         found = _modality(ds, modality)
-        tables = _full(_items(voi, "VOILUTSequence")) if voi is not None else ()
+        tables = [] if voi is None else lut_items(voi, "VOILUTSequence")
         if center is not None:
-            window = _window(ds, function or (voi or ds).get("VOILUTFunction"), center, width)
+            level = ds if voi is None else voi
+            window = _checked_window(ds, function or level.get("VOILUTFunction"), center, width)
         elif tables:
-            table = table_of(ds, tables[index], "VOI LUT Sequence")
-            target[...] = _to_bytes(table.look_up(_values(source, found)), table.bits, invert)
+            table = read_table(ds, tables[index], "VOI LUT Sequence")
+            target[...] = _to_bytes(
+                table.look_up(_modality_values(source, found)), table.bits, invert
+            )
             continue
         elif voi is not None:
-            window = _view(ds, voi, index)
+            window = _file_window(ds, voi, index)
             if function is not None:
-                window = _window(ds, function, *window[1:])
+                window = _checked_window(ds, function, *window[1:])
         else:
-            window = _whole_range(ds, source, found, function)
-        if isinstance(found, Table):
+            window = _full_range(ds, source, found, function)
+        if isinstance(found, LookupTable):
             source, found = found.look_up(source), None
         slope, intercept = found or (1.0, 0.0)
+        source = np.ascontiguousarray(source)
         _kernels.window(
-            np.ascontiguousarray(source),
+            source,
             source.dtype.str,
             *window[1:],
             target,
@@ -486,24 +658,18 @@ def windowed(ds, frames=None, *, center=None, width=None, function=None, index=0
     return out
 
 
-def _values(source, found):
-    if isinstance(found, Table):
-        return found.look_up(source)
-    if found in (None, (1.0, 0.0)):
-        return source
-    return source.astype("float64") * found[0] + found[1]
-
-
-def _to_bytes(values, bits, invert):
-    """Entries of so many bits as 0 to 255."""
+def _to_bytes(values: PixelArray, bits: int, invert: bool) -> PixelArray:
+    """Return table entries of `bits` bits as 0 to 255."""
     import numpy as np
 
-    shown = np.floor(values * (255.0 / (2**bits - 1)) + 0.5).clip(0, 255).astype(np.uint8)
-    return 255 - shown if invert else shown
+    levels = np.floor(values * (255.0 / (2**bits - 1)) + 0.5).clip(0, 255).astype(np.uint8)
+    return np.asarray(255 - levels if invert else levels)
 
 
-def _whole_range(ds, source, found, function):
-    """The window from the lowest to the highest value, padding left out."""
+def _full_range(
+    ds: PixelDataset, source: PixelArray, modality: _Modality, function: str | None
+) -> _Window:
+    """Return the window from the lowest to the highest value, without padding."""
     import numpy as np
 
     kept = source[~padding_mask(source, ds)] if pixel_padding(ds) is not None else source
@@ -511,11 +677,12 @@ def _whole_range(ds, source, found, function):
         kept = kept[np.isfinite(kept)]
     if kept.size == 0:
         kept = np.zeros(1, source.dtype)
-    ends = _values(np.array([kept.min(), kept.max()]), found)
-    if isinstance(found, Table):  # whose order is its own
-        ends = _values(kept, found)
+    if isinstance(modality, LookupTable):  # the extremes may be anywhere in the table
+        ends = _modality_values(kept, modality)
+    else:
+        ends = _modality_values(np.array([kept.min(), kept.max()]), modality)
     low, high = float(ends.min()), float(ends.max())
     if low == high and kept.size < source.size:
-        low -= 1  # one value beside padding: to be seen
-    wide = high - low or 1.0
-    return _window(ds, function or "LINEAR_EXACT", low + wide / 2, wide)
+        low -= 1  # one value beside padding: displayed as white
+    span = high - low or 1.0
+    return _checked_window(ds, function or "LINEAR_EXACT", low + span / 2, span)

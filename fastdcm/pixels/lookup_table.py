@@ -1,38 +1,56 @@
-"""Lookup tables: what an item of a LUT sequence, or a palette, holds (PS3.3
-C.11.1.1, C.7.6.3.1.5)."""
+"""Lookup tables: items of a LUT sequence, and palettes (PS3.3 C.11.1.1, C.7.6.3.1.5)."""
 
+from __future__ import annotations
+
+from fastdcm.core._elements import Sequence
 from fastdcm.errors import DicomError
 from fastdcm.pixels import _kernels
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-def refuse(ds, text, code="lut"):
-    """The error, not raised, that tells of damage in a data set."""
+    from fastdcm.core._elements import DataElement
+    from fastdcm.pixels.protocols import Attributes, PixelArray, PixelDataset
+
+
+def damaged(ds: PixelDataset, text: str, code: str = "lut") -> DicomError:
+    """Return, without raising it, the error for damage in a data set."""
     return DicomError(text, code, None, "", ds.filename)
 
 
-class Table:
+class LookupTable:
     """A lookup table.
 
-    values : array of uint8 or uint16, of shape (entries,), or (entries, n) for
-    a palette. first : the input value that the first entry stands for. bits :
-    of an entry. Below the first value the first entry is taken, above the last
-    the last (PS3.3 C.11.1.1.1).
+    An input below `first` gives the first entry, one past the end the last
+    (PS3.3 C.11.1.1.1).
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        uint8 or uint16 of shape (entries,), or (entries, n) for a palette.
+    first : int
+        The input that gives the first entry.
+    bits : int
+        Bits of an entry.
     """
 
-    __slots__ = ("values", "first", "bits")
+    __slots__ = ("bits", "first", "values")
 
-    def __init__(self, values, first, bits):
+    def __init__(self, values: PixelArray, first: int, bits: int) -> None:
         self.values, self.first, self.bits = values, first, bits
 
-    def look_up(self, arr):
-        """The entries for an array of integers, or of floats, whose fraction is
-        cut: arr.shape, for a palette + (n,)."""
+    def look_up(self, arr: PixelArray) -> PixelArray:
+        """Return the entries for an array of integers, or of floats, rounded down.
+
+        The result has arr.shape, for a palette arr.shape + (n,).
+        """
         import numpy as np
 
         if arr.dtype.kind == "f":
             index = np.fmin(np.fmax(arr - self.first, 0), len(self.values) - 1)
-            return self.values[index.astype(np.intp)]
-        if arr.dtype.itemsize == 8:  # what is far outside stays outside in 32 bits
+            return np.asarray(self.values[index.astype(np.intp)])
+        if arr.dtype.itemsize == 8:  # 32 bits hold all indices
             arr = np.maximum(np.minimum(arr, 1 << 20).astype(np.int64), -1 << 20).astype(np.int32)
         arr = np.ascontiguousarray(arr)
         out = np.empty(arr.shape + self.values.shape[1:], self.values.dtype)
@@ -40,7 +58,8 @@ class Table:
         if out.ndim == arr.ndim:
             _kernels.lut(arr, fmt, columns, self.first, out, size)
         elif len(columns) == 3:
-            _kernels.palette(arr, fmt, *columns, self.first, out, size)
+            red, green, blue = columns
+            _kernels.palette(arr, fmt, red, green, blue, self.first, out, size)
         else:
             part = np.empty(arr.shape, out.dtype)
             for channel, column in enumerate(columns):
@@ -49,35 +68,62 @@ class Table:
         return out
 
 
-def is_signed(ds):
-    return ds.get("PixelRepresentation") == 1
+def element(ds: PixelDataset, keyword: str) -> DataElement | None:
+    """Return the element with a keyword, or None; ``ds.get(keyword)`` is its value."""
+    return ds[keyword] if keyword in ds else None  # noqa: SIM401
 
 
-def descriptor(ds, item, keyword, name):
-    """(entries, first input value, bits of an entry), PS3.3 C.11.1.1."""
+def sequence_items(level: Attributes, keyword: str) -> Sequence | tuple[()]:
+    """Return the items of a sequence, none if there is no such sequence."""
+    value = level.get(keyword)
+    return value if isinstance(value, Sequence) else ()
+
+
+def lut_items(level: Attributes, keyword: str) -> list[Any]:
+    """Return the items of a LUT sequence that have a descriptor or data."""
+    return [
+        item
+        for item in sequence_items(level, keyword)
+        if item.get("LUTDescriptor") is not None or item.get("LUTData") is not None
+    ]
+
+
+def is_signed(ds: PixelDataset) -> bool:
+    """Return whether stored values are signed: Pixel Representation is 1."""
+    return bool(ds.get("PixelRepresentation") == 1)
+
+
+def read_descriptor(
+    ds: PixelDataset, item: PixelDataset, keyword: str, name: str
+) -> tuple[int, int, int]:
+    """Return (entries, first input, bits of an entry) of a descriptor (PS3.3 C.11.1.1)."""
     value = item.get(keyword)
     if (
         not isinstance(value, list)
         or len(value) != 3
         or not all(isinstance(one, int) for one in value)
     ):
-        raise refuse(ds, f"{name}: {keyword} is {value!r}, where three numbers are needed")
+        raise damaged(ds, f"{name}: {keyword} must be three integers, got {value!r}")
     entries, first, bits = value
     if not 8 <= bits <= 16:
-        raise refuse(ds, f"{name}: {keyword} tells of {bits} bits, where 8 to 16 are possible")
+        raise damaged(ds, f"{name}: {keyword} must declare 8 to 16 bits, got {bits}")
     if first > 0x7FFF and is_signed(ds):  # written as US, meant as SS
         first -= 0x10000
     return entries & 0xFFFF or 0x10000, first, bits
 
 
-def words(ds, item, keyword, name, count, bits):
-    """`count` entries of LUT data, as they stand: uint16, or uint8 where 8-bit
-    entries are packed two to a word."""
+def read_entries(
+    ds: PixelDataset, item: PixelDataset, keyword: str, name: str, count: int, bits: int
+) -> PixelArray:
+    """Return `count` entries of LUT data, as stored.
+
+    uint16, or uint8 where 8-bit entries are packed two to a word.
+    """
     import numpy as np
 
-    elem = item[keyword] if keyword in item else None
+    elem = element(item, keyword)
     value = None if elem is None else elem.value
-    if isinstance(value, (bytes, bytearray)):
+    if elem is not None and isinstance(value, (bytes, bytearray)):
         big = elem.is_big_endian if elem.is_raw else ds.original_encoding[1] is False
         if len(value) >= 2 * count:
             return np.frombuffer(value, ">u2" if big else "<u2", count).astype(np.uint16)
@@ -85,23 +131,23 @@ def words(ds, item, keyword, name, count, bits):
             if big and elem.VR == "OW" and len(value) % 2 == 0:
                 value = np.frombuffer(value, np.uint16).byteswap()
             return np.frombuffer(value, np.uint8, count)
-        have = len(value) // 2
+        found = len(value) // 2
     else:
         value = value if isinstance(value, list) else [] if value is None else [value]
-        have = len(value)
-        if have >= count and all(isinstance(one, int) for one in value[:count]):
+        found = len(value)
+        if found >= count and all(isinstance(one, int) for one in value[:count]):
             return np.array([one & 0xFFFF for one in value[:count]], np.uint16)
-        if bits == 8 and 2 * have >= count and all(isinstance(one, int) for one in value):
+        if bits == 8 and 2 * found >= count and all(isinstance(one, int) for one in value):
             return np.array([one & 0xFFFF for one in value], "<u2").view(np.uint8)[:count]
-    raise refuse(ds, f"{name}: {keyword} has {have} entries, where its descriptor tells of {count}")
+    raise damaged(ds, f"{name}: {keyword} has {found} entries, its descriptor declares {count}")
 
 
-def table_of(ds, item, name):
-    """The Table of an item of a LUT sequence."""
+def read_table(ds: PixelDataset, item: PixelDataset, name: str) -> LookupTable:
+    """Return the table in an item of a LUT sequence; `name` is used in errors."""
     import numpy as np
 
-    entries, first, bits = descriptor(ds, item, "LUTDescriptor", name)
-    values = words(ds, item, "LUTData", name, entries, bits)
+    entries, first, bits = read_descriptor(ds, item, "LUTDescriptor", name)
+    values = read_entries(ds, item, "LUTData", name, entries, bits)
     if bits == 8:
         values = values.astype(np.uint8)
-    return Table(values, first, bits)
+    return LookupTable(values, first, bits)

@@ -6,11 +6,32 @@ from math import isfinite, sqrt
 
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
+from fastdcm.pixels import functional_groups
+from fastdcm.pixels.layout import (
+    PIXEL_TAGS,
+    is_native,
+    native_length,
+    pixel_element,
+    transfer_syntax_of,
+)
 from fastdcm.reader import dcmread
 from fastdcm.scanning.scanner import scan
 from fastdcm.scanning.tags import parse_tag
-from fastdcm.uid import UID
 from fastdcm.volume.siemens import tiles_of
+
+# Columns with a value where a file has functional groups.
+_GROUP_COLUMNS = tuple(
+    f"{groups}.{sequence}.{keyword}"
+    for groups in (functional_groups.SHARED, functional_groups.PER_FRAME)
+    for sequence, keyword in (
+        ("PlanePositionSequence", "ImagePositionPatient"),
+        ("PlaneOrientationSequence", "ImageOrientationPatient"),
+        ("PixelMeasuresSequence", "PixelSpacing"),
+        ("PixelMeasuresSequence", "SliceThickness"),
+        ("PixelValueTransformationSequence", "RescaleSlope"),
+        ("PixelValueTransformationSequence", "RescaleIntercept"),
+    )
+)
 
 #: What is read of each file, in the terms of `scan`.
 TAGS = (
@@ -51,6 +72,7 @@ TAGS = (
     "RescaleIntercept",
     "DoseGridScaling",
     "ModalityLUTSequence.LUTDescriptor",
+    *_GROUP_COLUMNS,
 )
 
 # Functional groups (PS3.3 C.7.6.16.2, C.8) to what is taken from each.
@@ -77,7 +99,6 @@ _GROUPS = {
     0x00189751: ("FrameType",),  # PET Frame Type
     0x0062000A: ("ReferencedSegmentNumber",),  # Segment Identification
 }
-_PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
 class Source:
@@ -87,11 +108,10 @@ class Source:
     size, mtime_ns, transfer_syntax, pixel_offset, pixel_length as of a scan.
     """
 
-    __slots__ = ("path", "dataset", "row", "encapsulated")
+    __slots__ = ("path", "dataset", "row")
 
     def __init__(self, path, dataset, row):
         self.path, self.dataset, self.row = path, dataset, row
-        self.encapsulated = None
 
     def open(self):
         """Its Dataset."""
@@ -135,10 +155,8 @@ class Plane:
             self.spacing = None
         depth = numbers(values["SpacingBetweenSlices"], 1) or numbers(values["SliceThickness"], 1)
         self.depth = abs(depth[0]) if depth and depth[0] else None
-        slope = numbers(values["RescaleSlope"], 1) or numbers(values["DoseGridScaling"], 1)
-        intercept = numbers(values["RescaleIntercept"], 1)
-        self.slope = slope[0] if slope else 1.0
-        self.intercept = intercept[0] if intercept else 0.0
+        rescale = functional_groups.rescale_of(values, source.path)
+        self.slope, self.intercept = rescale or (1.0, 0.0)
 
     @property
     def where(self):
@@ -217,7 +235,7 @@ def _of_dataset(ds, paths):
         raise TypeError(f"a list of Datasets and paths: {type(ds).__name__} among Datasets")
     row = {name: look_up(ds, path) for name, path in paths}
     row["path"] = ds.filename
-    row["pixel_length"] = next((0 for tag in _PIXELS if tag in ds), None)
+    row["pixel_length"] = next((0 for tag in PIXEL_TAGS if tag in ds), None)
     return Source(ds.filename, ds, row)
 
 
@@ -268,12 +286,13 @@ def planes_of(source, extra=()):
     image_type = row["ImageType"]
     if frames == 1 and isinstance(image_type, list) and "MOSAIC" in image_type:
         return _mosaic(source)
-    if frames == 1 and numbers(row["ImagePositionPatient"], 3) is not None:
+    grouped = any(row[name] is not None for name in _GROUP_COLUMNS)
+    if frames == 1 and numbers(row["ImagePositionPatient"], 3) is not None and not grouped:
         return [Plane(source, 0, row)]
     ds = source.dataset
     if ds is None:
         ds = source.dataset = dcmread(source.path, force=True)
-    if "SharedFunctionalGroupsSequence" in ds or "PerFrameFunctionalGroupsSequence" in ds:
+    if functional_groups.is_enhanced(ds):
         return _enhanced(source, ds, frames, extra)
     return _frames(source, ds, frames) if frames > 1 else [Plane(source, 0, row)]
 
@@ -284,22 +303,18 @@ def _check_length(source, frames):
     length = row["pixel_length"]
     if source.dataset is not None:
         ds = source.dataset
-        elem = next(ds[tag] for tag in _PIXELS if tag in ds)
+        elem = pixel_element(ds)
         length = elem.value_length if elem.is_raw else len(elem.value or b"")
-        source.encapsulated = elem.is_undefined_length
+        native = is_native(transfer_syntax_of(ds, elem), elem.is_undefined_length)
     else:
-        syntax = UID(row["transfer_syntax"] or "")
-        source.encapsulated = syntax.is_encapsulated if syntax.is_transfer_syntax else False
-    if source.encapsulated:
-        least = frames
-    else:
+        native = is_native(row["transfer_syntax"], None)
+    least = frames
+    if native:
         bits = row["BitsAllocated"]
         if not isinstance(bits, int) or bits < 1:
             bits = 8
-        cells = row["Rows"] * row["Columns"] * row["SamplesPerPixel"] * frames
-        if row["PhotometricInterpretation"] == "YBR_FULL_422":
-            cells = cells * 2 // 3
-        least = max((cells * bits + 7) // 8, frames)
+        cells = row["Rows"] * row["Columns"] * row["SamplesPerPixel"]
+        least = max(native_length(cells, frames, bits, row["PhotometricInterpretation"]), frames)
     if length < least:
         raise DicomError(
             f"the pixel data has {length} bytes, where its attributes ask for {least}",
@@ -366,41 +381,7 @@ def _frames(source, ds, frames):
     return planes
 
 
-def _take(group, values, extra):
-    """What one item of functional groups says, into values."""
-    for elem in group:
-        names = _GROUPS.get(elem.tag)
-        if (names is None and not extra) or elem.VR != "SQ":
-            continue
-        items = elem.value
-        if not len(items):
-            continue
-        item = items[0]
-        for name in (*(names or ()), *extra):
-            value = item.get(name)
-            if value is not None:
-                values[name] = value
-        if elem.tag == 0x00189117:
-            direction = item.get("DiffusionGradientDirectionSequence")
-            if direction:
-                values["DiffusionGradientOrientation"] = direction[0].get(
-                    "DiffusionGradientOrientation"
-                )
-
-
 def _enhanced(source, ds, frames, extra):
-    """Enhanced multi-frame: per frame what the groups say, else the shared ones,
-    else the top level (PS3.3 C.7.6.16)."""
-    shared = dict(source.row)
-    groups = ds.get("SharedFunctionalGroupsSequence")
-    if groups:
-        _take(groups[0], shared, extra)
-    per_frame = ds.get("PerFrameFunctionalGroupsSequence") or ()
-    planes = []
-    for i in range(frames):
-        values = shared
-        if i < len(per_frame) and len(per_frame[i]):
-            values = dict(shared)
-            _take(per_frame[i], values, extra)
-        planes.append(Plane(source, i, values))
-    return planes
+    """Planes of an enhanced multi-frame image (PS3.3 C.7.6.16)."""
+    values = functional_groups.frame_values(ds, frames, source.row, _GROUPS, extra)
+    return [Plane(source, i, of_frame) for i, of_frame in enumerate(values)]

@@ -8,10 +8,10 @@ import numpy as np
 from fastdcm._util.atomic import write_atomically
 from fastdcm._util.parallel import cpu_count, run_parallel
 from fastdcm.errors import DicomError
-from fastdcm.pixels._kernels import FRAME, read_frames
-from fastdcm.sources.urls import path_bytes
+from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE, read_frames
+from fastdcm.pixels.layout import direct_byte_order, native_length
 from fastdcm.scanning.tags import parse_tag
-from fastdcm.uid import UID
+from fastdcm.sources.urls import path_bytes
 from fastdcm.volume.slices import planes_of, read_sources
 from fastdcm.volume.sorting import Finding, drop_copies, partition, runs_of, separate, stack_of
 
@@ -363,28 +363,35 @@ def _pieces(places, count):
 def _is_native(plane):
     """Whether its cells can be read from the file as a scan tells where they are."""
     row = plane.source.row
-    syntax = UID(row.get("transfer_syntax") or "")
+    order = direct_byte_order(row.get("transfer_syntax"))
     bits, stored, high = row["BitsAllocated"], row["BitsStored"], row["HighBit"]
     return (
         plane.tile is None
+        and order is not None
         and row.get("pixel_offset") is not None
         and row["PixelRepresentation"] in (0, 1)
         and "!/" not in (plane.source.path or "")  # of an archive: dcmread knows where
         and isinstance(stored, int)
         and isinstance(high, int)
         and 0 < stored <= high + 1 <= bits
-        and syntax.is_transfer_syntax
-        and not syntax.is_encapsulated
-        and not syntax.is_deflated
-        and (bits in (1, 16, 32) or bits == 8 and syntax.is_little_endian)
+        and (bits in (1, 16, 32) or (bits == 8 and order == "<"))
         and row["PhotometricInterpretation"] != "YBR_FULL_422"
         and not any(issue.startswith("encoding@") for issue in row["issues"] or ())
+        and _has_native_length(row)
     )
+
+
+def _has_native_length(row):
+    """Whether the pixel data has the length of native frames: the fragments that
+    some files have under a native transfer syntax have another."""
+    cells = row["Rows"] * row["Columns"] * row["SamplesPerPixel"]
+    size = native_length(cells, row["NumberOfFrames"], row["BitsAllocated"], None)
+    return row["pixel_length"] in (size, size + size % 2)
 
 
 def _read_native(array, planes, places, rescale):
     """Neighbouring slices of native cells, by the batch reader."""
-    records = np.zeros(len(places), FRAME)
+    records = np.zeros(len(places), NATIVE_FRAME_DTYPE)
     for record, i in zip(records, places):
         plane = planes[i]
         row = plane.source.row
@@ -401,7 +408,7 @@ def _read_native(array, planes, places, rescale):
         )
         record["bits_allocated"], record["representation"] = bits, row["PixelRepresentation"]
         record["bits_stored"], record["high_bit"] = row["BitsStored"], row["HighBit"]
-        record["big"] = not UID(row["transfer_syntax"]).is_little_endian
+        record["big"] = direct_byte_order(row["transfer_syntax"]) == ">"
         record["planar"] = plane.samples > 1 and row["PlanarConfiguration"] == 1
     paths = [path_bytes(planes[i].source.path) for i in places]
     out = array[places[0] : places[-1] + 1]

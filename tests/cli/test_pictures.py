@@ -190,7 +190,7 @@ def test_formats(put, tmp_path, ending, kind):
         (["--frame", 2], "there is no frame 2", "from 1 to 1"),
         (["--voi", 3], "no window or VOI table 3", None),
         (["--voi", 1, "--window", 1, 2], "exclude each other", None),
-        (["--window", 0, 0], "Window Width is 0", None),
+        (["--window", 0, 0], "Window Width must be at least 1", None),
         (["--frame", 0], "0 is not in the range", "--help"),
     ],
 )
@@ -207,9 +207,9 @@ def test_what_cannot_be_drawn(put, tmp_path, options, told, hint):
 @pytest.mark.parametrize(
     "elements, told, hint",
     [
-        ([(CENTER, "DS", 1), (WIDTH, "DS", 0)], "Window Width is 0", "--window C W"),
+        ([(CENTER, "DS", 1), (WIDTH, "DS", 0)], "Window Width must be at least 1", "--window C W"),
         ([(0x00280010, "US", 600)], "bytes", None),
-        ([(0x00280010, "US", 0)], "Rows is 0", None),
+        ([(0x00280010, "US", 0)], "Rows must be an integer of at least 1, got 0", None),
     ],
 )
 def test_damaged_files(put, tmp_path, elements, told, hint):

@@ -210,7 +210,7 @@ def test_images_skip_and_raise(archive):
     with pytest.raises(fastdcm.DicomError):
         images_of(archive, on_error="raise")
     short = os.path.join(folder, "2", "short.dcm")
-    with pytest.raises(fastdcm.DicomError, match=r"frames\[2\] is not there"):
+    with pytest.raises(fastdcm.DicomError, match=r"frames\[2\] is missing"):
         list(
             read_images(
                 [short], [], ["path", "error", "error_offset", "error_detail"], on_error="raise"

@@ -369,12 +369,23 @@ def test_a_batch_of_nothing_but_errors(put):
         data[0]
 
 
-def test_no_window_where_one_is_asked_for(put, series):
+def test_without_a_window_the_range_of_the_values(put, series):
     bare = put(dicom(noise()))
+    wanted = fastdcm.dcmread(bare).windowed()
+    for dtype, top in (("uint8", 1), ("float32", 255)):
+        batch = DicomDataset([series[0][0], bare], window="file", dtype=dtype).read([0, 1])
+        assert np.array_equal(np.rint(batch["image"][1, 0].numpy() * top), wanted)
+        assert not np.array_equal(batch["image"][0, 0].numpy() * top, wanted)
+
+
+@pytest.mark.parametrize("options", [{"window": (40, 0)}, {"window": (40, 9), "function": "GAMMA"}])
+def test_a_window_that_is_not_possible(put, series, options):
+    damaged = put(dicom(noise(), **options))
     for dtype in ("uint8", "float32"):
-        data = DicomDataset([series[0][0], bare], window="file", dtype=dtype, on_error="fill", pad=1)
+        paths = [series[0][0], damaged]
+        data = DicomDataset(paths, window="file", dtype=dtype, on_error="fill", pad=1)
         batch = data.read([0, 1])
-        assert [(i, error.code) for i, error in batch["errors"]] == [(1, "window")]
+        assert [(i, error.code) for i, error in batch["errors"]] == [(1, "lut")]
         assert (batch["image"][1] == 1).all() and not (batch["image"][0] == 1).all()
 
 

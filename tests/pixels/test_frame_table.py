@@ -1,9 +1,11 @@
 """Frame tables of encapsulated pixel data: _frames.pyx over frames.c."""
 
 import io
+import itertools
 import os
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -73,7 +75,7 @@ def eot(offsets, lengths):
     }
 
 
-# ---------------------------------------------------- what tells frames apart
+# --------------------------------------------------------- how frames are found
 
 
 def test_basic_offset_table():
@@ -92,7 +94,7 @@ def test_basic_offset_table():
 
 
 def test_extended_offset_table():
-    """PS3.3 C.7.6.3.1.8: from the item behind the empty basic one; lengths
+    """PS3.3 C.7.6.3.1.8: from the item after the empty basic one; lengths
     without the pad byte."""
     frames = [f + b"x" for f in frames_of(4)]
     raw = value(b"", [f + b"\0" for f in frames])
@@ -111,7 +113,7 @@ def test_extended_offset_table():
         ([0, 33, 64, 98], [4] * 4, "item"),  # not where an item is, at the end
         ([0, 32, 64], [4] * 3, "begin"),  # too few
         ([0, 64, 32, 98], [4] * 4, "begin"),  # not in order
-        ([0, 32, 66, 96], [4, 4, 40, 4], "begin"),  # a length beyond the next frame
+        ([0, 32, 66, 96], [4, 4, 40, 4], "begin"),  # a length past the next frame
         ([0, 32, 66, 96], [4, 4], "begin"),  # lengths are missing
         ([0, 1 << 40, 1 << 41, 1 << 42], [4] * 4, "walk"),
     ],
@@ -121,7 +123,7 @@ def test_extended_offset_table_that_lies(offsets, lengths, where):
     raw = value(b"", frames)
     assert [sum(8 + len(f) for f in frames[:i]) for i in range(4)] == [0, 32, 66, 102]
     table, file, begin = opened(raw, 4, **eot(offsets, lengths))
-    if where == "walk":  # a table cut to its first frame
+    if where == "walk":  # a table truncated to its first frame
         assert (len(table), issues(file)) == (1, [("frame-count", begin)])
         return
     assert (list(table), table.source) == (frames, "fragments")
@@ -134,10 +136,10 @@ def test_one_fragment_a_frame():
     assert (list(table), table.source, issues(file)) == (frames, "fragments", [])
 
 
-@pytest.mark.parametrize("told", [0, 1])
-def test_all_in_one_frame(told):
+@pytest.mark.parametrize("declared", [0, 1])
+def test_all_in_one_frame(declared):
     parts = [JPEG + b"abcd", b"efgh", JPEG + b"ij"]
-    table, file, begin = opened(value(b"", parts), told)
+    table, file, begin = opened(value(b"", parts), declared)
     assert (list(table), len(table), issues(file)) == ([b"".join(parts)], 1, [])
     assert table.span(0) == (begin + 8, 3 * 8 + 8 + 4 + 6)
 
@@ -169,8 +171,8 @@ def test_more_frames_than_told():
 
 def test_fewer_frames_than_told():
     frames = frames_of(6)
-    whole = value(table_of([[f] for f in frames]), frames)
-    for raw in (value(b"", frames[:4]), whole[: whole.index(b.item(frames[4]))]):
+    complete = value(table_of([[f] for f in frames]), frames)
+    for raw in (value(b"", frames[:4]), complete[: complete.index(b.item(frames[4]))]):
         table, file, begin = opened(raw, 6)
         assert (len(table), list(table)) == (4, frames[:4])
         assert issues(file) == [("frame-count", begin)]
@@ -184,8 +186,8 @@ def test_fewer_frames_than_told():
         (JPEG * 10, 1, 0),  # no items at all
         (value(b"", []), 1, 0),
         (value(b"", []), 2, 0),
-        (value(b"", [b"abcd"]), 3, 0),  # fewer, and nothing tells why
-        (value(b"", [b"abcd"] * 5), 3, 0),  # more, and nothing tells where
+        (value(b"", [b"abcd"]), 3, 0),  # fewer, for no known reason
+        (value(b"", [b"abcd"] * 5), 3, 0),  # more, at no known place
         (value(b"", [JPEG, b"abcd"]), 3, 0),
     ],
 )
@@ -201,13 +203,13 @@ def test_frames_that_cannot_be_told_apart(raw, frames, at):
 
 
 def test_a_value_beyond_the_file():
-    file, begin, end = file_of(value(b"", [b"ab"]))
+    file, begin, _end = file_of(value(b"", [b"ab"]))
     for offset, length in ((begin, 1000), (2**64 - 1, 1), (file.size + 1, 0)):
         with pytest.raises(ValueError):
             frame_table(file, offset, length, 1)
 
 
-# ------------------------------------------------------------- tables that lie
+# ------------------------------------------------------------- wrong tables
 
 
 def basic_lies():
@@ -236,7 +238,7 @@ def test_basic_offset_table_that_lies(name, table, at):
 
 
 def test_a_lie_in_the_middle_is_met_when_it_is_read():
-    """First and last are right, so that nothing tells before."""
+    """First and last are right, so that nothing shows it before."""
     frames = frames_of(5)
     good = list(struct.unpack("<5I", table_of([[f] for f in frames])))
     good[2] += 4
@@ -311,10 +313,10 @@ def test_offsets_run_over_at_4_gib(tmp_path):
     assert batch.column("issues") == [None]
 
 
-# ---------------------------------------------------------- fragments that lie
+# ---------------------------------------------------------- wrong fragments
 
 
-def lies():
+def wrong_fragments():
     """(name, value, what is read, issue, its place)"""
     frames = frames_of(3)
     first, second, third = map(b.item, frames)
@@ -349,7 +351,7 @@ def lies():
         8,
     )
     yield (
-        "cut",
+        "truncated",
         (empty + first + second + third)[:-6],
         [*frames[:2], frames[2][:-6]],
         "item-length",
@@ -379,7 +381,9 @@ def lies():
 
 
 @pytest.mark.parametrize(
-    "name, raw, expected, code, at", list(lies()), ids=lambda x: x if isinstance(x, str) else ""
+    "name, raw, expected, code, at",
+    list(wrong_fragments()),
+    ids=lambda x: x if isinstance(x, str) else "",
 )
 @pytest.mark.parametrize("source", [memoryview, io.BytesIO])
 def test_fragments_that_lie(name, raw, expected, code, at, source):
@@ -409,7 +413,7 @@ def test_a_right_table_is_kept_where_fragments_lie():
 def test_a_delimiter_within_the_value_ends_it():
     frames = frames_of(3)
     raw = value(b"", frames)
-    table, file, begin = opened(raw + END + b"beyond it is nothing", 3)
+    table, _file, begin = opened(raw + END + b"not part of it", 3)
     assert (list(table), table.offsets[3]) == (frames, begin + len(raw))
 
 
@@ -447,9 +451,9 @@ def test_every_source_gives_the_same(tmp_path, table, small):
     path = tmp_path / "a.dcm"
     head = b.part10(b.header(b.PIXEL_DATA, "OB", b.UNDEFINED), transfer_syntax=b.RLE)
     path.write_bytes(head + raw + END)
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     places = None
-    for source in (path, memoryview(whole), io.BytesIO(whole), Counted(whole)):
+    for source in (path, memoryview(complete), io.BytesIO(complete), Counted(complete)):
         table = frame_table(dcmread(source).file, len(head), len(raw), 50)
         assert list(table) == frames
         assert places in (None, table.offsets.tolist())
@@ -509,7 +513,7 @@ def test_big_fragments_are_jumped_over_and_small_ones_read_in_bulk():
 
 
 def file_reads(file):
-    """The list of the Counted behind a File."""
+    """The list of the Counted that a File reads."""
     import gc
 
     return next(x for x in gc.get_referents(file) if isinstance(x, Counted)).reads
@@ -567,7 +571,7 @@ def test_threads_that_meet_a_lie_together():
     good = list(struct.unpack("<60I", table_of([[f] for f in frames])))
     for i in range(1, 59):
         good[i] += 2
-    table, file, begin = opened(value(struct.pack("<60I", *good), frames), 60)
+    table, _file, _begin = opened(value(struct.pack("<60I", *good), frames), 60)
     found = [None] * 8
 
     def read(k):
@@ -608,14 +612,14 @@ def test_scan_of_frame_offsets(put):
     assert batch.column_names[-4:] == ["pixel_offset", "pixel_length", "frames", "frame_offsets"]
     found = batch.column("frame_offsets")
     for path, offsets in zip(paths[:3], found[:3]):
-        data = open(path, "rb").read()
-        assert [join_fragments(data[x:y]) for x, y in zip(offsets, offsets[1:])] == frames
+        data = Path(path).read_bytes()
+        assert [join_fragments(data[x:y]) for x, y in itertools.pairwise(offsets)] == frames
     assert found[3:5] == [None, None] and found[6:] == [None, None]
     start, end = found[5]
     assert end - start == 112
-    told = batch.column("issues")
+    issues = batch.column("issues")
     pixel_offset = batch.column("pixel_offset")
-    assert told == [
+    assert issues == [
         None,
         None,
         None,
@@ -641,7 +645,7 @@ def test_scan_without_memory_for_too_many_frames(put):
 
 
 def test_scan_of_large_fragments(put):
-    """Beyond what a header's reads hold, and in a deflated data set."""
+    """Past what the reads of a header hold, and in a deflated data set."""
     frames = frames_of(20, size=30_000)
     raw = b.element(0x00280008, "IS", "20") + b.fragments(frames)
     for syntax in (b.RLE, b.DEFLATED_LE):
@@ -667,8 +671,8 @@ def encapsulated(paths):
             yield path, ds, elem
 
 
-# Cut in its tenth frame: pydicom drops the pixel data, we give what there is.
-CUT = "emri_small_jpeg_2k_lossless_too_short.dcm"
+# Truncated in its tenth frame: pydicom drops the pixel data, we return what is there.
+TRUNCATED = "emri_small_jpeg_2k_lossless_too_short.dcm"
 
 
 def agrees_with_pydicom(paths):
@@ -677,24 +681,24 @@ def agrees_with_pydicom(paths):
 
     count = 0
     for path, ds, elem in encapsulated(paths):
-        told = getattr(ds, "NumberOfFrames", None) or 1
+        declared = getattr(ds, "NumberOfFrames", None) or 1
         tables = {
             "eot_offsets": ds.get("ExtendedOffsetTable"),
             "eot_lengths": ds.get("ExtendedOffsetTableLengths"),
         }
-        table = frame_table(ds.file, elem.file_tell, elem.value_length, told, **tables)
+        table = frame_table(ds.file, elem.file_tell, elem.value_length, declared, **tables)
         theirs = pydicom.dcmread(path, force=True)
-        if path.name == CUT:
+        if path.name == TRUNCATED:
             assert "PixelData" not in theirs and len(list(table)) == 10
             continue
         extended = tables["eot_offsets"] and (tables["eot_offsets"], tables["eot_lengths"])
         expected = list(
             generate_frames(
-                theirs.PixelData, number_of_frames=told, extended_offsets=extended or None
+                theirs.PixelData, number_of_frames=declared, extended_offsets=extended or None
             )
         )
         ours = list(table)
-        if extended:  # pydicom takes the length without the pad byte
+        if extended:  # pydicom expects the length without the pad byte
             ours = [f[: len(e)] for f, e in zip(ours, expected, strict=True)]
         assert ours == expected, path
         (offsets,) = scan_chunk([path], [], pixels="frames").column("frame_offsets")

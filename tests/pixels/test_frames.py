@@ -1,4 +1,4 @@
-"""ds.frames: one frame costs one frame, and is what it is in pixel_array."""
+"""ds.frames: one frame reads one frame, the same as in pixel_array."""
 
 import copy
 import io
@@ -8,7 +8,6 @@ import threading
 
 import numpy as np
 import pytest
-from pixels.test_decoders import DEFLATED, JPEGLS, PLAIN, RLE, deflate, picture, rle
 
 import fastdcm
 from support import builder
@@ -18,10 +17,10 @@ from support.builder import (
     element,
     fragments,
     image,
-    item,
     part10,
     sequence,
 )
+from support.frames import DEFLATED, PLAIN, RLE, deflate, picture, rle
 
 GE = "1.2.840.113619.5.2"
 
@@ -123,7 +122,7 @@ def test_an_array_that_is_there(kind, stack, put):
     locked = out.copy()
     locked.flags.writeable = False
     for other in (out[:6], out.astype("i4"), np.zeros(stack.shape[::-1], stack.dtype).T, locked):
-        with pytest.raises(ValueError, match="out is to be writeable, C-contiguous, of shape"):
+        with pytest.raises(ValueError, match="out must be writeable, C-contiguous, of shape"):
             ds.get_pixels(out=other)
 
 
@@ -373,7 +372,7 @@ def test_pixels_that_were_set(stack):
 
 
 def test_pixels_of_an_item(put):
-    """An icon image is in the transfer syntax of the whole (PS3.3 F.7)."""
+    """An icon image is in the transfer syntax of the file (PS3.3 F.7)."""
     icon = picture(16, 16, 1, 8)
     for syntax, value in (
         (builder.EXPLICIT_LE, element(0x7FE00010, "OB", icon.tobytes())),
@@ -407,19 +406,19 @@ def test_a_closed_data_set(put):
 # ---- what is missing
 
 
-def test_frames_that_are_there_are_given(stack, put):
-    """Native pixel data cut off: the frames before the cut stay readable."""
+def test_frames_before_a_truncation_are_read(stack, put):
+    """Truncated native pixel data: the frames before the end stay readable."""
     data = native(stack)
     ds = fastdcm.dcmread(put(data[: len(data) - 11 * 13 * 2 - 40]))
     assert np.array_equal(ds.frames[4], stack[4]) and np.array_equal(ds.frames[:5], stack[:5])
-    for ask in (
+    for read in (
         lambda: ds.frames[5],
         lambda: ds.frames[4:],
         lambda: ds.pixel_array,
         lambda: list(ds.frames),
     ):
-        with pytest.raises(fastdcm.DicomError, match=r"frames\[5\] is not there"):
-            ask()
+        with pytest.raises(fastdcm.DicomError, match=r"frames\[5\] is missing"):
+            read()
 
 
 def test_fewer_fragments_than_frames(stack, put):
@@ -427,9 +426,9 @@ def test_fewer_fragments_than_frames(stack, put):
     ds = fastdcm.dcmread(put(data, transfer_syntax=RLE))
     assert len(ds.frames) == 9
     assert np.array_equal(ds.frames[6], stack[6])
-    for ask in (lambda: ds.frames[7], lambda: ds.pixel_array):
-        with pytest.raises(fastdcm.DicomError, match=r"frames\[7\] is not there"):
-            ask()
+    for read in (lambda: ds.frames[7], lambda: ds.pixel_array):
+        with pytest.raises(fastdcm.DicomError, match=r"frames\[7\] is missing"):
+            read()
     assert "frame-count" in {issue.code for issue in ds.issues}
 
 
@@ -443,7 +442,7 @@ def test_frames_that_are_not_compressed(stack, put, syntax):
 
 def test_a_frame_in_several_fragments(put):
     frame = rle(picture(30, 30, 1, 8))
-    cut = [frame[:100], frame[100:400], frame[400:]]
-    ds = fastdcm.dcmread(put(image(30, 30, allocated=8) + fragments(cut), transfer_syntax=RLE))
+    parts = [frame[:100], frame[100:400], frame[400:]]
+    ds = fastdcm.dcmread(put(image(30, 30, allocated=8) + fragments(parts), transfer_syntax=RLE))
     assert np.array_equal(ds.frames[0], picture(30, 30, 1, 8))
     assert ds.frames.raw(0) == frame

@@ -1,5 +1,5 @@
-"""Modality, VOI and presentation transformations, and padding: beside pydicom
-on real and built files, windows beside the formulas of PS3.3 C.11.2."""
+"""Modality, VOI and presentation transformations, and padding: compared
+with pydicom on real and built files, windows with the formulas of PS3.3 C.11.2."""
 
 import math
 import warnings
@@ -45,8 +45,8 @@ def rescaled(slope, intercept):
 
 
 def window(center, width, function=None):
-    told = [(CENTER, "DS", center), (WIDTH, "DS", width)]
-    return told + ([(FUNCTION, "CS", function)] if function else [])
+    elements = [(CENTER, "DS", center), (WIDTH, "DS", width)]
+    return elements + ([(FUNCTION, "CS", function)] if function else [])
 
 
 def formula(x, center, width, function, low, high):
@@ -208,7 +208,7 @@ def test_first_value_written_as_us_is_meant_as_ss(both):
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 def test_tables_take_every_number(dtype):
     """Also where the distance to the first value does not fit the type."""
-    table = lookup_table.Table(np.array([10, 11, 12], np.uint8), -1, 8)
+    table = lookup_table.LookupTable(np.array([10, 11, 12], np.uint8), -1, 8)
     ends = [0, 1, 100]
     if dtype[0] == "f":
         ends += [-5.5, 1e30, -1e30, np.nan, 0.9]
@@ -217,7 +217,7 @@ def test_tables_take_every_number(dtype):
         ends += [np.iinfo(dtype).min, np.iinfo(dtype).max]
         expected = [11, 12, 12, 11 if dtype[0] == "u" else 10, 12]
     assert table.look_up(np.array(ends, dtype)).tolist() == expected
-    above = lookup_table.Table(np.array([10, 11], np.uint8), 60000, 8)
+    above = lookup_table.LookupTable(np.array([10, 11], np.uint8), 60000, 8)
     assert above.look_up(np.array([0, 1], dtype)).tolist() == [10, 10]
 
 
@@ -245,7 +245,7 @@ def test_windows(both, function, center, width, transformed):
     ds, other = both(RAMP, *window(center, width, function), *transformed, bits=9)
     values = grayscale.apply_modality_lut(RAMP, ds)
     result = grayscale.apply_windowing(values, ds)
-    # pydicom divides by zero where the width is 1, and takes nothing of it
+    # pydicom divides by zero where the width is 1, and gives no value
     same(result, theirs.apply_windowing(values, other))
     same(grayscale.apply_voi_lut(values, ds), result)
     slope, intercept = grayscale.rescale(ds)
@@ -344,11 +344,13 @@ def test_presentation_shape(both, shape):
     ],
 )
 def test_polarity(both, photometric, shape, inverted):
-    told = [(0x20500020, "CS", shape)] if shape else []
-    ds, _ = both(RAMP, *window(0, 100), *told, photometric=photometric)
+    elements = [(0x20500020, "CS", shape)] if shape else []
+    ds, _ = both(RAMP, *window(0, 100), *elements, photometric=photometric)
     expected = as_bytes(RAMP, 0, 100)
     assert (ds.windowed() == (255 - expected if inverted else expected)).all()
-    table, _ = both(RAMP, (VOI, [lut_item([0, 100, 255], -1, 8)]), *told, photometric=photometric)
+    table, _ = both(
+        RAMP, (VOI, [lut_item([0, 100, 255], -1, 8)]), *elements, photometric=photometric
+    )
     assert table.windowed()[7, 15] == (255 if inverted else 0)
 
 
@@ -356,7 +358,7 @@ def test_polarity(both, photometric, shape, inverted):
 
 
 @pytest.mark.parametrize(
-    "told, ends",
+    "elements, ends",
     [
         ([(0x00280120, "SS", -100)], (-100, -100)),
         ([(0x00280120, "US", 0x10000 - 100)], (-100, -100)),
@@ -366,12 +368,12 @@ def test_polarity(both, photometric, shape, inverted):
         ([], None),
     ],
 )
-def test_padding(both, told, ends):
-    ds, _ = both(RAMP, *told)
+def test_padding(both, elements, ends):
+    ds, _ = both(RAMP, *elements)
     assert grayscale.pixel_padding(ds) == ends
     mask = grayscale.padding_mask(ds.pixel_array, ds)
     low, high = ends or (1, 0)
-    assert mask.dtype == bool and (mask == ((RAMP >= low) & (RAMP <= high))).all()
+    assert mask.dtype == bool and (mask == ((low <= RAMP) & (high >= RAMP))).all()
 
 
 def test_without_a_window_the_range_without_padding(both):
@@ -430,8 +432,8 @@ def test_frames_with_tables(both):
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_frames_that_agree(both, shared):
-    told = groups((2, -7, 10, 50)) * (1 if shared else 3)
-    ds, other = both(FRAMES, (SHARED if shared else PER_FRAME, told), frames=3)
+    items = groups((2, -7, 10, 50)) * (1 if shared else 3)
+    ds, _other = both(FRAMES, (SHARED if shared else PER_FRAME, items), frames=3)
     _, flat = both(FRAMES, *rescaled(2, -7), *window(10, 50), frames=3)
     for array in (FRAMES, FRAMES[1]):
         values = grayscale.apply_modality_lut(array, ds)
@@ -450,8 +452,8 @@ def test_shared_window_over_frames_that_differ(both):
 
 
 def test_real_functional_groups(pydicom_files, corpus_files):
-    """Beside pydicom, which is given each frame's transformation at the top,
-    where it goes before what else is there."""
+    """Compared with pydicom, which is given each frame's transformation at the top
+    level, in place of what is there."""
     done = 0
     for path in [*pydicom_files, *corpus_files]:
         ds = fastdcm.dcmread(path, force=True)
@@ -460,7 +462,7 @@ def test_real_functional_groups(pydicom_files, corpus_files):
             continue
         other = pydicom.dcmread(path, force=True)
         stored = other.pixel_array.reshape(len(per_frame), ds.Rows, ds.Columns)[:4]
-        whole = ds.modality_pixels(slice(0, 4))
+        several = ds.modality_pixels(slice(0, 4))
         for i, array in enumerate(stored):
             for group in (
                 other.SharedFunctionalGroupsSequence[0],
@@ -469,12 +471,11 @@ def test_real_functional_groups(pydicom_files, corpus_files):
                 for keyword in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
                     for item in group.get(keyword) or ():
                         for elem in item:
-                            if elem.tag not in ds:
-                                other[elem.tag] = elem
+                            other[elem.tag] = elem
             values = theirs.apply_modality_lut(array, other)
             same(grayscale.apply_modality_lut(array, ds, frame=i), values)
             same(grayscale.apply_voi_lut(values, ds, frame=i), theirs.apply_voi_lut(values, other))
-            assert (whole[i] == values.astype(np.float32)).all()
+            assert (several[i] == values.astype(np.float32)).all()
             done += 1
     assert done > 20
 
@@ -488,8 +489,8 @@ def test_frames_and_out(both):
         same(ds.windowed(frames), as_bytes(part, 0, 100))
         out = np.empty(part.shape, np.float32)
         assert ds.modality_pixels(frames, out=out) is out and (out == part).all()
-        grey = np.empty(part.shape, np.uint8)
-        assert ds.windowed(frames, out=grey) is grey and (grey == as_bytes(part, 0, 100)).all()
+        gray = np.empty(part.shape, np.uint8)
+        assert ds.windowed(frames, out=gray) is gray and (gray == as_bytes(part, 0, 100)).all()
     assert ds.modality_pixels(slice(3, 3)).shape == (0, 16, 16)
     for frames in (3, -4):
         with pytest.raises(IndexError):
@@ -520,8 +521,8 @@ def test_a_given_window_wins(both):
 def test_floats(put):
     array = np.array([[0.5, -1, np.nan, 1e30]], np.float32)
     raw = image(array.view(np.uint32), (0x7FE00008, "OF", array.tobytes()))
-    cut = raw.index(b"\xe0\x7f\x10\x00")  # Pixel Data, which stands last
-    ds = fastdcm.dcmread(put(raw=raw[:cut]))
+    end = raw.index(b"\xe0\x7f\x10\x00")  # Pixel Data, which is last
+    ds = fastdcm.dcmread(put(raw=raw[:end]))
     assert ds.windowed(center=0, width=4, function="LINEAR_EXACT").tolist() == [[159, 64, 0, 255]]
     np.testing.assert_array_equal(ds.modality_pixels(), array)
 
@@ -538,14 +539,17 @@ GOOD = [1, 2, 3]
         ([(MODALITY, [lut_item(GOOD, 0, 16, count=0, vr="OW")])], "3 entries"),
         ([(MODALITY, [lut_item(GOOD, 0, 16, b"", 3)])], "0 entries"),
         ([(MODALITY, [lut_item(GOOD, 0, 16, b"\1", 3)])], "entries"),
-        ([(MODALITY, [lut_item(GOOD, 0, 16)[1:]])], "LUTDescriptor is None"),
+        (
+            [(MODALITY, [lut_item(GOOD, 0, 16)[1:]])],
+            "LUTDescriptor must be three integers, got None",
+        ),
         ([(MODALITY, [[(0x00283002, "US", [3, 0]), lut_item(GOOD, 0, 16)[1]]])], "LUTDescriptor"),
         (
             [(MODALITY, [[(0x00283002, "LO", "3\\0\\16"), lut_item(GOOD, 0, 16)[1]]])],
             "LUTDescriptor",
         ),
-        ([(MODALITY, [lut_item(GOOD, 0, 0)])], "0 bits"),
-        ([(MODALITY, [lut_item(GOOD, 0, 17)])], "17 bits"),
+        ([(MODALITY, [lut_item(GOOD, 0, 0)])], "8 to 16 bits, got 0"),
+        ([(MODALITY, [lut_item(GOOD, 0, 17)])], "8 to 16 bits, got 17"),
         ([(SLOPE, "DS", "two"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
         ([(SLOPE, "DS", "1\\2"), (INTERCEPT, "DS", "0")], "RescaleSlope"),
         ([(SLOPE, "DS", "1"), (INTERCEPT, "DS", "nan")], "RescaleIntercept"),
@@ -567,15 +571,15 @@ def test_damaged_modality(both, elements, text):
 @pytest.mark.parametrize(
     "elements, text",
     [
-        (window(0, 0), "Window Width is 0"),
+        (window(0, 0), "Window Width must be at least 1 for LINEAR, got 0"),
         (window(0, 0.5), "at least 1"),
         (window(0, -5, "LINEAR_EXACT"), "above 0"),
         (window(0, 0, "SIGMOID"), "above 0"),
-        (window("x", 5), "Window Center is 'x'"),
+        (window("x", 5), "Window Center must be a number, got 'x'"),
         (window(0, "inf"), "Window Width"),
         (window(0, 10, "CUBIC"), "CUBIC"),
         ([(VOI, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
-        ([(VOI, [lut_item(GOOD, 0, 7)])], "7 bits"),
+        ([(VOI, [lut_item(GOOD, 0, 7)])], "8 to 16 bits, got 7"),
     ],
 )
 def test_damaged_voi(both, elements, text):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fastdcm import DicomError
 from fastdcm.pixels import _kernels
+from support.pixel_values import value_bits, windowed
 
 INTEGERS = ["|u1", "|i1", "<u2", "<i2", ">u2", ">i2", "<u4", "<i4", ">u4", ">i4"]
 ALL = [*INTEGERS, "<u8", ">i8", "<f4", ">f4", "<f8", ">f8"]
@@ -22,36 +23,22 @@ def some(fmt, count, seed=1):
     raw = rng.integers(0, 256, count * dtype.itemsize, np.uint8)
     if dtype.kind == "f":
         raw = (rng.normal(size=count) * 1000).astype(dtype).view(np.uint8)
-    room = np.empty(raw.size + 1, np.uint8)
-    room[1:] = raw
-    return room[1:].view(dtype)
+    memory = np.empty(raw.size + 1, np.uint8)
+    memory[1:] = raw
+    return memory[1:].view(dtype)
 
 
-def room(fmt, *shape):
+def output(fmt, *shape):
     """A result of that shape, not aligned and full of something else, and the
-    bytes before and behind that nobody may write."""
+    bytes before and after it, which must not be written."""
     dtype = np.dtype(fmt)
     size = int(np.prod(shape)) * dtype.itemsize
-    whole = np.full(size + 34, 0xA5, np.uint8)
-    return whole[17 : 17 + size].view(dtype).reshape(shape), whole
+    memory = np.full(size + 34, 0xA5, np.uint8)
+    return memory[17 : 17 + size].view(dtype).reshape(shape), memory
 
 
-def untouched(whole):
-    return (whole[:17] == 0xA5).all() and (whole[-17:] == 0xA5).all()
-
-
-def value_bits(array, stored, high):
-    """The bits up to `high`, `stored` of them, as the array's own type."""
-    dtype = array.dtype.newbyteorder("=")
-    width = 8 * dtype.itemsize
-    wide = array.astype(dtype).view(f"u{dtype.itemsize}")
-    field = (wide >> np.array(high - stored + 1, wide.dtype)) & np.array(
-        (1 << stored) - 1, wide.dtype
-    )
-    if dtype.kind == "i" and stored < width:
-        sign = np.array(1 << (stored - 1), wide.dtype)
-        field = (field ^ sign) - sign
-    return field.view(dtype)
+def untouched(memory):
+    return (memory[:17] == 0xA5).all() and (memory[-17:] == 0xA5).all()
 
 
 # ------------------------------------------------------------------ layout ---
@@ -61,11 +48,11 @@ def value_bits(array, stored, high):
 @pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 63, 200])
 def test_unpack_bits(start, count):
     packed = some("u1", (start + count + 7) // 8)
-    out, whole = room("u1", count)
+    out, memory = output("u1", count)
     _kernels.unpack_bits(packed, start, count, out)
     assert (
         out == np.unpackbits(packed, bitorder="little")[start : start + count]
-    ).all() and untouched(whole)
+    ).all() and untouched(memory)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 1001])
@@ -73,9 +60,9 @@ def test_unpack_12(count):
     values = some("<u2", count) & 0xFFF
     bits = (values[:, None] >> np.arange(12)) & 1
     packed = np.packbits(bits.astype(np.uint8).ravel(), bitorder="little")
-    out, whole = room("=u2", count)
+    out, memory = output("=u2", count)
     _kernels.unpack_12(packed, count, out)
-    assert (out == values).all() and untouched(whole)
+    assert (out == values).all() and untouched(memory)
 
 
 @settings(deadline=None)
@@ -103,21 +90,21 @@ def test_swap(unit, count):
 @pytest.mark.parametrize("samples", [1, 2, 3, 4])
 def test_interleave(size, samples):
     planes = some(f"u{size}", samples * 101).reshape(samples, 101)
-    out, whole = room(f"u{size}", 101, samples)
+    out, memory = output(f"u{size}", 101, samples)
     _kernels.interleave(planes.tobytes(), out, 101, samples, size)
-    assert (out == planes.T).all() and untouched(whole)
+    assert (out == planes.T).all() and untouched(memory)
 
 
-# ------------------------------------------------------------------ colour ---
+# ------------------------------------------------------------------ color ---
 
 
 def test_expand_422():
     from pydicom.pixels.utils import expand_ybr422
 
     packed = some("u1", 2 * 130).tobytes()
-    out, whole = room("u1", 130, 3)
+    out, memory = output("u1", 130, 3)
     _kernels.expand_422(packed, out, 130)
-    assert out.tobytes() == expand_ybr422(packed, 8) and untouched(whole)
+    assert out.tobytes() == expand_ybr422(packed, 8) and untouched(memory)
 
 
 def test_ybr_full_of_every_triple():
@@ -149,10 +136,10 @@ MATRIX = np.array(
 def test_ybr_full_of_other_depths(fmt, bits):
     ybr = (some(fmt, 3 * 4001) & (2**bits - 1)).reshape(-1, 3)
     exact = (ybr.astype(float) - [0, 2 ** (bits - 1), 2 ** (bits - 1)]) @ MATRIX.T
-    out, whole = room("u1" if bits <= 8 else "=u2", 4001, 3)
+    out, memory = output("u1" if bits <= 8 else "=u2", 4001, 3)
     _kernels.ybr_to_rgb(ybr, fmt, out, "full", bits)
     wrong = np.clip(np.floor(exact + 0.5), 0, 2**bits - 1) != out
-    assert (abs(exact - np.floor(exact) - 0.5)[wrong] < 1e-9).all() and untouched(whole)
+    assert (abs(exact - np.floor(exact) - 0.5)[wrong] < 1e-9).all() and untouched(memory)
     if bits == 8:
         bytes_ = np.empty((4001, 3), np.uint8)
         _kernels.ybr_to_rgb(ybr.astype(np.uint8), "u1", bytes_, "full")
@@ -164,7 +151,7 @@ def test_transforms_of_jpeg_2000(fmt, bits):
     """Forward by the formulas, and back."""
     rgb = (some("<u2", 3 * 3001) & (2**bits - 1)).reshape(-1, 3).astype(np.int64)
     r, g, b = rgb.T
-    out, whole = room("u1" if bits <= 8 else "=u2", 3001, 3)
+    out, memory = output("u1" if bits <= 8 else "=u2", 3001, 3)
     reversible = np.stack([(r + 2 * g + b) >> 2, b - g, r - g], 1).astype(fmt)
     _kernels.ybr_to_rgb(reversible, fmt, out, "rct", bits)
     assert (out == rgb).all()
@@ -174,7 +161,7 @@ def test_transforms_of_jpeg_2000(fmt, bits):
     )
     irreversible = np.floor(rgb @ forward.T + 0.5).astype(fmt)
     _kernels.ybr_to_rgb(irreversible, fmt, out, "ict", bits)
-    assert abs(out.astype(int) - rgb).max() <= 2 + 2 ** (bits - 14) and untouched(whole)
+    assert abs(out.astype(int) - rgb).max() <= 2 + 2 ** (bits - 14) and untouched(memory)
     extremes = np.array(
         [[2**bits - 1, 2**bits - 1, 2**bits - 1], [0, -(2**bits) + 1, -(2**bits) + 1]]
     )
@@ -197,10 +184,10 @@ def test_transforms_of_jpeg_2000(fmt, bits):
 @pytest.mark.parametrize("to", ["=f4", "=f8"])
 def test_linear(fmt, slope, intercept, to):
     values = some(fmt, 5003)
-    out, whole = room(to, 5003)
+    out, memory = output(to, 5003)
     _kernels.linear(values, fmt, slope, intercept, out, to)
     expected = (values.astype(np.float64) * slope + intercept).astype(to)
-    assert out.tobytes() == expected.tobytes() and untouched(whole)
+    assert out.tobytes() == expected.tobytes() and untouched(memory)
 
 
 @pytest.mark.parametrize("stored", [1, 10, 12, 16])
@@ -216,27 +203,12 @@ def test_linear_masks(fmt, stored):
 # ------------------------------------------------------------------ window ---
 
 
-def windowed(x, center, width, function):
-    """PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2, for 0 to 255."""
-    c, w = center, width
-    with np.errstate(all="ignore"):
-        if function == "SIGMOID":
-            y = 255 / (1 + np.exp(-4 * (x - c) / w))
-        elif function == "LINEAR_EXACT":
-            y = ((x - c) / w + 0.5) * 255
-            y = np.where(x <= c - w / 2, 0, np.where(x > c + w / 2, 255, y))
-        else:
-            y = ((x - (c - 0.5)) / (w - 1) + 0.5) * 255
-            y = np.where(x <= c - 0.5 - (w - 1) / 2, 0, np.where(x > c - 0.5 + (w - 1) / 2, 255, y))
-        return np.clip(np.nan_to_num(np.floor(y + 0.5)), 0, 255).astype(np.uint8)
-
-
 def every(fmt):
     info = np.iinfo(fmt)
     return np.arange(info.min, info.max + 1).astype(fmt)
 
 
-# What radiologists use, what lies on the edge, and what makes no sense.
+# What radiologists use, what is on the edge, and what makes no sense.
 WINDOWS = [
     (40, 400),
     (-600, 1500),
@@ -283,14 +255,14 @@ def test_window_of_every_value(fmt, function):
     whole_numbers = [(int(c), int(w) + 1) for c, w in drawn]
     for i, (center, width) in enumerate(WINDOWS + drawn + whole_numbers):
         for slope, intercept in RESCALES if i < len(WINDOWS) else [RESCALES[i % len(RESCALES)]]:
-            out, whole = room("u1", values.size)
+            out, memory = output("u1", values.size)
             _kernels.window(
                 values, fmt, center, width, out, function=function, slope=slope, intercept=intercept
             )
             expected = windowed(
                 values.astype(np.float64) * slope + intercept, center, width, function
             )
-            assert (out == expected).all() and untouched(whole), (center, width, slope, intercept)
+            assert (out == expected).all() and untouched(memory), (center, width, slope, intercept)
 
 
 @settings(deadline=None, max_examples=200)
@@ -307,7 +279,7 @@ def test_window_of_every_value(fmt, function):
 )
 def test_window_of_any_type(fmt, function, center, width, slope, intercept, invert, count, seed):
     values = some(fmt, count, seed)
-    out, whole = room("u1", count)
+    out, memory = output("u1", count)
     _kernels.window(
         values,
         fmt,
@@ -320,7 +292,7 @@ def test_window_of_any_type(fmt, function, center, width, slope, intercept, inve
         invert=invert,
     )
     expected = windowed(values.astype(np.float64) * slope + intercept, center, width, function)
-    assert (out == (255 - expected if invert else expected)).all() and untouched(whole)
+    assert (out == (255 - expected if invert else expected)).all() and untouched(memory)
 
 
 @settings(deadline=None, max_examples=100)
@@ -336,7 +308,7 @@ def test_window_masks(fmt, data, center, width, slope, invert):
     high = data.draw(st.integers(0, 8 * np.dtype(fmt).itemsize - 1))
     stored = data.draw(st.integers(1, high + 1))
     values = some(fmt, 2100, seed=stored)
-    out, whole = room("u1", 2100)
+    out, memory = output("u1", 2100)
     _kernels.window(
         values,
         fmt,
@@ -351,7 +323,7 @@ def test_window_masks(fmt, data, center, width, slope, invert):
     expected = windowed(
         value_bits(values, stored, high) * float(slope) + 0.0, center, width, "LINEAR"
     )
-    assert (out == (255 - expected if invert else expected)).all() and untouched(whole)
+    assert (out == (255 - expected if invert else expected)).all() and untouched(memory)
 
 
 def test_window_of_what_is_no_number():
@@ -395,11 +367,11 @@ def test_window_refused(fmt, center, width, function, slope):
 def test_lut(fmt, size, entries, first):
     values = some(fmt, 5001)
     table = some(f"u{size}", entries, seed=2)
-    out, whole = room(f"u{size}", 5001)
+    out, memory = output(f"u{size}", 5001)
     _kernels.lut(values, fmt, table, first, out, size)
     assert (
         out == table[np.clip(values.astype(np.int64) - first, 0, entries - 1)]
-    ).all() and untouched(whole)
+    ).all() and untouched(memory)
 
 
 def test_lut_masks():
@@ -416,10 +388,10 @@ def test_lut_masks():
 def test_palette(fmt, size):
     values = some(fmt, 5001)
     tables = some(f"u{size}", 3 * 200, seed=3).reshape(3, 200)
-    out, whole = room(f"u{size}", 5001, 3)
+    out, memory = output(f"u{size}", 5001, 3)
     _kernels.palette(values, fmt, *tables.copy(), -20, out, size)
     assert (out == tables.T[np.clip(values.astype(np.int64) + 20, 0, 199)]).all() and untouched(
-        whole
+        memory
     )
 
 
@@ -559,12 +531,12 @@ def test_rle(shape, cells, seed, tail):
         for b in reversed(range(size))
     ]
     frame = rle_frame(segments, tail=b"\x80" * tail)
-    out, whole = room("u1", cells, samples, size)
+    out, memory = output("u1", cells, samples, size)
     _kernels.rle_decode(frame, f"<u{size}", cells, samples, out)
-    assert (out == pixels).all() and untouched(whole)
-    out, whole = room("u1", samples, cells, size)
+    assert (out == pixels).all() and untouched(memory)
+    out, memory = output("u1", samples, cells, size)
     _kernels.rle_decode(frame, f"<u{size}", cells, samples, out, planar=True)
-    assert (out == pixels.transpose(1, 0, 2)).all() and untouched(whole)
+    assert (out == pixels.transpose(1, 0, 2)).all() and untouched(memory)
 
 
 @settings(deadline=None, max_examples=60)
@@ -590,7 +562,7 @@ def test_rle_leaves_no_unused_bits(size, samples, kind, planar, cells, data):
     ]
     wanted = (pixels.transpose(1, 0, 2) if planar else pixels).copy()
     _kernels.normalize(wanted, f"<{kind}{size}", bits, high_bit)
-    out, whole = room("u1", *wanted.shape)
+    out, memory = output("u1", *wanted.shape)
     _kernels.rle_decode(
         rle_frame(segments),
         f"<{kind}{size}",
@@ -601,7 +573,7 @@ def test_rle_leaves_no_unused_bits(size, samples, kind, planar, cells, data):
         bits_stored=bits,
         high_bit=high_bit,
     )
-    assert (out == wanted).all() and untouched(whole)
+    assert (out == wanted).all() and untouched(memory)
 
 
 def rle_files(paths):
@@ -662,15 +634,15 @@ def test_rle_of_the_corpus(corpus_files):
     ],
 )
 def test_damaged_rle(frame, code, offset):
-    """Four cells of two bytes are asked for."""
-    out, whole = room("u1", 8)
+    """Four cells of two bytes are requested."""
+    out, memory = output("u1", 8)
     with pytest.raises(DicomError) as caught:
         _kernels.rle_decode(frame, "<u2", 4, 1, out)
-    assert (caught.value.code, caught.value.offset) == (code, offset) and untouched(whole)
+    assert (caught.value.code, caught.value.offset) == (code, offset) and untouched(memory)
 
 
 def test_what_rle_may_have_too_much():
-    """Bytes behind, a packet that gives more, segments that do not begin at 64."""
+    """Bytes after the end, a packet that gives more, segments that do not begin at 64."""
     out = bytearray(8)
     _kernels.rle_decode(
         rle_frame([b"\x99\x81\x01\x99", b"\x7fabcd"], tail=b"xyz", offsets=[65, 68]),

@@ -5,7 +5,7 @@ needs one, then the others', then GDCM alone, which reads what its plugin
 refuses. Lossless syntaxes agree bit for bit. Lossy ones may differ by LOSSY,
 the rounding of another build of the same transforms.
 
-Whatever differs, or only one of the two reads, is listed below by its reason.
+Differences, and files that only one of the two reads, are listed below with the reason.
 """
 
 import importlib.util
@@ -29,8 +29,8 @@ LOSSY_SYNTAXES = {
     "1.2.840.10008.1.2.4.203",
 }
 
-# Reason: names of the files that GDCM is asked for, and of those that fastdcm
-# decodes and nobody else here does.
+# Reason: names of the files that GDCM decodes, and of those that only
+# fastdcm decodes.
 BY_GDCM = {
     "JPEG Extended of 12 bits, which its plugin refuses": {
         "JPEG-lossy.dcm",
@@ -56,7 +56,7 @@ ONLY_OURS = {
     "PhotometricInterpretation is empty, to pydicom an error; it says nothing of stored values": {
         "TC0333_pi_empty.dcm",
     },
-    "a transfer syntax nobody knows: its native pixels are read all the same": {
+    "an unknown transfer syntax: its native pixels are read": {
         "TC0401_invalid_ts.dcm",
     },
     "pydicom reads the data set in another way and finds no pixels (see test_oracle.py)": {
@@ -88,7 +88,7 @@ def ours(path):
 
 def by_gdcm(path, like):
     """What GDCM reads without pydicom, as the type it has to be. (It aborts
-    the process on some damaged files, so that it is asked for these alone.)"""
+    the process on some damaged files, so it decodes only these.)"""
     import gdcm
 
     reader = gdcm.ImageReader()
@@ -155,7 +155,7 @@ def compare(path):
         return (None if expected is None else "is listed, but a peer decodes it"), True
     if expected is None:
         if isinstance(mine, np.ndarray):
-            return "nobody else decodes it", True
+            return "no other library decodes it", True
         return None, False
     if not isinstance(mine, np.ndarray):
         return f"is not decoded: {mine}", True
@@ -178,10 +178,10 @@ def compare(path):
 def run(files):
     wrong, compared = [], 0
     for path in files:
-        told, counts = compare(path)
+        difference, counts = compare(path)
         compared += counts
-        if told:
-            wrong.append(f"{path.name}: {told}")
+        if difference:
+            wrong.append(f"{path.name}: {difference}")
     assert not wrong, "\n".join(wrong)
     return compared
 

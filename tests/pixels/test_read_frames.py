@@ -6,13 +6,13 @@ import threading
 
 import numpy as np
 import pytest
-from pixels.test_kernels import value_bits, windowed
 
 from fastdcm import DicomError
 from fastdcm.errors import FileChangedError, MissingFileError
 from fastdcm.pixels import _kernels
+from support.pixel_values import value_bits, windowed
 
-FRAME = np.dtype(_kernels.FRAME)
+FRAME = np.dtype(_kernels.NATIVE_FRAME_DTYPE)
 
 
 def record(fmt, rows, columns, samples=1, offset=0, **fields):
@@ -64,7 +64,7 @@ def centred(image, height, width, pad):
 
 
 def test_record_has_no_gap():
-    assert FRAME.itemsize == 80 and np.dtype(_kernels.FRAME, align=True) == FRAME
+    assert FRAME.itemsize == 80 and np.dtype(_kernels.NATIVE_FRAME_DTYPE, align=True) == FRAME
 
 
 @pytest.mark.parametrize("fmt", ["u1", "i1", "<u2", ">i2", "<i4", ">u4", "<f4", ">f8", "<u8"])
@@ -124,8 +124,8 @@ def test_fit(tmp_path, height, width, samples, planar, convert):
         )
     )
     dtype = {"stored": np.int16, "rescale": np.float32, "window": np.uint8}[convert]
-    whole = np.full((3, height, width, samples), 77, dtype)
-    out = whole[1:2] if samples > 1 else whole[1:2, ..., 0].reshape(1, height, width)
+    memory = np.full((3, height, width, samples), 77, dtype)
+    out = memory[1:2] if samples > 1 else memory[1:2, ..., 0].reshape(1, height, width)
     assert _kernels.read_frames([path], records, out, convert, fit=True, pad=9) == []
     hounsfield = values.astype(np.float64) * 0.7 - 5.5
     expected = {
@@ -134,7 +134,7 @@ def test_fit(tmp_path, height, width, samples, planar, convert):
         "window": windowed(hounsfield, 100, 9000, "LINEAR"),
     }[convert]
     assert (out.reshape(height, width, samples) == centred(expected, height, width, 9)).all()
-    assert (whole[0] == 77).all() and (whole[2] == 77).all()
+    assert (memory[0] == 77).all() and (memory[2] == 77).all()
 
 
 @pytest.mark.parametrize("columns", [8, 13, 300])
@@ -266,7 +266,7 @@ def test_errors_are_of_their_frame(tmp_path):
         {"rows": 2**31, "columns": 2, "offset": 2**63},
     ],
 )
-def test_frames_beyond_every_file(tmp_path, fields):
+def test_frames_past_the_end_of_the_file(tmp_path, fields):
     path = put(tmp_path, "a", bytes(100))
     for samples in (1, 2**16 - 1):
         out = np.zeros((1, 1, 1, samples), np.float32)

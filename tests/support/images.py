@@ -1,4 +1,4 @@
-"""Small images for the tests of lookup tables, colour and overlays."""
+"""Small images for the tests of lookup tables, color and overlays."""
 
 import numpy as np
 
@@ -16,13 +16,13 @@ def image(
     transfer_syntax=builder.EXPLICIT_LE,
 ):
     """A file around an array of ([frames,] rows, columns[, samples]). elements:
-    (tag, vr, value), which replace what is written otherwise, or (tag, items)
+    (tag, vr, value), which replace the default ones, or (tag, items)
     with the items of a sequence, each a list of elements. bits: stored."""
     array = np.asarray(array)
     encoding = builder.encoding_of(transfer_syntax)
     size = array.dtype.itemsize * 8
     rows, columns = array.shape[-3:-1] if samples > 1 else array.shape[-2:]
-    told = {
+    attributes = {
         0x00280002: ("US", samples),
         0x00280004: ("CS", photometric),
         0x00280010: ("US", rows),
@@ -39,11 +39,11 @@ def image(
         ),
     }
     if samples > 1:
-        told[0x00280006] = ("US", 0)
+        attributes[0x00280006] = ("US", 0)
     if frames is not None:
-        told[0x00280008] = ("IS", frames)
-    told.update({tag: rest for tag, *rest in elements})
-    return builder.part10(written(told, encoding), transfer_syntax=transfer_syntax)
+        attributes[0x00280008] = ("IS", frames)
+    attributes.update({tag: rest for tag, *rest in elements})
+    return builder.part10(written(attributes, encoding), transfer_syntax=transfer_syntax)
 
 
 def written(elements, encoding=builder.EXPLICIT):
@@ -61,7 +61,7 @@ def written(elements, encoding=builder.EXPLICIT):
 
 
 def lut_item(entries, first, bits, data=None, count=None, vr="US", first_vr="SS"):
-    """An item of a LUT sequence. data, count: in place of what is right."""
+    """An item of a LUT sequence. data, count: in place of the correct ones."""
     descriptor = np.array([len(entries) if count is None else count, 0, bits], "<u2")
     descriptor[1] = first & 0xFFFF
     if data is None:

@@ -5,7 +5,13 @@ something damaged or odd was read all the same. Both carry the dashed name of
 a code of the C core ("not-dicom", "truncated-value") and where it happened.
 """
 
+from __future__ import annotations
+
 import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class DicomError(Exception):
@@ -136,3 +142,59 @@ class Issue(tuple):
         code, path, offset, what = self
         place = f"{path} at byte {offset}" if path else f"byte {offset}"
         return f"{code}: {place}: {what}"
+
+
+class Finding(tuple[str, str, bool, "dict[str, Any]"]):
+    """A result of a check: a tuple ``(code, text, problem, details)``.
+
+    Parameters
+    ----------
+    code : str
+        A short name, such as "gap".
+    text : str
+        What was found, in words.
+    problem : bool
+        True for a problem, False for a note.
+    details : dict
+        Values that belong to the code.
+
+    Examples
+    --------
+    >>> finding = Finding("gap", "1 slice is missing", True, {"missing": 1})
+    >>> print(finding)
+    gap: 1 slice is missing
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, code: str, text: str, problem: bool, details: dict[str, Any]) -> Finding:
+        return tuple.__new__(cls, (code, text, problem, details))
+
+    def __getnewargs__(self) -> tuple[str, str, bool, dict[str, Any]]:
+        return tuple(self)
+
+    @property
+    def code(self) -> str:
+        """The short name."""
+        return self[0]
+
+    @property
+    def text(self) -> str:
+        """What was found, in words."""
+        return self[1]
+
+    @property
+    def problem(self) -> bool:
+        """Whether it is a problem, not a note."""
+        return self[2]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Values that belong to the code."""
+        return self[3]
+
+    def __repr__(self) -> str:
+        return "Finding(code={!r}, text={!r}, problem={!r}, details={!r})".format(*self)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"

@@ -76,7 +76,7 @@ writer dataset reader
 scanning._batch scanning.hashes scanning._worker scanning.output
 scanning.index.manifest scanning.index.file_list scanning.open_source scanning.index.build scanning.index.update
 scanning.scanner
-volume._csa volume.siemens volume.slices volume.sorting volume.volume
+volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume volume
 ml.samples ml.batches ml.shared ml.datasets ml ml.monai ml.torchio ml.webdataset
 distributed.pieces distributed.images distributed.ray distributed.dask
 __init__
@@ -91,7 +91,6 @@ EMPTY = (
     "formats",
     "scanning",
     "scanning.index",
-    "volume",
     "distributed",
 )
 # Which files alone may call what. (value.c gives strtod digits and exponent

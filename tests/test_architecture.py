@@ -77,7 +77,7 @@ scanning._batch scanning.hashes scanning._worker scanning.output
 scanning.index.manifest scanning.index.file_list scanning.open_source scanning.index.build scanning.index.update
 scanning.scanner
 volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume volume
-ml.samples ml.batches ml.shared ml.datasets ml ml.monai ml.torchio ml.webdataset
+ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
 distributed.pieces distributed.images distributed.ray distributed.dask
 __init__
 cli cli._shared cli._picture cli.dump cli.image cli.query cli.scan cli.sheet cli.summary

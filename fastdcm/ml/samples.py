@@ -1,16 +1,30 @@
-"""Which frames there are, where they lie and what their values mean.
+"""List the frames of a scan's table, or of files, that can be training samples.
 
-Columns, not objects: a million samples are some arrays that forked workers
-share and spawned ones receive as they are.
+Values are kept in arrays, not in an object per sample: a million samples are a
+few arrays that forked workers share and spawned workers receive quickly.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from fastdcm.ml.columns import TableColumns, numbers
 from fastdcm.pixels._kernels import FRAME
 from fastdcm.scanning.scanner import scan
 from fastdcm.sources._paths import path_bytes
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_Bools = npt.NDArray[np.bool_]
+_Records = npt.NDArray[np.void]
 
 _SHARED, _FRAME = "SharedFunctionalGroupsSequence.", "PerFrameFunctionalGroupsSequence[*]."
 _VALUES, _VOI = "PixelValueTransformationSequence.", "FrameVOILUTSequence."
@@ -18,8 +32,8 @@ _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
 _TABLE = "ModalityLUTSequence.LUTDescriptor"
 
-#: What a scan's table must have besides ``pixels=True``:
-#: ``scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
+#: The columns that a scan's table must have, in addition to ``pixels=True``:
+#: ``fastdcm.scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
 COLUMNS = (
     "Rows",
     "Columns",
@@ -51,32 +65,49 @@ _FIXED = (
 
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _BIG = _NATIVE[2]
-FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
-# What many samples have in common: all of a FRAME but where it is.
+# A record of the batch reader, and what many samples have in common: all fields
+# of a record except those of the position.
 _RECORD = np.dtype(FRAME)
-_PLACE = ("offset", "size", "mtime_ns", "start_bit")
+_POSITION = ("offset", "size", "mtime_ns", "start_bit")
 _LAYOUT = np.dtype(
-    [(name, kind) for name, kind in FRAME if name not in _PLACE]
+    [(name, kind) for name, kind in FRAME if name not in _POSITION]
     + [("native", "u1"), ("table", "u1"), ("windowed", "u1")]
 )
 
 
-def _need_arrow():
+def _import_pyarrow() -> Any:
     try:
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        raise ImportError(
-            "tables of scans need pyarrow: pip install 'fastdcm-dicom[table]'"
-        ) from None
+        raise ImportError("fastdcm.ml needs pyarrow: pip install 'fastdcm-dicom[table]'") from None
     return pyarrow
 
 
-def open_table(source, labels):
-    """The pyarrow.Table that a source means, with the columns needed."""
-    pyarrow = _need_arrow()
+def open_table(source: Any, labels: Iterable[str]) -> pyarrow.Table:
+    """Return the table of a source with the columns that `Samples` needs.
+
+    Parameters
+    ----------
+    source : table, path or other source of a scan
+        As of `Samples`.
+    labels : iterable of str
+        Further columns.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    ValueError
+        Where a table lacks columns.
+    """
+    pyarrow = _import_pyarrow()
     wanted = [*_FIXED, *COLUMNS, *labels]
     if isinstance(source, pyarrow.Table):
         table = source
@@ -100,108 +131,56 @@ def open_table(source, labels):
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise ValueError(
-            f"the table has no column {', '.join(missing)}: "
-            "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True) makes one that has all"
+            f"the table has no column {', '.join(missing)}: write it with "
+            "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True)"
         )
     return table.select(list(dict.fromkeys(wanted)))
 
 
-class _Rows:
-    """The columns of a table as arrays."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def arrow(self, name):
-        column = self.table.column(name).combine_chunks()
-        return column.chunk(0) if hasattr(column, "chunk") else column
-
-    def ints(self, name, null=0):
-        return self.arrow(name).cast("int64").fill_null(null).to_numpy(zero_copy_only=False)
-
-    def floats(self, name):
-        """float64, NaN for null; of a list the first value."""
-        return _floats(self.arrow(name))
-
-    def texts(self, name):
-        """(codes, texts): codes -1 for null."""
-        found = self.arrow(name).dictionary_encode()
-        return found.indices.fill_null(-1).to_numpy(
-            zero_copy_only=False
-        ), found.dictionary.to_pylist()
-
-    def inside(self, name):
-        """Whether a path leads into an archive, as dcmread reads it."""
-        from pyarrow import compute
-
-        return compute.match_substring(self.arrow(name), "!/").to_numpy(zero_copy_only=False)
-
-    def each(self, name, rows, frames):
-        """Column of lists, one value a frame: the value of each sample, NaN
-        where the list has none; for text its number in FUNCTIONS."""
-        column = self.arrow(name)
-        if column.null_count == len(column):
-            return None
-        starts, lengths = _spans(column)
-        values = column.values
-        there = frames < lengths[rows]
-        at = (starts[rows] + frames)[there]
-        values = _functions(values) if "string" in str(values.type) else _floats(values)
-        found = np.full(len(rows), np.nan)
-        found[there] = values[at]
-        return found
-
-
-def _spans(column):
-    starts = column.offsets.to_numpy().astype(np.int64)
-    lengths = np.diff(starts)
-    lengths[column.is_null().to_numpy(zero_copy_only=False)] = 0
-    return starts[:-1], lengths
-
-
-def _floats(column):
-    if "list" not in str(column.type):
-        return column.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
-    starts, lengths = _spans(column)
-    found = np.full(len(column), np.nan)
-    found[lengths > 0] = _floats(column.values)[starts[lengths > 0]]
-    return found
-
-
-def _functions(column):
-    """Its place in FUNCTIONS; NaN for none or another."""
-    encoded = column.dictionary_encode()
-    places = [
-        FUNCTIONS.index(text.strip()) if (text or "").strip() in FUNCTIONS else np.nan
-        for text in encoded.dictionary.to_pylist()
-    ]
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.array([*places, np.nan])[codes]
-
-
 class Samples:
-    """Every frame of a table, or of files, that has pixels; in their order.
+    """The frames of a table, or of files, that have pixel data, in their order.
 
-    source : a scan's table (path of .parquet or .arrow, pyarrow.Table, a Scan,
-        anything with ``__arrow_c_stream__``) that has `COLUMNS` and was made
-        with ``pixels=True``; or what `fastdcm.scan` takes, which is then scanned.
-    labels : names of more columns to keep, for files: of elements to read.
+    Needs pyarrow, but not torch.
 
-    left_out : {reason: count} of rows and frames that are no samples: codes of
-        errors, "no-pixels", "attributes" (Rows and the like cannot be) and
-        "short" (frames behind the end of their pixel data).
+    Parameters
+    ----------
+    source : table, path or other source of a scan
+        A scan's table with the columns `COLUMNS`, made with ``pixels=True``: the
+        path of a ``.parquet`` or ``.arrow`` file, a pyarrow.Table, a `Scan`, or
+        any object with ``__arrow_c_stream__``. Anything else that `fastdcm.scan`
+        accepts is scanned.
+    labels : sequence of str
+        Further columns to keep; of files, elements to read.
+
+    Attributes
+    ----------
+    left_out : dict of str to int
+        Number of rows and frames that are not samples, by reason: error codes,
+        "no-pixels", "attributes" (Rows or similar are impossible) and "short"
+        (frames that are not within the pixel data).
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    ValueError
+        Where a table lacks columns.
+
+    Examples
+    --------
+    >>> samples = Samples("frames.parquet", ["PatientID"])  # doctest: +SKIP
+    >>> len(samples), samples.left_out  # doctest: +SKIP
+    (48213, {'no-pixels': 12})
     """
 
-    def __init__(self, source, labels=()):
-        import pyarrow.compute as pc
-
-        pyarrow = _need_arrow()
-        self.left_out = {}
+    def __init__(self, source: Any, labels: Sequence[str] = ()) -> None:
+        pyarrow = _import_pyarrow()
+        self.left_out: dict[str, int] = {}
         table = open_table(source, labels)
-        rows = _Rows(table)
+        rows = TableColumns(table)
         codes, errors = rows.texts("error")
         self._leave_out({errors[i]: int((codes == i).sum()) for i in range(len(errors))})
-        pixels = rows.arrow("pixel_offset").is_valid().to_numpy(zero_copy_only=False)
+        pixels = rows.valid("pixel_offset")
         self._leave_out({"no-pixels": int(((codes < 0) & ~pixels).sum())})
         good = (codes < 0) & pixels
         frames, native = self._frames_of(rows, good)
@@ -209,38 +188,31 @@ class Samples:
         kept = np.flatnonzero(good)
         frames, native = frames[kept], native[kept]
         if len(kept) < len(good):
-            rows = _Rows(table.take(pyarrow.array(kept)))
+            rows = TableColumns(table.take(pyarrow.array(kept)))
         self._first = np.concatenate([[0], np.cumsum(frames)])  # sample of each file
-        self._read_places(rows)
-        self._read_layouts(rows, native)
-        paths = rows.arrow("path").cast(pyarrow.large_string())
-        _, offsets, data = paths.buffers()
-        self._path_ends = np.frombuffer(offsets, np.int64)[
-            paths.offset : paths.offset + len(paths) + 1
-        ].copy()
-        self._paths = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-        self._paths = self._paths[self._path_ends[0] : self._path_ends[-1]].copy()
-        self._path_ends -= self._path_ends[0]
-        self._labels = {}
-        for name in labels:
-            column = rows.arrow(name)
-            if pyarrow.types.is_integer(column.type) and column.null_count == 0:
-                column = column.to_numpy()
-            elif pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
-                column = _floats(column)
-            elif pyarrow.types.is_boolean(column.type) and column.null_count == 0:
-                column = column.to_numpy(zero_copy_only=False)
-            elif pyarrow.types.is_string(column.type):
-                column = pc.cast(column, pyarrow.large_string())
-            self._labels[name] = column
+        self._offset = rows.ints("pixel_offset")
+        self._size = rows.ints("size")
+        self._mtime = rows.ints("mtime_ns")
+        self.layouts, self._layout = self._layouts_of(rows, native)
+        self._read_paths(rows)
+        self._labels = {name: _label_values(rows.arrow(name)) for name in labels}
 
-    def _leave_out(self, counts):
+    def _read_paths(self, rows: TableColumns) -> None:
+        """Keep the paths as one array of bytes, and where each ends."""
+        paths = rows.arrow("path").cast("large_string")
+        _, offsets, data = paths.buffers()
+        ends = np.frombuffer(offsets, np.int64)[paths.offset : paths.offset + len(paths) + 1]
+        text = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+        self._paths = text[ends[0] : ends[-1]].copy()
+        self._path_ends = ends - ends[0]
+
+    def _leave_out(self, counts: Mapping[str, int]) -> None:
         for reason, count in counts.items():
             if count:
                 self.left_out[reason] = self.left_out.get(reason, 0) + count
 
-    def _frames_of(self, rows, good):
-        """(frames that can be read, whether native) of each row."""
+    def _frames_of(self, rows: TableColumns, good: _Bools) -> tuple[_Ints, _Bools]:
+        """Return for each row how many frames can be read, and whether they are native."""
         lines, columns, samples = (
             rows.ints("Rows"),
             rows.ints("Columns"),
@@ -272,25 +244,22 @@ class Samples:
         with np.errstate(over="ignore"):  # a sample has at most 2**48 bits times 64
             cells = lines * columns * samples
         can = possible & native & plain & ((bits > 1) | (samples == 1)) & ~(big & (bits == 8))
-        # floating point pixels, whose elements a scan does not tell apart
-        can &= rows.arrow("BitsStored").is_valid().to_numpy(zero_copy_only=False)
+        # Float Pixel Data, which a scan does not distinguish, has no Bits Stored
+        can &= rows.valid("BitsStored")
         there = np.where(
             cells > 0, np.minimum(length, 1 << 58) * 8 // np.maximum(cells * bits, 1), 0
         )
-        # encapsulated: a frame has a byte at least
+        # encapsulated: a frame has at least one byte
         there = np.minimum(frames, np.where(can, there, length))
         there[~(good & possible)] = 0
         lost = good & possible & (there < frames)
         self._leave_out({"short": int((frames - there)[lost].sum())})
-        return there, can & ~rows.inside("path")
+        return there, can & ~rows.in_archive("path")
 
-    def _read_places(self, rows):
-        self._offset = rows.ints("pixel_offset")
-        self._size = rows.ints("size")
-        self._mtime = rows.ints("mtime_ns")
-
-    def _read_layouts(self, rows, native):
-        """One entry of `layouts` for all samples that are alike."""
+    def _layouts_of(
+        self, rows: TableColumns, native: _Bools
+    ) -> tuple[_Records, npt.NDArray[np.int32]]:
+        """Return the distinct layouts of the samples, and the number of each sample's."""
         files = np.repeat(np.arange(len(self._first) - 1), np.diff(self._first))
         frames = np.arange(len(files)) - self._first[files]
         layout = np.zeros(len(files), _LAYOUT)
@@ -300,8 +269,8 @@ class Samples:
         high = rows.ints("HighBit", -1)
         high = np.where((high < stored - 1) | (high >= bits), stored - 1, high)
         high = np.where(stored == 0, 0, high)
-        _, syntaxes = codes = rows.texts("transfer_syntax")
-        big = np.isin(codes[0], [i for i, uid in enumerate(syntaxes) if uid == _BIG])
+        codes, syntaxes = rows.texts("transfer_syntax")
+        big = np.isin(codes, [i for i, uid in enumerate(syntaxes) if uid == _BIG])
         inverted = np.zeros(len(bits), bool)
         for name, value in (
             ("PhotometricInterpretation", "MONOCHROME1"),
@@ -321,7 +290,7 @@ class Samples:
             ("planar", rows.ints("PlanarConfiguration") == 1),
             ("invert", inverted),
             ("native", native),
-            ("table", rows.arrow(_TABLE).is_valid().to_numpy(zero_copy_only=False)),
+            ("table", rows.valid(_TABLE)),
         ):
             layout[name] = column[files]
         layout["planar"] &= layout["samples"] > 1
@@ -340,23 +309,30 @@ class Samples:
         )
         layout["function"] = np.nan_to_num(function)
         codes = np.zeros(len(layout), np.int64)
-        for name in _LAYOUT.names:  # few of them differ, as a rule
+        for name in _LAYOUT.names or ():
             column = layout[name]
             if len(column) and (column != column[0]).any():
                 values, places = np.unique(column, return_inverse=True)
                 codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
         _, first, codes = np.unique(codes, return_index=True, return_inverse=True)
-        self.layouts, self._layout = layout[first], codes.astype(np.int32)
+        return layout[first], codes.astype(np.int32)
 
-    def _by_frame(self, rows, files, frames, macro, names):
-        """The columns of a transformation for each sample: of the data set
-        itself, else shared by all frames, else the frame's own (PS3.3
-        C.7.6.16.2); each where its first two are there."""
+    def _by_frame(
+        self,
+        rows: TableColumns,
+        files: _Ints,
+        frames: _Ints,
+        macro: str,
+        names: Sequence[str],
+    ) -> list[_Floats]:
+        """Return the attributes of a transformation for each sample.
 
-        def of(name):
-            column = rows.arrow(name)
-            found = _functions(column) if name.endswith(names[2:] or ("-",)) else _floats(column)
-            return found[files]
+        Those of the top level, else of the shared functional group, else of the
+        per-frame one (PS3.3 C.7.6.16.2); each where its first two are present.
+        """
+
+        def of(name: str) -> _Floats:
+            return numbers(rows.arrow(name))[files]
 
         found = [of(name) for name in names]
         for group in (_SHARED, _FRAME):
@@ -365,38 +341,81 @@ class Samples:
                 break
             for i, name in enumerate(names):
                 name = group + macro + name
-                more = of(name) if group == _SHARED else rows.each(name, files, frames)
+                more = of(name) if group == _SHARED else rows.per_frame(name, files, frames)
                 found[i] = np.where(missing, np.nan if more is None else more, found[i])
         missing = np.isnan(found[0]) | np.isnan(found[1])
         return [np.where(missing, np.nan, column) for column in found]
 
-    def __len__(self):
+    def __len__(self) -> int:
+        """Return the number of samples."""
         return len(self._layout)
 
-    def files(self, indices):
-        """(number of the file, frame in it, from 0) of each sample."""
+    def files(self, indices: _Ints) -> tuple[_Ints, _Ints]:
+        """Return the file of each sample, and the frame in it.
+
+        Parameters
+        ----------
+        indices : (n,) int64 array
+            Of samples, as for all methods.
+
+        Returns
+        -------
+        files, frames : (n,) int64 arrays
+            Numbers from 0.
+        """
         files = np.searchsorted(self._first, indices, "right") - 1
         return files, indices - self._first[files]
 
-    def path(self, file):
-        """The path of a file, as bytes."""
+    def path(self, file: int) -> bytes:
+        """Return the path of a file.
+
+        Parameters
+        ----------
+        file : int
+            As `files` returns it.
+
+        Returns
+        -------
+        bytes
+        """
         begin, end = self._path_ends[file : file + 2]
         return path_bytes(self._paths[begin:end].tobytes().decode())
 
-    def layout(self, indices):
-        """What the samples' values are: records of the fields of
-        ``_pixels.FRAME`` without the place, and ``native`` (frames lie one
-        after another in the file), ``table`` (a Modality LUT stands in place of
-        slope and intercept), ``windowed`` (the file tells a window)."""
-        return self.layouts[self._layout[indices]]
+    def layout(self, indices: _Ints) -> _Records:
+        """Return how the pixels of samples are stored and converted.
 
-    def records(self, indices):
-        """Records of ``_pixels.FRAME`` for native samples."""
+        Parameters
+        ----------
+        indices : (n,) int64 array
+
+        Returns
+        -------
+        (n,) structured array
+            The fields of `records` without the position, and ``native`` (frames
+            are stored uncompressed, one after another), ``table`` (a Modality
+            LUT replaces slope and intercept), ``windowed`` (the file has a
+            window).
+        """
+        layout: _Records = self.layouts[self._layout[indices]]
+        return layout
+
+    def records(self, indices: _Ints) -> _Records:
+        """Return what the batch reader needs to read native samples.
+
+        Parameters
+        ----------
+        indices : (n,) int64 array
+
+        Returns
+        -------
+        (n,) structured array
+            Records of ``fastdcm.pixels._kernels.FRAME``.
+        """
         files, frames = self.files(indices)
         layout = self.layout(indices)
         records = np.zeros(len(indices), _RECORD)
-        for name in _RECORD.names:
-            if name not in _PLACE:
+        for name in _RECORD.names or ():
+            if name not in _POSITION:
                 records[name] = layout[name]
         bit = frames * (
             layout["rows"].astype(np.int64)
@@ -409,8 +428,18 @@ class Samples:
         records["size"], records["mtime_ns"] = self._size[files], self._mtime[files]
         return records
 
-    def labels(self, indices):
-        """{name: values of the samples}: an array for numbers, else a list."""
+    def labels(self, indices: _Ints) -> dict[str, npt.NDArray[Any] | list[Any]]:
+        """Return the labels of samples.
+
+        Parameters
+        ----------
+        indices : (n,) int64 array
+
+        Returns
+        -------
+        dict of str to array or list
+            An array for numbers, else a list, of n values.
+        """
         files, _ = self.files(indices)
         return {
             name: column[files]
@@ -418,3 +447,19 @@ class Samples:
             else column.take(files).to_pylist()
             for name, column in self._labels.items()
         }
+
+
+def _label_values(column: pyarrow.Array) -> Any:
+    """Return a column of labels as an array, or as an Arrow array where it is not of numbers."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_integer(kind) and column.null_count == 0:
+        return column.to_numpy()
+    if types.is_floating(kind) or types.is_integer(kind):
+        return numbers(column)
+    if types.is_boolean(kind) and column.null_count == 0:
+        return column.to_numpy(zero_copy_only=False)
+    if types.is_string(kind):
+        return column.cast("large_string")  # `take` of many long strings overflows otherwise
+    return column

@@ -78,7 +78,7 @@ scanning.index.manifest scanning.index.file_list scanning.open_source scanning.i
 scanning.scanner
 volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume volume
 ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
-distributed.pieces distributed.images distributed.ray distributed.dask
+distributed.partitions distributed.images distributed.ray distributed.dask
 __init__
 cli cli._shared cli._picture cli.dump cli.image cli.query cli.scan cli.sheet cli.summary
 """.split()

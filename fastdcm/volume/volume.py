@@ -43,7 +43,7 @@ _NOT_DICOM = ("not-dicom", "empty")
 
 
 class VolumeError(DicomError):
-    """A series is not one volume; `findings` says why.
+    """A series is not one volume, for the reasons in `findings`.
 
     Its `code` is "volume".
 

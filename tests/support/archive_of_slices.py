@@ -96,7 +96,9 @@ def check_images(archive, found):
             assert row["error"] is None
             np.testing.assert_array_equal(image, values[None])
     subfolder = os.path.join(folder, "2", "")
-    np.testing.assert_array_equal(found.pop((subfolder + "color.dcm", 0))[1], COLOR.transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        found.pop((subfolder + "color.dcm", 0))[1], COLOR.transpose(2, 0, 1)
+    )
     report, image = found.pop((subfolder + "report.dcm", None))
     assert report["error"] is None and report["PatientID"] == "P9" and image.shape == (0, 0, 0)
     for i in (0, 1):

@@ -112,8 +112,8 @@ def list_files(source: Any) -> tuple[Partition, npt.NDArray[np.int64]]:
         if not chunk.is_known:
             chunk.stat()
         _, _, found, _, failed = chunk.columns()
-        sizes.append(np.maximum(np.frombuffer(found, np.int64), 0))
-        errnos.append(np.frombuffer(failed, np.int32))
+        sizes.append(np.maximum(np.frombuffer(memoryview(found), np.int64), 0))
+        errnos.append(np.frombuffer(memoryview(failed), np.int32))
     files = Partition(paths, np.concatenate(errnos))
     return files, np.concatenate(sizes) if recorded is None else recorded
 

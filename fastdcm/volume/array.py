@@ -115,7 +115,7 @@ def _is_native(each: Slice) -> bool:
         each.tile is None
         and row.get("pixel_offset") is not None
         and row["PixelRepresentation"] in (0, 1)
-        and "!/" not in (each.image.path or "")  # in an archive
+        and "!/" not in row["path"]  # in an archive
         and isinstance(stored, int)
         and isinstance(high, int)
         and 0 < stored <= high + 1 <= bits

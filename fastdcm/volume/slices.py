@@ -1,4 +1,4 @@
-"""Find the slices that images hold, and where each one lies in the patient.
+"""Find the slices of images, and the position of each in the patient.
 
 A slice is a single image, one frame of a multi-frame image, or one tile of a
 Siemens mosaic. Its geometry comes from the Image Plane Module (PS3.3 C.7.6.2),
@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import isfinite, sqrt
-from typing import Any
+from typing import Any, cast
 
 from fastdcm.core._elements import DataElement
 from fastdcm.dataset import Dataset
@@ -101,7 +101,7 @@ class SourceImage:
 
     Parameters
     ----------
-    path : str or None
+    path : str, bytes or None
     dataset : Dataset or None
         At least one of `path` and `dataset` is given.
     row : dict of str to value
@@ -111,14 +111,25 @@ class SourceImage:
 
     __slots__ = ("dataset", "path", "row")
 
-    def __init__(self, path: str | None, dataset: Dataset | None, row: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str | bytes | None, dataset: Dataset | None, row: dict[str, Any]
+    ) -> None:
         self.path = path
         self.dataset = dataset
         self.row = row
 
     def open(self) -> Dataset:
-        """Return the data set, read from the file when there is none yet."""
-        return self.dataset if self.dataset is not None else dcmread(self.path, force=True)
+        """Return the data set, read from the file unless there is one."""
+        if self.dataset is not None:
+            return self.dataset
+        assert self.path is not None
+        ds: Dataset = dcmread(self.path, force=True)
+        return ds
+
+    def load(self) -> Dataset:
+        """Return the data set, and keep it."""
+        self.dataset = self.open()
+        return self.dataset
 
 
 class Slice:
@@ -191,7 +202,7 @@ class Slice:
         self.intercept = intercept[0] if intercept else 0.0
 
     @property
-    def path_and_frame(self) -> tuple[str | None, int]:
+    def path_and_frame(self) -> tuple[str | bytes | None, int]:
         """The file and the frame number, for findings."""
         return (self.image.path, self.frame)
 
@@ -290,7 +301,8 @@ def read_headers(
         return [_image_of_dataset(ds, paths) for ds in source], []
     images: list[SourceImage] = []
     failed: list[dict[str, Any]] = []
-    for batch in scan(source, wanted, pixels=True, threads=threads):
+    paths_to_scan = cast("Path | Iterable[Path]", source)  # no Datasets, see above
+    for batch in scan(paths_to_scan, wanted, pixels=True, threads=threads):
         columns = batch.to_pydict()
         names = list(columns)
         for values in zip(*columns.values(), strict=True):
@@ -386,9 +398,7 @@ def slices_of_image(image: SourceImage, keywords: Sequence[str] = ()) -> list[Sl
         return _slices_of_mosaic(image)
     if frames == 1 and finite_numbers(row["ImagePositionPatient"], 3) is not None:
         return [Slice(image, 0, row)]
-    ds = image.dataset
-    if ds is None:
-        ds = image.dataset = dcmread(image.path, force=True)
+    ds = image.load()
     if "SharedFunctionalGroupsSequence" in ds or "PerFrameFunctionalGroupsSequence" in ds:
         return _slices_of_enhanced(image, ds, frames, keywords)
     return _slices_of_frames(image, ds, frames) if frames > 1 else [Slice(image, 0, row)]
@@ -433,10 +443,7 @@ def _slices_of_mosaic(image: SourceImage) -> list[Slice]:
     Its Image Position (Patient) is that of a complete image of the mosaic's
     size around the center of the first slice.
     """
-    ds = image.dataset
-    if ds is None:
-        ds = image.dataset = dcmread(image.path, force=True)
-    layout = mosaic_layout(ds)
+    layout = mosaic_layout(image.load())
     first = Slice(image, 0, image.row)
     rows, columns = first.rows // layout.tiles_per_row, first.columns // layout.tiles_per_row
     step = None

@@ -226,7 +226,7 @@ def split_mixtures(slices: list[Slice], findings: list[Finding]) -> list[Group]:
     ----------
     slices : list of Slice
     findings : list of Finding
-        A finding is added for each attribute that had to be split by.
+        A finding is added for each attribute in which the slices differ.
 
     Returns
     -------

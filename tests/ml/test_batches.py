@@ -22,7 +22,7 @@ collate = fastdcm.ml.collate
 
 
 def test_values_equal_pydicom(pydicom_files):
-    """Grey frames of every file that pydicom can decode: stored values, and
+    """Grayscale frames of every file that pydicom can decode: stored values, and
     those of the modality."""
     samples = Samples([str(path) for path in pydicom_files])
     stored, modality = DicomDataset(samples, rescale=False), DicomDataset(samples)

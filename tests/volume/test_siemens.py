@@ -67,13 +67,13 @@ def mosaic(put, csa=None, count=None, side=3, **values):
     if count is not None:
         raw[0x00190010] = element(0x00190010, "LO", "SIEMENS MR HEADER")
         raw[0x0019100A] = element(0x0019100A, "US", count)
-    whole = np.zeros((side * ROWS, side * COLUMNS), "<i2")
+    mosaic_cells = np.zeros((side * ROWS, side * COLUMNS), "<i2")
     for i in range(5):
         r, c = i // side * ROWS, i % side * COLUMNS
-        whole[r : r + ROWS, c : c + COLUMNS] = cells(i)
+        mosaic_cells[r : r + ROWS, c : c + COLUMNS] = cells(i)
     return put(
         encode_image(
-            whole,
+            mosaic_cells,
             raw,
             rows=side * ROWS,
             columns=side * COLUMNS,

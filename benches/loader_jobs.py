@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import fastdcm
 import fastdcm.ml
-from fastdcm.ml.shared import Parcel, Pool
+from fastdcm.ml.buffers import BufferPool, SharedBatch
 
 BATCH, FILES, WORKERS = 64, 1024, 2
 
@@ -76,7 +76,7 @@ class NumpyBatch(Numpy):
         for slot, i in zip(batch.numpy().reshape(len(indices), -1), indices):
             values = np.fromfile(self.paths[i], "<i2", 512 * 512, offset=self.offset)
             slot[...] = values.astype(np.float32) * self.slope + self.intercept
-        return batch if piece is None else Parcel({"image": batch[:, None]}, piece)
+        return batch if piece is None else SharedBatch({"image": batch[:, None]}, piece)
 
 
 class NumpyReusedMemory(NumpyBatch):
@@ -87,8 +87,8 @@ class NumpyReusedMemory(NumpyBatch):
 
     def tensor(self, count):
         worker = torch.utils.data.get_worker_info() is not None
-        self.pool = self.pool or Pool(shared=worker)
-        batch, piece = self.pool.take((count, 512, 512, 1), torch.float32)
+        self.pool = self.pool or BufferPool(shared=worker)
+        batch, piece = self.pool.acquire((count, 512, 512, 1), torch.float32)
         return batch[..., 0], piece if worker else None
 
 

@@ -13,7 +13,7 @@ import pyarrow
 from timing import measure
 
 import fastdcm
-from fastdcm.distributed.pieces import listed
+from fastdcm.distributed.partitions import list_files
 from support.optional_packages import two_workers
 
 COUNTS = 20_000, 200_000
@@ -56,7 +56,7 @@ def ray(report):
             report.rounds,
         )
         begin = time.perf_counter()
-        listed(tables[COUNTS[1]])
+        list_files(tables[COUNTS[1]])
         listing = (time.perf_counter() - begin) / COUNTS[1] * 1e6
     print("\nCT, 16 tags, from a table of paths to a table in memory")
     per_file = {}

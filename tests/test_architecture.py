@@ -83,9 +83,9 @@ scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worke
 scanning.index.manifest scanning.index.folder scanning.open_source scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
-volume._csa volume.siemens volume.slices volume.sorting volume.volume
-ml.samples ml.batches ml.shared ml.datasets ml ml.monai ml.torchio ml.webdataset
-distributed.pieces distributed.images distributed.ray distributed.dask
+volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume volume
+ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
+distributed.partitions distributed.images distributed.ray distributed.dask
 __init__
 cli cli._shared cli._picture cli.dump cli.image cli.query cli.scan cli.sheet cli.summary
 """.split()
@@ -99,7 +99,6 @@ EMPTY = (
     "formats",
     "scanning",
     "scanning.index",
-    "volume",
     "distributed",
 )
 # {files: functions of the system that only these files may call}. (value.c calls strtod

@@ -1,4 +1,4 @@
-"""The scan on other people's machines: `fastdcm.distributed.ray`, `fastdcm.distributed.dask`.
+"""Scan on several machines: `fastdcm.distributed.ray` and `fastdcm.distributed.dask`.
 
-Each has one function, ``read_dicom``, and needs the library of its name.
+Each has a function ``read_dicom``, and needs the library that it is named after.
 """

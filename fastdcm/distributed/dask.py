@@ -1,40 +1,73 @@
-"""DICOM headers as a dask.dataframe."""
+"""Read the headers of DICOM files into a Dask dataframe."""
 
-from fastdcm.distributed.pieces import cut, header_bytes, listed
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fastdcm.distributed.partitions import Partition, header_costs, list_files, split_evenly
 from fastdcm.scanning.scanner import scan
 
 try:
     import dask
     import dask.dataframe
     import pandas
+    import pyarrow
 except ImportError:
-    raise ImportError("this needs Dask: pip install 'fastdcm-dicom[dask]'") from None
+    raise ImportError(
+        "fastdcm.distributed.dask needs Dask: pip install 'fastdcm-dicom[dask]'"
+    ) from None
 
-_FILES = 16384  # to a partition: tens of MB of table, a second of work or less
+_FILES_PER_PARTITION = 16384  # tens of MB of table, a second of work or less
 
 
-def read_dicom(paths, tags=None, *, pixels=False, on_error="row", threads=1, npartitions=None):
-    """The headers of many files as a dask.dataframe.DataFrame.
+def read_dicom(
+    paths: Any,
+    tags: Sequence[str | int] | None = None,
+    *,
+    pixels: bool | Literal["frames"] = False,
+    on_error: Literal["row", "skip", "raise"] = "row",
+    threads: int = 1,
+    npartitions: int | None = None,
+) -> dask.dataframe.DataFrame:
+    """Read the headers of many files into a Dask dataframe.
+
+    Rows, columns and their order are those of `fastdcm.scan`. Columns keep their
+    Arrow types (pandas.ArrowDtype): null stays null, integers stay integers,
+    lists stay lists.
 
     Parameters
     ----------
-    paths, tags, pixels, on_error : as `fastdcm.scan` takes them. A table with a
-        column ``size`` spares the look at every file. All workers must see the
-        files under these paths, which are made absolute.
-    threads : of each partition: more than one where the storage makes a reader
-        wait.
+    paths, tags, pixels, on_error
+        As of `fastdcm.scan`. With a table that has a column ``size``, files are
+        not looked up for their sizes. All workers must have access to the files
+        under these paths, which are made absolute.
+    threads : int
+        Of each partition: more than 1 where storage has a high latency.
     npartitions : int or None
-        None: one for each 16,384 files. They are of about as many bytes to read.
+        Partitions have about equal numbers of bytes to read. None: one for each
+        16,384 files.
 
-    Rows and their order are those of `fastdcm.scan`; columns have its Arrow
-    types (pandas.ArrowDtype): null stays null, integers stay integers, lists
-    stay lists. Raises ValueError and FileNotFoundError as `fastdcm.scan`.
+    Returns
+    -------
+    dask.dataframe.DataFrame
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As `fastdcm.scan`.
+
+    Examples
+    --------
+    >>> frame = read_dicom("archive", ["Modality"])  # doctest: +SKIP
+    >>> frame.groupby("Modality").size().compute()  # doctest: +SKIP
     """
-    # of nothing: it refuses what cannot be, and tells the columns
-    nothing = scan((), tags, pixels=pixels, threads=threads, on_error=on_error).read_all()
-    files, sizes = listed(paths)
-    parts = cut(header_bytes(sizes), npartitions or max(1, -(-len(files) // _FILES)))
-    with dask.config.set({"dataframe.convert-string": False}):  # to a type of its own
+    # A scan of no files validates the arguments and has the columns.
+    empty = scan((), tags, pixels=pixels, threads=threads, on_error=on_error).read_all()
+    files, sizes = list_files(paths)
+    count = npartitions or max(1, -(-len(files) // _FILES_PER_PARTITION))
+    parts = split_evenly(header_costs(sizes), count)
+    with dask.config.set({"dataframe.convert-string": False}):  # keep the Arrow types
         return dask.dataframe.from_map(
             _read,
             [files[part] for part in parts] or [files],
@@ -42,14 +75,14 @@ def read_dicom(paths, tags=None, *, pixels=False, on_error="row", threads=1, npa
             pixels=pixels,
             on_error=on_error,
             threads=threads,
-            meta=_frame(nothing),
+            meta=_to_pandas(empty),
             label="read-dicom",
         )
 
 
-def _read(piece, **options):
-    return _frame(scan(piece, **options).read_all())
+def _read(partition: Partition, **options: Any) -> pandas.DataFrame:
+    return _to_pandas(scan(partition, **options).read_all())
 
 
-def _frame(table):
+def _to_pandas(table: pyarrow.Table) -> pandas.DataFrame:
     return table.to_pandas(types_mapper=pandas.ArrowDtype)

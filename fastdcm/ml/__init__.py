@@ -1,17 +1,36 @@
-"""Frames for machine learning: a scan's table, or files, to batches of tensors.
+"""Load frames for machine learning: from a scan's table, or files, to batches of tensors.
+
+Scan once, then train from the table::
+
+    import fastdcm
+    import fastdcm.ml
+    from torch.utils.data import DataLoader
+
+    scan = fastdcm.scan("archive", [*fastdcm.ml.COLUMNS, "PatientID"], pixels=True)
+    scan.write("frames.parquet")
+
+    dataset = fastdcm.ml.DicomDataset("frames.parquet", labels=["PatientID"], size=(256, 256))
+    loader = DataLoader(dataset, 16, num_workers=4, collate_fn=fastdcm.ml.collate)
+    for batch in loader:
+        train(batch["image"], batch["PatientID"])
 
 `DicomDataset`, `DicomIterableDataset` and `collate` need torch, which is
-imported when one of them is first asked for; `Samples` does without.
+imported when one of them is first used; `Samples` needs only pyarrow.
 `fastdcm.ml.monai`, `fastdcm.ml.torchio` and `fastdcm.ml.webdataset` are readers
-for those libraries.
+for those libraries; each must be imported itself.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from fastdcm.ml.samples import COLUMNS, Samples
+
+if TYPE_CHECKING:
+    from fastdcm.ml.datasets import DicomDataset, DicomIterableDataset, collate
 
 __all__ = ["COLUMNS", "DicomDataset", "DicomIterableDataset", "Samples", "collate"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in ("DicomDataset", "DicomIterableDataset", "collate"):
         from fastdcm.ml import datasets
 

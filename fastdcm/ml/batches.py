@@ -1,154 +1,232 @@
-"""Samples to slots of one array: read, converted and fitted in one pass."""
+"""Read samples into one array: read or decode, convert, crop and pad each frame."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from fastdcm._util.parallel import run_parallel
 from fastdcm.errors import DicomError
-from fastdcm.ml.samples import FUNCTIONS
+from fastdcm.ml.columns import WINDOW_FUNCTIONS
+from fastdcm.ml.samples import Samples
 from fastdcm.pixels._kernels import linear, read_frames, window
 from fastdcm.pixels.grayscale import apply_modality_lut, windowed
 from fastdcm.reader import dcmread
 
-_PIECE = 8  # native frames to a call
-_STORED, _MODALITY_LUT, _DISPLAY = range(3)  # what `_decode` converts
+_Array = npt.NDArray[Any]
+_Bools = npt.NDArray[np.bool_]
+_Ints = npt.NDArray[np.int64]
+_Records = npt.NDArray[np.void]
+#: How stored values are converted.
+Conversion = Literal["stored", "rescale", "window"]
+#: (position in the batch, error) of the samples that could not be read.
+Errors = list[tuple[int, DicomError]]
+_Error = TypeVar("_Error", bound=DicomError)
 
-
-def _named(error, path, frame):
-    """The same error, with frame and file in its words."""
-    text = f"frame {frame}: {error.text}"
-    return type(error)(text, error.code, error.offset, error.path, path, error.errno)
+# How the values of a sample are made from the stored values before they are converted.
+_STORED, _MODALITY_LUT, _WINDOWED = range(3)
+_FRAMES_PER_CALL = 8  # of the batch reader: few enough to share work among threads
 
 
 def read_batch(
-    samples,
-    indices,
-    records,
-    out,
-    convert,
+    samples: Samples,
+    indices: _Ints,
+    records: _Records,
+    out: _Array,
+    convert: Conversion,
     *,
-    tables=True,
-    display=False,
-    fit=False,
-    pad=0.0,
-    threads=1,
-):
-    """Reads samples into the slots of `out`.
+    tables: bool = True,
+    display: bool | _Bools = False,
+    fit: bool = False,
+    pad: float = 0.0,
+    threads: int = 1,
+) -> Errors:
+    """Read samples into the slots of an array.
 
-    samples : Samples; indices : int64 array of n of them.
-    records : their `Samples.records`, window and rescale as they are wanted;
-        slope and intercept are applied behind a Modality LUT, too.
-    out : (n, height, width, samples), in the machine's order; float32 for
-        convert "rescale", uint8 for "window", the frames' type for "stored".
-    tables : send values through the Modality LUT, where a file has one.
-    display : bool, or one for each sample: take the gray levels of `windowed`, 0 to
-        255, in place of the stored values; "window" leaves them as they are.
-    fit, pad : as in `_pixels.read_frames`: crop and pad around the centre.
+    Parameters
+    ----------
+    samples : Samples
+    indices : (n,) int64 array
+    records : (n,) structured array
+        ``samples.records(indices)``, with window and rescale set as required.
+        Slope and intercept are applied after a Modality LUT.
+    out : (n, height, width, samples per pixel) array
+        In native byte order; float32 for "rescale", uint8 for "window", the type
+        of the frames for "stored".
+    convert : "stored", "rescale" or "window"
+    tables : bool
+        Apply the Modality LUT of a file, where it has one.
+    display : bool, or (n,) bool array
+        Which samples are read as `fastdcm.pixels.windowed` returns them, 0 to 255,
+        instead of as stored values; "window" leaves these as they are.
+    fit : bool
+        Crop and pad frames of another size around the center, as `read_frames`
+        does; False: they are errors.
+    pad : float
+        The value of padding, and of slots whose sample cannot be read.
+    threads : int
 
-    Returns [(position, DicomError)] of those that failed; their slots hold `pad`.
+    Returns
+    -------
+    list of (int, DicomError)
+        Position in the batch, and error, of the samples that could not be read.
     """
     files, frames = samples.files(indices)
     layout = samples.layout(indices)
-    # Only C knows the place of a native frame; the others know their file.
-    through = np.where((layout["table"] != 0) & tables, _MODALITY_LUT, _STORED)
-    through[np.broadcast_to(display, len(indices))] = _DISPLAY
-    quick = (layout["native"] != 0) & (through == _STORED)
-    paths, last = [], None
+    values_from = np.where((layout["table"] != 0) & tables, _MODALITY_LUT, _STORED)
+    values_from[np.broadcast_to(display, len(indices))] = _WINDOWED
+    native = (layout["native"] != 0) & (values_from == _STORED)
+    paths = _paths_of(samples, files)
+
+    def read(run: range) -> Errors:
+        first, stop = run.start, run.stop
+        if native[first]:
+            # the batch reader has no axis for one sample per pixel
+            slots = out[first:stop, ..., 0] if out.shape[-1] == 1 else out[first:stop]
+            errors = read_frames(
+                paths[first:stop], records[first:stop], slots, convert, fit=fit, pad=pad
+            )
+            return [(first + i, error) for i, error in errors]
+        return _decode(
+            paths[first], frames, records, values_from, out, run, convert, fit=fit, pad=pad
+        )
+
+    runs = list(_runs(files, native, threads))
+    found: Errors = []
+
+    def work(start: int, stop: int) -> None:
+        for run in runs[start:stop]:
+            found.extend(read(run))
+
+    run_parallel(work, len(runs), threads)
+    return [(i, _with_location(error, os.fsdecode(paths[i]), int(frames[i]))) for i, error in found]
+
+
+def _paths_of(samples: Samples, files: _Ints) -> list[bytes]:
+    """Return the path of each file; equal ones that follow each other are one object."""
+    paths: list[bytes] = []
+    last = None
     for file in files.tolist():
         if file != last:
             path, last = samples.path(file), file
         paths.append(path)
-    n = len(indices)
-    cuts = np.flatnonzero((quick[1:] != quick[:-1]) | (~quick[1:] & (files[1:] != files[:-1]))) + 1
-    pieces = []
-    size = max(1, min(_PIECE, -(-n // threads)))
-    for begin, end in zip([0, *cuts.tolist()], [*cuts.tolist(), n]):
-        step = size if quick[begin] else end - begin
-        pieces += [(at, min(at + step, end)) for at in range(begin, end, step)]
-
-    def read(piece):
-        a, b = piece
-        if quick[a]:
-            # an axis of one sample is none to C
-            slots = out[a:b, ..., 0] if out.shape[-1] == 1 else out[a:b]
-            found = read_frames(paths[a:b], records[a:b], slots, convert, fit=fit, pad=pad)
-            return [(a + i, error) for i, error in found]
-        return _decode(
-            paths[a],
-            frames[a:b].tolist(),
-            records[a:b],
-            through[a:b],
-            out[a:b],
-            a,
-            convert,
-            fit,
-            pad,
-        )
-
-    found = []
-    run_parallel(
-        lambda first, stop: found.extend([e for piece in pieces[first:stop] for e in read(piece)]),
-        len(pieces),
-        threads,
-    )
-    return [(i, _named(error, os.fsdecode(paths[i]), int(frames[i]))) for i, error in found]
+    return paths
 
 
-def _decode(path, frames, records, through, out, first, convert, fit, pad):
-    """Frames of one file that C alone cannot read."""
-    errors = []
-    ds = failed = None
+def _runs(files: _Ints, native: _Bools, threads: int) -> Iterator[range]:
+    """Split a batch into ranges of native samples, or of samples of one file."""
+    count = len(files)
+    size = max(1, min(_FRAMES_PER_CALL, -(-count // threads)))
+    changes = (native[1:] != native[:-1]) | (~native[1:] & (files[1:] != files[:-1]))
+    borders = [0, *(np.flatnonzero(changes) + 1).tolist(), count]
+    for begin, end in pairwise(borders):
+        step = size if native[begin] else end - begin
+        for first in range(begin, end, step):
+            yield range(first, min(first + step, end))
+
+
+def _with_location(error: _Error, path: str, frame: int) -> _Error:
+    """Return the same error with the frame in its text and the path."""
+    text = f"frame {frame}: {error.text}"
+    return type(error)(text, error.code, error.offset, error.path, path, error.errno)
+
+
+def _decode(
+    path: bytes,
+    frames: _Ints,
+    records: _Records,
+    values_from: _Ints,
+    out: _Array,
+    run: range,
+    convert: Conversion,
+    *,
+    fit: bool,
+    pad: float,
+) -> Errors:
+    """Read a run of frames of one file that the batch reader cannot read."""
+    errors: Errors = []
     try:
         ds = dcmread(path)
-        source = ds.frames
     except DicomError as error:
-        failed = error
-    except AttributeError as error:
-        failed = DicomError(str(error), "pixels")
-    for i, frame in enumerate(frames):
+        out[run.start : run.stop] = pad
+        return [(i, error) for i in run]
+    try:
+        source = ds.frames
+    except (DicomError, AttributeError) as error:
+        failed = error if isinstance(error, DicomError) else DicomError(str(error), "pixels")
+        out[run.start : run.stop] = pad
+        ds.close()
+        return [(i, failed) for i in run]
+    for i in run:
+        frame = int(frames[i])
         try:
-            if failed is not None:
-                raise failed
-            if through[i] == _DISPLAY:
+            if values_from[i] == _WINDOWED:
                 levels = windowed(ds, frame)
-                how = "stored" if convert == "window" else convert
-                place(levels, records[i], out[i], how, fit, pad)
+                how: Conversion = "stored" if convert == "window" else convert
+                fill_slot(levels, records[i], out[i], how, fit=fit, pad=pad)
                 continue
             values = source[frame]
-            if through[i] == _MODALITY_LUT:
+            if values_from[i] == _MODALITY_LUT:
                 values = apply_modality_lut(values, ds, frame=frame)
-            place(values, records[i], out[i], convert, fit, pad)
+            fill_slot(values, records[i], out[i], convert, fit=fit, pad=pad)
         except IndexError as error:
-            errors.append((first + i, DicomError(str(error), "frame-count")))
+            errors.append((i, DicomError(str(error), "frame-count")))
             out[i] = pad
         except DicomError as error:
-            errors.append((first + i, error))
+            errors.append((i, error))
             out[i] = pad
-    if ds is not None:
-        ds.close()
+    ds.close()
     return errors
 
 
-def place(values, record, slot, convert, fit=False, pad=0.0):
-    """One frame's stored values, (rows, columns[, samples]), into a slot
-    (height, width, samples), as `read_frames` does it with native ones."""
+def fill_slot(
+    values: _Array,
+    record: np.void,
+    slot: _Array,
+    convert: Conversion,
+    *,
+    fit: bool = False,
+    pad: float = 0.0,
+) -> None:
+    """Convert the stored values of a frame into a slot, as `read_frames` does.
+
+    Parameters
+    ----------
+    values : (rows, columns[, samples per pixel]) array
+    record : record of the batch reader
+    slot : (height, width, samples per pixel) array
+    convert, fit, pad
+        As of `read_batch`.
+
+    Raises
+    ------
+    DicomError
+        "frame-fit" where shape or type do not fit, "window" where the window is
+        impossible.
+    """
     if values.ndim == 2:
         values = values[..., None]
     height, width, channels = slot.shape
     rows, columns = values.shape[:2]
     if values.shape[2] != channels or (not fit and (rows, columns) != (height, width)):
         raise DicomError(
-            f"a frame of {rows} x {columns}, {values.shape[2]} samples a pixel, does not fit "
-            f"{height} x {width}, {channels}",
+            f"a frame of {rows} x {columns} with {values.shape[2]} samples per pixel does not fit "
+            f"{height} x {width} with {channels}",
             "frame-fit",
         )
-    taken, at = zip(*(centre(*sizes) for sizes in ((rows, height), (columns, width))))
-    values = np.ascontiguousarray(values[taken])
-    target = slot[at]
+    from_rows, to_rows = center_slices(rows, height)
+    from_columns, to_columns = center_slices(columns, width)
+    values = np.ascontiguousarray(values[from_rows, from_columns])
+    target = slot[to_rows, to_columns]
     if target.size != slot.size:
         slot[...] = pad
     slope, intercept = float(record["slope"]), float(record["intercept"])
+    converted: _Array
     if convert == "stored":
         if values.dtype != slot.dtype and not (
             values.dtype.kind == "u"
@@ -158,30 +236,40 @@ def place(values, record, slot, convert, fit=False, pad=0.0):
             raise DicomError(
                 f"stored values of {values.dtype} do not fit {slot.dtype}", "frame-fit"
             )
-        target[...] = values
+        converted = values
     elif convert == "rescale":
-        done = np.empty(values.shape, np.float32)
-        linear(values, values.dtype.str, slope, intercept, done)
-        target[...] = done
+        converted = np.empty(values.shape, np.float32)
+        linear(values, values.dtype.str, slope, intercept, converted)
     else:
-        done = np.empty(values.shape, np.uint8)
+        converted = np.empty(values.shape, np.uint8)
         window(
             values,
             values.dtype.str,
             float(record["center"]),
             float(record["width"]),
-            done,
-            function=FUNCTIONS[record["function"]],
+            converted,
+            function=WINDOW_FUNCTIONS[record["function"]],
             slope=slope,
             intercept=intercept,
             invert=bool(record["invert"]),
         )
-        target[...] = done
+    target[...] = converted
 
 
-def centre(have, wanted):
-    """(slice of what there is, slice of where it goes), as MONAI does it."""
-    count = min(have, wanted)
-    first = have // 2 - wanted // 2 if have > wanted else 0
-    to = (wanted - have) // 2 if wanted > have else 0
+def center_slices(size: int, wanted: int) -> tuple[slice, slice]:
+    """Return which part of an axis to copy, and to where, to crop or pad around the center.
+
+    Parameters
+    ----------
+    size, wanted : int
+        Length of the axis, and of the axis to copy to.
+
+    Returns
+    -------
+    source, target : slice
+        As MONAI's crop and pad transforms choose them.
+    """
+    count = min(size, wanted)
+    first = size // 2 - wanted // 2 if size > wanted else 0
+    to = (wanted - size) // 2 if wanted > size else 0
     return slice(first, first + count), slice(to, to + count)

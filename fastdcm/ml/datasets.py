@@ -1,11 +1,16 @@
-"""Datasets for torch that read whole batches."""
+"""Datasets for torch that read complete batches of frames."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from fastdcm._util.parallel import cpu_count
-from fastdcm.ml.batches import centre, read_batch
+from fastdcm.ml.batches import Conversion, Errors, center_slices, read_batch
 from fastdcm.ml.samples import VOI_WINDOW, Samples
 
 try:
@@ -14,174 +19,267 @@ try:
 except ImportError:
     raise ImportError("the datasets need torch: pip install 'fastdcm-dicom[ml]'") from None
 
-from fastdcm.ml.shared import Parcel, Pool, fresh  # noqa: E402 needs torch
+from fastdcm.ml.buffers import (
+    BufferPool,
+    SharedBatch,
+    empty_tensor,
+)
+
+_Bools = npt.NDArray[np.bool_]
+_Ints = npt.NDArray[np.int64]
+_Records = npt.NDArray[np.void]
+#: A batch: "image" and "index" (tensors), the labels, and sometimes "errors".
+BatchDict = dict[str, Any]
+Window = tuple[float, float] | Literal["file"]
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 _INTEGERS = ("uint8", "int8", "int16", "uint16", "int32")
-_LINEAR, _EXACT, _SIGMOID = range(3)
+_LINEAR, _LINEAR_EXACT, _SIGMOID = range(3)  # as in WINDOW_FUNCTIONS
+_RESERVED = ("image", "index", "errors")
 
 
-class Batch:
-    """The samples of one batch: a sequence of dicts, as torch's default collate
-    wants it. `collate` takes `data`, the batch as a whole, without a copy."""
+class DatasetOptions(TypedDict, total=False):
+    """The keyword arguments of `DicomDataset`, which documents them."""
 
-    def __init__(self, data):
-        self.data = data
-
-    def __len__(self):
-        return len(self.data["index"])
-
-    def __getitem__(self, i):
-        if not -len(self) <= i < len(self):
-            raise IndexError(i)
-        return {name: values[i] for name, values in self.data.items() if name != "errors"}
-
-
-def collate(samples):
-    """For ``DataLoader(dataset, collate_fn=collate)``: the batch as it was read.
-    What another dataset made of single samples is collated as torch does."""
-    return samples.data if isinstance(samples, Batch) else default_collate(samples)
+    labels: Sequence[str]
+    dtype: str | torch.dtype
+    rescale: bool
+    window: Window | None
+    size: tuple[int, int] | None
+    resize: bool
+    pad: float
+    transform: Callable[[torch.Tensor], torch.Tensor] | None
+    on_error: Literal["raise", "skip", "fill"]
+    threads: int | None
 
 
-class DicomDataset(Dataset):
-    """Frames of a scan's table, or of files, as tensors.
+class BatchSamples:
+    """The samples of one batch, as a sequence of dicts.
+
+    torch's default collate function needs a sequence; `collate` uses `data`, the
+    complete batch, without a copy.
 
     Parameters
     ----------
-    source : a scan's table (path of .parquet or .arrow, pyarrow.Table, a Scan,
-        anything with ``__arrow_c_stream__``) made with ``pixels=True`` and
-        `fastdcm.ml.COLUMNS`; or what `fastdcm.scan` takes; or `Samples`.
-        A multi-frame file is as many samples as it has frames.
-    labels : columns of the table (of files: elements) that a sample has, too.
-    dtype : "float32", "float16", "bfloat16", "float64", "uint8", "int8",
-        "int16", "uint16" or "int32", or torch's own.
+    data : dict
+        The batch, as `DicomDataset.read` returns it.
+    """
+
+    def __init__(self, data: BatchDict) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data["index"])
+
+    def __getitem__(self, i: int) -> BatchDict:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"index {i} is out of range for {len(self)} samples")
+        return {name: values[i] for name, values in self.data.items() if name != "errors"}
+
+
+def collate(samples: Any) -> Any:
+    """Return the batch that a `DicomDataset` read, without a copy.
+
+    Parameters
+    ----------
+    samples : sequence of samples
+        Samples of other datasets are passed to torch's default collate function.
+
+    Returns
+    -------
+    dict
+        The batch.
+
+    Examples
+    --------
+    >>> DataLoader(dataset, batch_size=16, collate_fn=fastdcm.ml.collate)  # doctest: +SKIP
+    """
+    return samples.data if isinstance(samples, BatchSamples) else default_collate(samples)
+
+
+class DicomDataset(Dataset):
+    """A map-style dataset for torch: frames of a scan's table, or of files, as tensors.
+
+    A multi-frame file is as many samples as it has frames. A sample is a dict:
+    ``"image"``, a tensor of shape (samples per pixel, height, width),
+    ``"index"``, its index in the dataset, and the labels. A batch has all of
+    them in one tensor of shape (n, samples per pixel, height, width), in memory
+    format channels_last for color; labels are tensors if they are numbers, else
+    lists. Colors are not converted.
+
+    With `fastdcm.ml.collate` as the ``collate_fn`` of the DataLoader, the batch
+    reaches the training loop in the memory into which it was read. That is
+    shared memory in a worker, and pinned memory with CUDA and no worker.
+
+    Parameters
+    ----------
+    source : table, path or other source of a scan
+        A scan's table made with ``pixels=True`` and the columns
+        `fastdcm.ml.COLUMNS` (path of a ``.parquet`` or ``.arrow`` file,
+        pyarrow.Table, Scan, any object with ``__arrow_c_stream__``), or anything
+        else that `fastdcm.scan` accepts, which is scanned, or `Samples`.
+    labels : sequence of str
+        Columns of the table (of files: elements) that each sample includes.
+    dtype : str or torch.dtype
+        Of the images: "float32", "float16", "bfloat16", "float64", "uint8",
+        "int8", "int16", "uint16" or "int32".
     rescale : bool
-        True: values of the modality, as stored * Rescale Slope + Rescale
-        Intercept or through the Modality LUT (PS3.3 C.11.1): Hounsfield units
-        for CT. An integer dtype is rounded to and clamped. False: stored
-        values; an integer dtype must be their own type, or a signed one of its
-        size where Bits Stored leaves the sign free.
-    window : None, (center, width) or "file"
-        Through a window (PS3.3 C.11.2.1.2) of values of the modality, this one
-        as LINEAR, or the first of each frame: 0 to 255 for dtype "uint8", 0 to 1
-        for floats; MONOCHROME1 and Presentation LUT Shape INVERSE are inverted.
-        "file" gives what `fastdcm.pixels.windowed` gives: a VOI table comes before
-        a window, and without both the range of the values is used (both in 8 bits).
-    size : None or (height, width)
-        Frames of another size are cropped and padded around their centre.
-        Without it the frames of a batch must be of one size.
+        True: modality values, which are stored values * Rescale Slope + Rescale
+        Intercept, or the result of the Modality LUT (PS3.3 C.11.1): Hounsfield
+        units for CT. They are rounded and clamped to an integer dtype.
+        False: stored values; an integer dtype must be that of the frames, or a
+        signed one of the same size if Bits Stored leaves the sign bit unused.
+    window : (center, width), "file" or None
+        Apply a window to modality values (PS3.3 C.11.2.1.2): this one as LINEAR,
+        or the first of each frame. The result is 0 to 255 for dtype "uint8" and 0
+        to 1 for floats, inverted for MONOCHROME1 and for Presentation LUT Shape
+        INVERSE. "file" gives what `fastdcm.pixels.windowed` gives: a VOI LUT
+        comes before a window, and without both the range of the values is used
+        (both in 8 bits).
+    size : (height, width) or None
+        Crop and pad frames of another size around the center. None: all frames
+        of a batch must have the same size.
     resize : bool
-        True: they are resized instead, bilinear with antialiasing.
-    pad : the value of padding, in units of the result.
-    transform : function of an image (samples, height, width) that gives a tensor.
+        True: resize frames to `size` instead, bilinear with antialiasing.
+    pad : float
+        The value of padding, in units of the result.
+    transform : callable or None
+        Function of an image (samples per pixel, height, width) that returns a
+        tensor.
     on_error : "raise", "skip" or "fill"
-        A sample that cannot be read raises its DicomError, is missing in its
-        batch, or is all `pad`. Where "skip" or "fill" did so the batch has
-        ``"errors"``: a list of (index, DicomError).
+        A sample that cannot be read raises its DicomError, is left out of its
+        batch, or is filled with `pad`. With "skip" and "fill" such a batch has
+        ``"errors"``, a list of (index, DicomError).
     threads : int or None
-        None: one in a worker of a DataLoader, elsewhere as many as there are
-        cores.
+        None: one in a worker of a DataLoader, else one for each CPU.
 
-    A sample is a dict: ``"image"``, a tensor (samples per pixel, height, width),
-    ``"index"`` in the dataset, and the labels. A batch has them all in one
-    tensor, (n, samples per pixel, height, width), memory format channels_last
-    for colour; numbers as tensors, other labels as lists. Give
-    `fastdcm.ml.collate` to the DataLoader: the batch then reaches the loop in
-    the memory it was read into, which is shared memory in a worker, and pinned
-    where there is CUDA and no worker.
+    Attributes
+    ----------
+    samples : Samples
+        `Samples.left_out` counts the rows that are not samples.
 
-    samples : Samples, whose `left_out` counts the rows that are no samples.
+    Raises
+    ------
+    ValueError
+        For invalid arguments, and a table without the columns.
+    ImportError
+        Without pyarrow.
+    DicomError
+        While reading, with ``on_error="raise"``.
 
-    Colour is not converted. Raises ValueError for arguments that cannot be and
-    for a table without the columns, DicomError for what cannot be read.
+    Examples
+    --------
+    >>> dataset = DicomDataset("frames.parquet", size=(256, 256))  # doctest: +SKIP
+    >>> loader = DataLoader(dataset, 16, num_workers=4, collate_fn=collate)  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        source,
+        source: Any,
         *,
-        labels=(),
-        dtype="float32",
-        rescale=True,
-        window=None,
-        size=None,
-        resize=False,
-        pad=0.0,
-        transform=None,
-        on_error="raise",
-        threads=None,
-    ):
+        labels: Sequence[str] = (),
+        dtype: str | torch.dtype = "float32",
+        rescale: bool = True,
+        window: Window | None = None,
+        size: tuple[int, int] | None = None,
+        resize: bool = False,
+        pad: float = 0.0,
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        on_error: Literal["raise", "skip", "fill"] = "raise",
+        threads: int | None = None,
+    ) -> None:
         dtype = str(dtype).removeprefix("torch.")
         if dtype not in _FLOATS + _INTEGERS:
-            raise ValueError(f"dtype is one of {', '.join(_FLOATS + _INTEGERS)}, not {dtype}")
-        if window is not None:
-            if window != "file":
-                center, width = map(float, window)
-                if not (np.isfinite(center) and 1 <= width < np.inf):
-                    raise ValueError(f"a window is (center, width of at least 1), not {window!r}")
-                window = center, width
-            if not rescale or dtype in _INTEGERS[1:]:
-                raise ValueError("a window is of values of the modality, and gives uint8 or floats")
+            raise ValueError(f"dtype must be one of {', '.join(_FLOATS + _INTEGERS)}, got {dtype}")
+        if window is not None and (not rescale or dtype in _INTEGERS[1:]):
+            raise ValueError(
+                "a window needs rescale=True and the dtype uint8 or a float, "
+                f"got rescale={rescale} and {dtype}"
+            )
+        if resize and size is None:
+            raise ValueError("resize=True needs size=(height, width)")
         if on_error not in ("raise", "skip", "fill"):
-            raise ValueError(f"on_error is 'raise', 'skip' or 'fill', not {on_error!r}")
-        if size is not None:
-            height, width = size
-            if height < 1 or width < 1:
-                raise ValueError(f"size is (height, width), not {size!r}")
-            size = int(height), int(width)
-        elif resize:
-            raise ValueError("resize needs a size")
+            raise ValueError(f"on_error must be 'raise', 'skip' or 'fill', got {on_error!r}")
         if threads is not None and threads < 1:
-            raise ValueError("threads is 1 or more, or None")
+            raise ValueError(f"threads must be at least 1, or None, got {threads}")
         if isinstance(labels, str):
-            raise TypeError("labels is a list of columns, not one str")
-        if {"image", "index", "errors"} & set(labels):
-            raise ValueError("image, index and errors are no names for labels")
+            raise TypeError(f"labels must be a list of columns, got the str {labels!r}")
+        for label in labels:
+            if label in _RESERVED:
+                raise ValueError(f"a label cannot have the name {label!r}: a batch uses it")
         self.samples = source if isinstance(source, Samples) else Samples(source, labels)
-        self.dtype, self.rescale, self.window = dtype, rescale, window
-        self.size, self.resize, self.pad = size, resize, float(pad)
-        self.transform, self.on_error, self.threads = transform, on_error, threads
-        self._pool = None
+        self.dtype = dtype
+        self.rescale = rescale
+        self.window = _check_window(window)
+        self.size = _check_size(size)
+        self.resize = resize
+        self.pad = float(pad)
+        self.transform = transform
+        self.on_error = on_error
+        self.threads = threads
+        self._pool: BufferPool | None = None
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> BatchDict:
         data, errors, _ = self._read([index.__index__()])
         if errors and self.on_error != "fill":
             raise errors[0][1]
-        data = self._finish(data, ())
+        data = self._complete(data, [])
         return {name: values[0] for name, values in data.items()}
 
-    def __getitems__(self, indices):
-        return Batch(self.read(indices))
+    def __getitems__(self, indices: Sequence[int]) -> BatchSamples:
+        return BatchSamples(self.read(indices))
 
-    def read(self, indices, out=None):
-        """The batch of these samples, a dict.
+    def read(self, indices: Sequence[int] | _Ints, out: torch.Tensor | None = None) -> BatchDict:
+        """Read a batch.
 
-        out : a tensor to read into, such as a pinned one that is used again and
-            again: (n, samples per pixel, height, width) of `dtype`, contiguous,
-            channels_last for colour."""
-        data, errors, piece = self._read(indices, out)
+        Parameters
+        ----------
+        indices : sequence of int
+            Of the samples; negative ones count from the end.
+        out : torch.Tensor or None
+            Tensor to read into, for example a pinned one that is reused: of
+            shape (n, samples per pixel, height, width) and the dtype of the
+            dataset, contiguous, or channels_last for color.
+
+        Returns
+        -------
+        dict
+            ``"image"``, ``"index"``, the labels, and ``"errors"`` where samples
+            could not be read.
+
+        Raises
+        ------
+        IndexError
+            For an index out of range.
+        ValueError
+            For an `out` that does not fit, and for frames of different sizes
+            without `size`.
+        DicomError
+            With ``on_error="raise"``.
+        """
+        data, errors, buffer = self._read(indices, out)
         if errors and self.on_error == "raise":
             raise errors[0][1]
         image = data["image"]
-        data = self._finish(data, errors)
-        return data if piece is None or data["image"] is not image else Parcel(data, piece)
+        data = self._complete(data, errors)
+        if buffer is None or data["image"] is not image:
+            return data
+        return SharedBatch(data, buffer)
 
-    def _finish(self, data, errors):
-        """Labels, failures and the transform."""
+    def _complete(self, data: BatchDict, errors: Errors) -> BatchDict:
+        """Return a batch with labels and errors, and the transform applied."""
+        found = [(int(data["index"][i]), error) for i, error in errors]
         if errors and self.on_error == "skip":
-            kept = np.ones(len(data["index"]), bool)
-            kept[[i for i, _ in errors]] = False
-            kept = torch.from_numpy(np.flatnonzero(kept))
-            found = [(int(data["index"][i]), error) for i, error in errors]
+            good = np.ones(len(data["index"]), bool)
+            good[[i for i, _ in errors]] = False
+            kept = torch.from_numpy(np.flatnonzero(good))
             data = {name: values[kept] for name, values in data.items()}
-        elif errors:
-            found = [(int(data["index"][i]), error) for i, error in errors]
         labels = self.samples.labels(data["index"].numpy())
         for name, values in labels.items():
             data[name] = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
@@ -191,106 +289,128 @@ class DicomDataset(Dataset):
             data["errors"] = found
         return data
 
-    def _read(self, indices, out=None):
-        """({"image", "index"}, [(position, DicomError)], piece of shared memory or None)."""
-        indices = np.asarray(indices, np.int64)
-        if len(indices) == 0:
-            raise IndexError("a batch of no samples")
-        indices = np.where(indices < 0, indices + len(self), indices)
-        if indices.min() < 0 or indices.max() >= len(self):
-            raise IndexError(f"sample {indices.max()} of {len(self)}")
-        layout = self.samples.layout(indices)
-        n, channels = len(indices), int(layout["samples"][0])
+    def _read(
+        self, indices: Sequence[int] | _Ints, out: torch.Tensor | None = None
+    ) -> tuple[BatchDict, Errors, torch.Tensor | None]:
+        """Return images and indices, errors, and the buffer if it is shared memory."""
+        positions = self._positions(indices)
+        layout = self.samples.layout(positions)
+        n, channels = len(positions), int(layout["samples"][0])
         sizes = np.stack([layout["rows"], layout["columns"]], 1).astype(np.int64)
         if self.size is None and (sizes != sizes[0]).any():
             other = int(np.flatnonzero((sizes != sizes[0]).any(1))[0])
             raise ValueError(
-                f"frames of one batch differ in size: {self._where(indices[0])} has {sizes[0].tolist()}, "
-                f"{self._where(indices[other])} {sizes[other].tolist()}: size=(height, width) fits them"
+                f"frames of one batch differ in size: {self._describe(positions[0])} has "
+                f"{sizes[0].tolist()}, {self._describe(positions[other])} has "
+                f"{sizes[other].tolist()}; crop, pad or resize them with size=(height, width)"
             )
-        shape = n, *(self.size or sizes[0].tolist()), channels
-        image, piece = self._target(out, shape)
-        records, display = self._records(indices, layout)
+        height, width = self.size or sizes[0].tolist()
+        image, buffer = self._output_tensor(out, (n, height, width, channels))
+        records, display = self._records(positions, layout)
         if self.resize:
-            errors = self._resized(indices, records, display, sizes, image)
+            errors = self._read_resized(positions, records, display, sizes, image)
         else:
-            whole = not (sizes == shape[1:3]).all()
-            errors = self._converted(indices, records, display, sizes, image, whole)
+            fit = bool((sizes != (height, width)).any())
+            errors = self._read_converted(positions, records, display, sizes, image, fit)
         for i, _ in errors:
             image[i] = self.pad
         errors.sort(key=lambda found: found[0])
-        return (
-            {"image": image.permute(0, 3, 1, 2), "index": torch.from_numpy(indices)},
-            errors,
-            piece,
-        )
+        data = {"image": image.permute(0, 3, 1, 2), "index": torch.from_numpy(positions)}
+        return data, errors, buffer
 
-    def _where(self, index):
-        files, frames = self.samples.files(np.array([index]))
-        return f"frame {frames[0]} of {os.fsdecode(self.samples.path(files[0]))}"
+    def _positions(self, indices: Sequence[int] | _Ints) -> _Ints:
+        """Return valid indices, none of them negative."""
+        wanted = np.asarray(indices, np.int64)
+        if len(wanted) == 0:
+            raise IndexError("a batch needs at least one index")
+        positions = np.where(wanted < 0, wanted + len(self), wanted)
+        outside = (positions < 0) | (positions >= len(self))
+        if outside.any():
+            raise IndexError(f"index {wanted[outside][0]} is out of range for {len(self)} samples")
+        return positions
 
-    def _target(self, out, shape):
-        """The tensor that the batch is, (n, height, width, samples), and its piece
-        of shared memory in a worker."""
+    def _describe(self, position: int) -> str:
+        files, frames = self.samples.files(np.array([position]))
+        return f"frame {frames[0]} of {os.fsdecode(self.samples.path(int(files[0])))}"
+
+    def _output_tensor(
+        self, out: torch.Tensor | None, shape: tuple[int, int, int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the tensor to read into, (n, height, width, samples per pixel).
+
+        In a worker also its buffer in shared memory.
+        """
         dtype = getattr(torch, self.dtype)
         if out is not None:
-            out = out.permute(0, 2, 3, 1)
-            if tuple(out.shape) != shape or out.dtype != dtype or not out.is_contiguous():
+            image = out.permute(0, 2, 3, 1)
+            if tuple(image.shape) != shape or image.dtype != dtype or not image.is_contiguous():
                 n, height, width, channels = shape
                 raise ValueError(
-                    f"out is to be contiguous, ({n}, {channels}, {height}, {width}) of {dtype}"
+                    f"out must be contiguous, of shape {(n, channels, height, width)} and {dtype}, "
+                    f"got {tuple(out.shape)} and {out.dtype}"
                 )
-            return out, None
+            return image, None
         worker = get_worker_info() is not None
         if not worker and torch.cuda.is_available():
             return torch.empty(shape, dtype=dtype, pin_memory=True), None
-        if self._pool is None or self._pool.pid != os.getpid():  # of the process that forked us
-            self._pool = Pool(shared=worker)
-        image, piece = self._pool.take(shape, dtype)
-        return image, piece if worker else None
+        if self._pool is None or self._pool.pid != os.getpid():  # after a fork
+            self._pool = BufferPool(shared=worker)
+        image, buffer = self._pool.acquire(shape, dtype)
+        return image, buffer if worker else None
 
-    def _records(self, indices, layout):
-        """What C needs to know, and which samples `windowed` has to display."""
-        records = self.samples.records(indices)
-        display = np.zeros(len(indices), bool)
+    def _records(self, positions: _Ints, layout: _Records) -> tuple[_Records, _Bools]:
+        """Return the records for the batch reader, and which samples `windowed` displays."""
+        records = self.samples.records(positions)
+        display = np.zeros(len(positions), bool)
         if not self.rescale:
             records["slope"], records["intercept"] = 1.0, 0.0
         if self.window is None:
             return records, display
         if self.window == "file":
             width = records["width"]
-            least = np.where(records["function"] == _LINEAR, width >= 1, width > 0)
-            possible = np.isfinite(width) & np.isfinite(records["center"]) & least
-            # A VOI table, no window, and one that is refused.
-            display = (layout["voi"] != VOI_WINDOW) | ~possible
+            valid = (
+                np.isfinite(width)
+                & np.isfinite(records["center"])
+                & np.where(records["function"] == _LINEAR, width >= 1, width > 0)
+            )
+            # a VOI LUT, no window, or a window that `windowed` rejects
+            display = (layout["voi"] != VOI_WINDOW) | ~valid
             records["center"][display], records["width"][display] = 0, 1
             records["function"][display] = _LINEAR
         else:
             records["center"], records["width"] = self.window
             records["function"] = _LINEAR
-        if self.dtype != "uint8":  # the window is a line, to be cut off at its ends
-            scale, shift = _line(records)
+        if self.dtype != "uint8":
+            scale, shift = _window_as_rescale(records)
             records["slope"] *= scale
             records["intercept"] = records["intercept"] * scale + shift
             records["slope"][display], records["intercept"][display] = 1 / 255, 0.0
         return records, display
 
-    def _way(self):
-        """(conversion in C, dtype of what it gives)."""
+    def _conversion(self) -> tuple[Conversion, torch.dtype]:
+        """Return the conversion of the batch reader, and the dtype of its result."""
         if self.window is not None and self.dtype == "uint8":
             return "window", torch.uint8
         if not self.rescale and self.dtype in _INTEGERS:
             return "stored", getattr(torch, self.dtype)
         return "rescale", torch.float32
 
-    def _converted(self, indices, records, display, sizes, image, fit):
-        """Fills `image`; returns the errors."""
-        convert, dtype = self._way()
-        raw = image if image.dtype == dtype else fresh(image.shape, dtype)
+    def _read_converted(
+        self,
+        positions: _Ints,
+        records: _Records,
+        display: _Bools,
+        sizes: _Ints,
+        image: torch.Tensor,
+        fit: bool,
+    ) -> Errors:
+        """Read samples into `image`, cropped and padded if `fit`."""
+        convert, dtype = self._conversion()
+        raw = image if image.dtype == dtype else empty_tensor(image.shape, dtype)
         threads = self.threads or (cpu_count() if get_worker_info() is None else 1)
         errors = read_batch(
             self.samples,
-            indices,
+            positions,
             records,
             raw.numpy(),
             convert,
@@ -302,25 +422,32 @@ class DicomDataset(Dataset):
         )
         if self.window is not None and convert == "rescale":
             for i in np.flatnonzero(records["function"] == _SIGMOID).tolist():
-                rows, columns = (
-                    centre(*pair)[1] for pair in zip(sizes[i].tolist(), raw.shape[1:3])
-                )
+                rows = center_slices(int(sizes[i, 0]), raw.shape[1])[1]
+                columns = center_slices(int(sizes[i, 1]), raw.shape[2])[1]
                 raw[i, rows, columns].sigmoid_()
             raw.clamp_(0, 1)
         if raw is not image:
-            image.copy_(_rounded(raw, image.dtype))
+            image.copy_(_cast(raw, image.dtype))
         return errors
 
-    def _resized(self, indices, records, display, sizes, image):
-        errors = []
+    def _read_resized(
+        self,
+        positions: _Ints,
+        records: _Records,
+        display: _Bools,
+        sizes: _Ints,
+        image: torch.Tensor,
+    ) -> Errors:
+        """Read samples into `image`, resized, those of one size together."""
+        errors: Errors = []
         for size in np.unique(sizes, axis=0):
-            places = np.flatnonzero((sizes == size).all(1))
-            convert, dtype = self._way()
-            raw = fresh((len(places), *size.tolist(), image.shape[3]), dtype)
-            found = self._converted(
-                indices[places], records[places], display[places], sizes[places], raw, False
+            chosen = np.flatnonzero((sizes == size).all(1))
+            dtype = self._conversion()[1]
+            raw = empty_tensor((len(chosen), *size.tolist(), image.shape[3]), dtype)
+            found = self._read_converted(
+                positions[chosen], records[chosen], display[chosen], sizes[chosen], raw, False
             )
-            errors += [(int(places[i]), error) for i, error in found]
+            errors += [(int(chosen[i]), error) for i, error in found]
             if tuple(size) != tuple(image.shape[1:3]):
                 raw = torch.nn.functional.interpolate(
                     raw.permute(0, 3, 1, 2).float(),
@@ -328,16 +455,42 @@ class DicomDataset(Dataset):
                     mode="bilinear",
                     antialias=True,
                 ).permute(0, 2, 3, 1)
-            image[torch.from_numpy(places)] = _rounded(raw, image.dtype)
+            image[torch.from_numpy(chosen)] = _cast(raw, image.dtype)
         return errors
 
 
-def _line(records):
-    """(scale, shift) with which values of the modality become 0 to 1 between a
-    window's ends, or the argument of the sigmoid (PS3.3 C.11.2.1.2)."""
+def _check_window(window: Window | None) -> Window | None:
+    if window is None or window == "file":
+        return window
+    if isinstance(window, str):
+        raise ValueError(f"window must be (center, width), 'file' or None, got {window!r}")
+    center, width = map(float, window)
+    if not (np.isfinite(center) and 1 <= width < np.inf):
+        raise ValueError(f"window must be (center, width) with a width of at least 1, got {window}")
+    return center, width
+
+
+def _check_size(size: tuple[int, int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = size
+    if height < 1 or width < 1:
+        raise ValueError(f"size must be (height, width) of at least 1, got {size}")
+    return int(height), int(width)
+
+
+def _window_as_rescale(
+    records: _Records,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the (scale, shift) of modality values that is equal to a window.
+
+    The result is 0 to 1 between the ends of the window and must be clamped; for
+    SIGMOID it is the argument of the logistic function (PS3.3 C.11.2.1.2,
+    C.11.2.1.3).
+    """
     center, width, function = records["center"], records["width"], records["function"]
     exact = np.maximum(width, np.finfo(float).tiny)
-    linear = np.maximum(width - 1, 1e-6)  # of width 1: a step
+    linear = np.maximum(width - 1, 1e-6)  # a window of width 1 is a step
     scale = np.choose(function, [1 / linear, 1 / exact, 4 / exact])
     shift = np.choose(
         function,
@@ -347,85 +500,126 @@ def _line(records):
             -center * scale,
         ],
     )
-    turned = records["invert"] != 0
-    whole = np.where(function == _SIGMOID, 0, 1)
-    return np.where(turned, -scale, scale), np.where(turned, whole - shift, shift)
+    inverted = records["invert"] != 0
+    top = np.where(function == _SIGMOID, 0, 1)
+    return np.where(inverted, -scale, scale), np.where(inverted, top - shift, shift)
 
 
-def _rounded(values, dtype):
-    """To another dtype; for integers the nearest one there is."""
+def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return values in another dtype; for integers rounded and clamped."""
     if dtype.is_floating_point or values.dtype == dtype:
         return values.to(dtype)
-    ends = torch.iinfo(dtype)
-    top = np.nextafter(np.float32(ends.max), np.float32(0)) if ends.bits > 16 else ends.max
-    return values.round().clamp(ends.min, float(top)).to(dtype)
+    limits = torch.iinfo(dtype)
+    # float32 cannot hold the largest int32
+    top = np.nextafter(np.float32(limits.max), np.float32(0)) if limits.bits > 16 else limits.max
+    return values.round().clamp(limits.min, float(top)).to(dtype)
 
 
 class DicomIterableDataset(IterableDataset):
-    """The same as a stream of whole batches, shared out to ranks and workers.
+    """An iterable dataset for torch of complete batches, split among ranks and workers.
 
-    For ``DataLoader(dataset, batch_size=None, num_workers=...)``. The batches,
-    and their order, do not depend on the number of workers.
+    For ``DataLoader(dataset, batch_size=None, num_workers=...)``. The batches
+    and their order do not depend on the number of workers.
 
     Parameters
     ----------
-    source : as for `DicomDataset`. batch_size : samples to a batch.
+    source : table, path or other source of a scan
+        As of `DicomDataset`.
+    batch_size : int
+        Samples in a batch.
     shuffle : bool
-        Shards (`shard` samples that follow each other in the source) come in
-        random order, and so do the samples of each. Files that lie together are
-        read together.
-    seed, shard : int. The order follows from `seed` and the epoch.
+        True: shards come in random order, and so do the samples of each shard.
+        Files that are stored together are read together.
+    seed : int
+        The order depends on `seed` and the epoch.
+    shard : int
+        Number of consecutive samples in a shard.
     drop_last : bool
-        Leave out a last batch that is not full, and batches that are not there
-        for every rank; else ranks that miss one get one of the first again.
+        True: leave out the last batch if it is not full, and the batches that
+        not every rank would receive. False: a rank that would receive one batch
+        less receives one of the first again.
     rank, world_size : int or None
-        None: as torch.distributed tells, 0 and 1 without it.
-    options : those of `DicomDataset`.
+        Both or neither. None: those of torch.distributed, or 0 and 1 if it is
+        not initialized.
+    **options
+        The keyword arguments of `DicomDataset`.
+
+    Attributes
+    ----------
+    dataset : DicomDataset
+
+    Raises
+    ------
+    ValueError
+        For invalid arguments.
+
+    Examples
+    --------
+    >>> dataset = DicomIterableDataset("frames.parquet", 16, shuffle=True)  # doctest: +SKIP
+    >>> for epoch in range(10):  # doctest: +SKIP
+    ...     dataset.set_epoch(epoch)
+    ...     for batch in DataLoader(dataset, batch_size=None, num_workers=4):
+    ...         train(batch["image"])
     """
 
     def __init__(
         self,
-        source,
-        batch_size,
+        source: Any,
+        batch_size: int,
         *,
-        shuffle=False,
-        seed=0,
-        shard=4096,
-        drop_last=False,
-        rank=None,
-        world_size=None,
-        **options,
-    ):
+        shuffle: bool = False,
+        seed: int = 0,
+        shard: int = 4096,
+        drop_last: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        **options: Unpack[DatasetOptions],
+    ) -> None:
         if batch_size < 1 or shard < 1:
-            raise ValueError("batch_size and shard are 1 or more")
-        if (rank is None) != (world_size is None) or (
-            rank is not None and not 0 <= rank < world_size
-        ):
-            raise ValueError(f"rank {rank} of {world_size}: give both, or neither")
-        if rank is None:
+            raise ValueError(
+                f"batch_size and shard must be at least 1, got {batch_size} and {shard}"
+            )
+        if rank is None and world_size is None:
             rank, world_size = 0, 1
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        if rank is None or world_size is None or not 0 <= rank < world_size:
+            raise ValueError(
+                f"rank must be at least 0 and less than world_size, got {rank} and {world_size}; "
+                "give both or neither"
+            )
         self.dataset = DicomDataset(source, **options)
-        self.batch_size, self.shuffle, self.seed, self.shard = batch_size, shuffle, seed, shard
-        self.drop_last, self.rank, self.world_size = drop_last, rank, world_size
-        # shared: workers that go on from epoch to epoch see it, too
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.shard = shard
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        # shared with persistent workers
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
-    def set_epoch(self, epoch):
-        """Another order, the same for all ranks; call it before each epoch."""
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which determines the order; call it on all ranks.
+
+        Parameters
+        ----------
+        epoch : int
+        """
         self._epoch[0] = epoch
 
-    def _batches(self):
+    def _batches(self) -> int:
+        """Return the number of batches of all ranks."""
         count = len(self.dataset)
         return count // self.batch_size if self.drop_last else -(-count // self.batch_size)
 
-    def __len__(self):
-        """Batches for this rank."""
+    def __len__(self) -> int:
+        """Return the number of batches of this rank."""
         batches = self._batches()
         return batches // self.world_size if self.drop_last else -(-batches // self.world_size)
 
-    def _order(self):
+    def _order(self) -> _Ints:
+        """Return the indices of all samples in the order of this epoch."""
         count = len(self.dataset)
         if not self.shuffle:
             return np.arange(count)
@@ -434,7 +628,7 @@ class DicomIterableDataset(IterableDataset):
         shards = [start + random.permutation(min(self.shard, count - start)) for start in starts]
         return np.concatenate(shards) if shards else starts
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[BatchDict]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         order, batches = self._order(), self._batches()

@@ -1,26 +1,40 @@
-"""Which frames there are, where they lie and what their values mean.
+"""List the frames of a scan's table, or of files, that can be training samples.
 
-Columns, not objects: a million samples are some arrays that forked workers
-share and spawned ones receive as they are.
+Values are kept in arrays, not in an object per sample: a million samples are a
+few arrays that forked workers share and spawned workers receive quickly.
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from fastdcm.ml.columns import UNKNOWN_FUNCTION, TableColumns
 from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE
-from fastdcm.pixels.functional_groups import MODALITY, VOI, rescale_columns
+from fastdcm.pixels.functional_groups import MODALITY, VOI, Macro, rescale_columns
 from fastdcm.pixels.layout import direct_byte_order
 from fastdcm.scanning.scanner import scan
 from fastdcm.sources.urls import path_bytes
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_Bools = npt.NDArray[np.bool_]
+_Records = npt.NDArray[np.void]
 
 _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
 _TABLE, _VOI_TABLE = "ModalityLUTSequence.LUTDescriptor", "VOILUTSequence.LUTDescriptor"
 _DOSE = "DoseGridScaling"
 
-#: What a scan's table must have besides ``pixels=True``:
-#: ``scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
+#: The columns that a scan's table must have, in addition to ``pixels=True``:
+#: ``fastdcm.scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
 COLUMNS = (
     "Rows",
     "Columns",
@@ -49,33 +63,51 @@ _FIXED = (
     "frames",
 )
 
-FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+#: Values of the field ``voi`` of a layout: the image has a window, or a VOI LUT.
 VOI_WINDOW, VOI_TABLE = 1, 2
 
-# What many samples have in common: all of a frame record but where it is.
+# A record of the batch reader, and what many samples have in common: all fields
+# of a record except those of the position.
 _RECORD = np.dtype(NATIVE_FRAME_DTYPE)
-_PLACE = ("offset", "size", "mtime_ns", "start_bit")
+_POSITION = ("offset", "size", "mtime_ns", "start_bit")
 _LAYOUT = np.dtype(
-    [(name, kind) for name, kind in NATIVE_FRAME_DTYPE if name not in _PLACE]
+    [(name, kind) for name, kind in NATIVE_FRAME_DTYPE if name not in _POSITION]
     + [("native", "u1"), ("table", "u1"), ("voi", "u1")]
 )
 
 
-def _need_arrow():
+def _import_pyarrow() -> Any:
     try:
         import pyarrow
         import pyarrow.compute
         import pyarrow.parquet
     except ImportError:
-        raise ImportError(
-            "tables of scans need pyarrow: pip install 'fastdcm-dicom[table]'"
-        ) from None
+        raise ImportError("fastdcm.ml needs pyarrow: pip install 'fastdcm-dicom[table]'") from None
     return pyarrow
 
 
-def open_table(source, labels):
-    """The pyarrow.Table that a source means, with the columns needed."""
-    pyarrow = _need_arrow()
+def open_table(source: Any, labels: Iterable[str]) -> pyarrow.Table:
+    """Return the table of a source with the columns that `Samples` needs.
+
+    Parameters
+    ----------
+    source : table, path or other source of a scan
+        As of `Samples`.
+    labels : iterable of str
+        Further columns.
+
+    Returns
+    -------
+    pyarrow.Table
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    ValueError
+        Where a table lacks columns.
+    """
+    pyarrow = _import_pyarrow()
     wanted = [*_FIXED, *COLUMNS, *labels]
     if isinstance(source, pyarrow.Table):
         table = source
@@ -99,122 +131,56 @@ def open_table(source, labels):
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise ValueError(
-            f"the table has no column {', '.join(missing)}: "
-            "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True) makes one that has all"
+            f"the table has no column {', '.join(missing)}: write it with "
+            "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True)"
         )
     return table.select(list(dict.fromkeys(wanted)))
 
 
-class _Rows:
-    """The columns of a table as arrays."""
-
-    def __init__(self, table):
-        self.table = table
-
-    def arrow(self, name):
-        column = self.table.column(name).combine_chunks()
-        return column.chunk(0) if hasattr(column, "chunk") else column
-
-    def ints(self, name, null=0):
-        return self.arrow(name).cast("int64").fill_null(null).to_numpy(zero_copy_only=False)
-
-    def floats(self, name):
-        """float64, NaN for null; of a list the first value."""
-        return _floats(self.arrow(name))
-
-    def texts(self, name):
-        """(codes, texts): codes -1 for null."""
-        found = self.arrow(name).dictionary_encode()
-        return found.indices.fill_null(-1).to_numpy(
-            zero_copy_only=False
-        ), found.dictionary.to_pylist()
-
-    def inside(self, name):
-        """Whether a path leads into an archive, as dcmread reads it."""
-        from pyarrow import compute
-
-        return compute.match_substring(self.arrow(name), "!/").to_numpy(zero_copy_only=False)
-
-    def valid(self, name):
-        """Whether each row has a value."""
-        return self.arrow(name).is_valid().to_numpy(zero_copy_only=False)
-
-    def numbers(self, name, rows, frames, by_frame):
-        """The values of a column for each sample, NaN for none; None when the column
-        has no value at all.
-
-        Of a list the first; a text is its index in FUNCTIONS; a lookup table is
-        1. by_frame : the column has lists with one value a frame.
-        """
-        column = self.arrow(name)
-        if column.null_count == len(column):
-            return None
-        if not by_frame:
-            return _numbers(name, column)[rows]
-        starts, lengths = _spans(column)
-        there = frames < lengths[rows]
-        at = (starts[rows] + frames)[there]
-        found = np.full(len(rows), np.nan)
-        found[there] = _numbers(name, column.values)[at]
-        return found
-
-
-def _numbers(name, column):
-    if name.endswith("LUTDescriptor"):
-        return np.where(column.is_valid().to_numpy(zero_copy_only=False), 1.0, np.nan)
-    return _functions(column) if name.endswith("VOILUTFunction") else _floats(column)
-
-
-def _spans(column):
-    starts = column.offsets.to_numpy().astype(np.int64)
-    lengths = np.diff(starts)
-    lengths[column.is_null().to_numpy(zero_copy_only=False)] = 0
-    return starts[:-1], lengths
-
-
-def _floats(column):
-    if "list" not in str(column.type):
-        return column.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False).copy()
-    starts, lengths = _spans(column)
-    found = np.full(len(column), np.nan)
-    found[lengths > 0] = _floats(column.values)[starts[lengths > 0]]
-    return found
-
-
-def _functions(column):
-    """Its index in FUNCTIONS; NaN for none, -1 for another."""
-    encoded = column.dictionary_encode()
-    names = [(text or "").strip().upper() for text in encoded.dictionary.to_pylist()]
-    places = [
-        FUNCTIONS.index(name) if name in FUNCTIONS else -1.0 if name else np.nan for name in names
-    ]
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return np.array([*places, np.nan])[codes]
-
-
 class Samples:
-    """Every frame of a table, or of files, that has pixels; in their order.
+    """The frames of a table, or of files, that have pixel data, in their order.
 
-    source : a scan's table (path of .parquet or .arrow, pyarrow.Table, a Scan,
-        anything with ``__arrow_c_stream__``) that has `COLUMNS` and was made
-        with ``pixels=True``; or what `fastdcm.scan` takes, which is then scanned.
-    labels : names of more columns to keep, for files: of elements to read.
+    Needs pyarrow, but not torch.
 
-    left_out : {reason: count} of rows and frames that are no samples: codes of
-        errors, "no-pixels", "attributes" (Rows and the like cannot be) and
-        "short" (frames behind the end of their pixel data).
+    Parameters
+    ----------
+    source : table, path or other source of a scan
+        A scan's table with the columns `COLUMNS`, made with ``pixels=True``: the
+        path of a ``.parquet`` or ``.arrow`` file, a pyarrow.Table, a `Scan`, or
+        any object with ``__arrow_c_stream__``. Anything else that `fastdcm.scan`
+        accepts is scanned.
+    labels : sequence of str
+        Further columns to keep; of files, elements to read.
+
+    Attributes
+    ----------
+    left_out : dict of str to int
+        Number of rows and frames that are not samples, by reason: error codes,
+        "no-pixels", "attributes" (Rows or similar are impossible) and "short"
+        (frames that are not within the pixel data).
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+    ValueError
+        Where a table lacks columns.
+
+    Examples
+    --------
+    >>> samples = Samples("frames.parquet", ["PatientID"])  # doctest: +SKIP
+    >>> len(samples), samples.left_out  # doctest: +SKIP
+    (48213, {'no-pixels': 12})
     """
 
-    def __init__(self, source, labels=()):
-        import pyarrow.compute as pc
-
-        pyarrow = _need_arrow()
-        self.left_out = {}
+    def __init__(self, source: Any, labels: Sequence[str] = ()) -> None:
+        pyarrow = _import_pyarrow()
+        self.left_out: dict[str, int] = {}
         table = open_table(source, labels)
-        rows = _Rows(table)
+        rows = TableColumns(table)
         codes, errors = rows.texts("error")
         self._leave_out({errors[i]: int((codes == i).sum()) for i in range(len(errors))})
-        pixels = rows.arrow("pixel_offset").is_valid().to_numpy(zero_copy_only=False)
+        pixels = rows.valid("pixel_offset")
         self._leave_out({"no-pixels": int(((codes < 0) & ~pixels).sum())})
         good = (codes < 0) & pixels
         frames, native = self._frames_of(rows, good)
@@ -222,38 +188,31 @@ class Samples:
         kept = np.flatnonzero(good)
         frames, native = frames[kept], native[kept]
         if len(kept) < len(good):
-            rows = _Rows(table.take(pyarrow.array(kept)))
+            rows = TableColumns(table.take(pyarrow.array(kept)))
         self._first = np.concatenate([[0], np.cumsum(frames)])  # sample of each file
-        self._read_places(rows)
-        self._read_layouts(rows, native)
-        paths = rows.arrow("path").cast(pyarrow.large_string())
-        _, offsets, data = paths.buffers()
-        self._path_ends = np.frombuffer(offsets, np.int64)[
-            paths.offset : paths.offset + len(paths) + 1
-        ].copy()
-        self._paths = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
-        self._paths = self._paths[self._path_ends[0] : self._path_ends[-1]].copy()
-        self._path_ends -= self._path_ends[0]
-        self._labels = {}
-        for name in labels:
-            column = rows.arrow(name)
-            if pyarrow.types.is_integer(column.type) and column.null_count == 0:
-                column = column.to_numpy()
-            elif pyarrow.types.is_floating(column.type) or pyarrow.types.is_integer(column.type):
-                column = _floats(column)
-            elif pyarrow.types.is_boolean(column.type) and column.null_count == 0:
-                column = column.to_numpy(zero_copy_only=False)
-            elif pyarrow.types.is_string(column.type):
-                column = pc.cast(column, pyarrow.large_string())
-            self._labels[name] = column
+        self._offset = rows.ints("pixel_offset")
+        self._size = rows.ints("size")
+        self._mtime = rows.ints("mtime_ns")
+        self.layouts, self._layout = self._layouts_of(rows, native)
+        self._read_paths(rows)
+        self._labels = {name: _label_values(rows.arrow(name)) for name in labels}
 
-    def _leave_out(self, counts):
+    def _read_paths(self, rows: TableColumns) -> None:
+        """Keep the paths as one array of bytes, and where each ends."""
+        paths = rows.arrow("path").cast("large_string")
+        _, offsets, data = paths.buffers()
+        ends = np.frombuffer(offsets, np.int64)[paths.offset : paths.offset + len(paths) + 1]
+        text = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+        self._paths = text[ends[0] : ends[-1]].copy()
+        self._path_ends = ends - ends[0]
+
+    def _leave_out(self, counts: Mapping[str, int]) -> None:
         for reason, count in counts.items():
             if count:
                 self.left_out[reason] = self.left_out.get(reason, 0) + count
 
-    def _frames_of(self, rows, good):
-        """(frames that can be read, whether native) of each row."""
+    def _frames_of(self, rows: TableColumns, good: _Bools) -> tuple[_Ints, _Bools]:
+        """Return for each row how many frames can be read, and whether they are native."""
         lines, columns, samples = (
             rows.ints("Rows"),
             rows.ints("Columns"),
@@ -277,37 +236,34 @@ class Samples:
         )
         self._leave_out({"attributes": int((good & ~possible).sum())})
         codes, syntaxes = rows.texts("transfer_syntax")
-        order = [direct_byte_order(uid) for uid in syntaxes]
-        native = np.isin(codes, [i for i, found in enumerate(order) if found is not None])
-        big = np.isin(codes, [i for i, found in enumerate(order) if found == ">"])
+        orders = [direct_byte_order(uid) for uid in syntaxes]
+        native = np.isin(codes, [i for i, order in enumerate(orders) if order is not None])
+        big = np.isin(codes, [i for i, order in enumerate(orders) if order == ">"])
         codes, photometrics = rows.texts("PhotometricInterpretation")
         subsampled = np.isin(codes, [i for i, name in enumerate(photometrics) if "42" in name])
         plain = np.isin(bits, [1, 8, 16, 32, 64]) & ~subsampled
         with np.errstate(over="ignore"):  # a sample has at most 2**48 bits times 64
             cells = lines * columns * samples
         can = possible & native & plain & ((bits > 1) | (samples == 1)) & ~(big & (bits == 8))
-        # floating point pixels, whose elements a scan does not tell apart
-        can &= rows.arrow("BitsStored").is_valid().to_numpy(zero_copy_only=False)
+        # Float Pixel Data, which a scan does not distinguish, has no Bits Stored
+        can &= rows.valid("BitsStored")
         there = np.where(
             cells > 0, np.minimum(length, 1 << 58) * 8 // np.maximum(cells * bits, 1), 0
         )
-        # encapsulated: a frame has a byte at least
+        # encapsulated: a frame has at least one byte
         there = np.minimum(frames, np.where(can, there, length))
         there[~(good & possible)] = 0
         lost = good & possible & (there < frames)
         self._leave_out({"short": int((frames - there)[lost].sum())})
-        # fragments under a native transfer syntax have another length than its frames
+        # fragments under a native transfer syntax have another length than native frames
         size = (cells * bits * frames + 7) // 8
         can &= (length == size) | (length == size + size % 2)
-        return there, can & ~rows.inside("path")
+        return there, can & ~rows.in_archive("path")
 
-    def _read_places(self, rows):
-        self._offset = rows.ints("pixel_offset")
-        self._size = rows.ints("size")
-        self._mtime = rows.ints("mtime_ns")
-
-    def _read_layouts(self, rows, native):
-        """One entry of `layouts` for all samples that are alike."""
+    def _layouts_of(
+        self, rows: TableColumns, native: _Bools
+    ) -> tuple[_Records, npt.NDArray[np.int32]]:
+        """Return the distinct layouts of the samples, and the number of each sample's."""
         files = np.repeat(np.arange(len(self._first) - 1), np.diff(self._first))
         frames = np.arange(len(files)) - self._first[files]
         layout = np.zeros(len(files), _LAYOUT)
@@ -341,101 +297,147 @@ class Samples:
         ):
             layout[name] = column[files]
         layout["planar"] &= layout["samples"] > 1
-        self._read_rescale(rows, files, frames, layout)
-        self._read_voi(rows, files, frames, layout)
+        self._set_rescale(rows, files, frames, layout)
+        self._set_voi(rows, files, frames, layout)
         codes = np.zeros(len(layout), np.int64)
-        for name in _LAYOUT.names:  # few of them differ, as a rule
+        for name in _LAYOUT.names or ():
             column = layout[name]
             if len(column) and (column != column[0]).any():
                 values, places = np.unique(column, return_inverse=True)
                 codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
         _, first, codes = np.unique(codes, return_index=True, return_inverse=True)
-        self.layouts, self._layout = layout[first], codes.astype(np.int32)
+        return layout[first], codes.astype(np.int32)
 
-    def _read_rescale(self, rows, files, frames, layout):
-        """Slope and intercept of each sample, or that it has a Modality LUT."""
-        found, groups = self._by_frame(rows, files, frames, MODALITY, _RESCALE, np.logical_or)
-        dose = np.where(groups, np.nan, rows.floats(_DOSE)[files])
-        slope, intercept = rescale_columns(*found, dose)
-        layout["table"] = rows.valid(_TABLE)[files] & ~groups
+    def _set_rescale(
+        self, rows: TableColumns, files: _Ints, frames: _Ints, layout: _Records
+    ) -> None:
+        """Set slope and intercept of each sample, or that it has a Modality LUT."""
+        found, in_groups = self._by_frame(rows, files, frames, MODALITY, _RESCALE, np.logical_or)
+        dose = np.where(in_groups, np.nan, rows.numbers(_DOSE)[files])
+        slope, intercept = rescale_columns(found[0], found[1], dose)
+        layout["table"] = rows.valid(_TABLE)[files] & ~in_groups
         none = np.isnan(slope) | (layout["table"] != 0)
-        layout["slope"], layout["intercept"] = (
-            np.where(none, 1.0, slope),
-            np.where(none, 0.0, intercept),
-        )
+        layout["slope"] = np.where(none, 1.0, slope)
+        layout["intercept"] = np.where(none, 0.0, intercept)
 
-    def _read_voi(self, rows, files, frames, layout):
-        """The window of each sample, or that it has a VOI table or neither."""
-        names = (*_WINDOW, _VOI_TABLE)
+    def _set_voi(self, rows: TableColumns, files: _Ints, frames: _Ints, layout: _Records) -> None:
+        """Set the window of each sample, or that it has a VOI LUT or neither."""
 
-        def given(center, width, function, table):
+        def is_given(center: _Bools, width: _Bools, function: _Bools, table: _Bools) -> _Bools:
             return (center & width) | table
 
-        found, _ = self._by_frame(rows, files, frames, VOI, names, given)
+        found, _ = self._by_frame(rows, files, frames, VOI, (*_WINDOW, _VOI_TABLE), is_given)
         center, width, function, table = found
-        # a function of another name is left to `windowed`, which rejects it
-        window = ~(np.isnan(center) | np.isnan(width)) & (function != -1)
+        # an unknown function is left to `windowed`, which rejects it
+        window = ~(np.isnan(center) | np.isnan(width)) & (function != UNKNOWN_FUNCTION)
         layout["voi"] = np.where(~np.isnan(table), VOI_TABLE, np.where(window, VOI_WINDOW, 0))
-        layout["center"], layout["width"] = (
-            np.where(window, center, 0.0),
-            np.where(window, width, 0.0),
-        )
+        layout["center"] = np.where(window, center, 0.0)
+        layout["width"] = np.where(window, width, 0.0)
         layout["function"] = np.where(window, np.nan_to_num(function), 0)
 
-    def _by_frame(self, rows, files, frames, macro, names, given):
-        """The columns of a transformation for each sample, NaN for none, and
-        whether they are from functional groups.
+    def _by_frame(
+        self,
+        rows: TableColumns,
+        files: _Ints,
+        frames: _Ints,
+        macro: Macro,
+        names: Sequence[str],
+        is_given: Callable[..., _Bools],
+    ) -> tuple[list[_Floats], _Bools]:
+        """Return the attributes of a macro for each sample, NaN for none.
 
-        All of them are from the first level that has them (PS3.3 C.7.6.16).
-        given : of bool arrays, whether each value is there.
+        All of them come from the first level that has them (PS3.3 C.7.6.16):
+        `is_given` is called with an array per attribute, which samples have a
+        value. Also returns which samples have them in functional groups.
         """
         found = [np.full(len(files), np.nan) for _ in names]
         missing = np.ones(len(files), bool)
-        groups = np.zeros(len(files), bool)
+        in_groups = np.zeros(len(files), bool)
         for level, columns in enumerate(zip(*map(macro.columns, names), strict=True)):
             if not missing.any():
                 break
-            values = [rows.numbers(name, files, frames, level == 0) for name in columns]
-            if all(column is None for column in values):
-                continue
             values = [
-                np.full(len(files), np.nan) if column is None else column for column in values
+                rows.per_frame(name, files, frames) if level == 0 else rows.numbers(name)[files]
+                for name in columns
             ]
-            here = missing & given(*(~np.isnan(column) for column in values))
-            for i, column in enumerate(values):
-                found[i] = np.where(here, column, found[i])
+            here = missing & is_given(*(~np.isnan(value) for value in values))
+            for i, value in enumerate(values):
+                found[i] = np.where(here, value, found[i])
             missing &= ~here
             if level < 2:
-                groups |= here
-        return found, groups
+                in_groups |= here
+        return found, in_groups
 
-    def __len__(self):
+    def __len__(self) -> int:
+        """Return the number of samples."""
         return len(self._layout)
 
-    def files(self, indices):
-        """(number of the file, frame in it, from 0) of each sample."""
+    def files(self, indices: _Ints) -> tuple[_Ints, _Ints]:
+        """Return the file of each sample, and the frame in it.
+
+        Parameters
+        ----------
+        indices : (n,) int64 array
+            Of samples, as for all methods.
+
+        Returns
+        -------
+        files, frames : (n,) int64 arrays
+            Numbers from 0.
+        """
         files = np.searchsorted(self._first, indices, "right") - 1
         return files, indices - self._first[files]
 
-    def path(self, file):
-        """The path of a file, as bytes."""
+    def path(self, file: int) -> bytes:
+        """Return the path of a file.
+
+        Parameters
+        ----------
+        file : int
+            As `files` returns it.
+
+        Returns
+        -------
+        bytes
+        """
         begin, end = self._path_ends[file : file + 2]
         return path_bytes(self._paths[begin:end].tobytes().decode())
 
-    def layout(self, indices):
-        """What the samples' values are: records of the fields of
-        ``_kernels.NATIVE_FRAME_DTYPE`` without the place, and ``native`` (frames lie one
-        after another in the file), ``table`` (a Modality LUT stands in place of
-        slope and intercept), ``voi`` (VOI_WINDOW, VOI_TABLE or 0: what the file has)."""
-        return self.layouts[self._layout[indices]]
+    def layout(self, indices: _Ints) -> _Records:
+        """Return how the pixels of samples are stored and converted.
 
-    def records(self, indices):
-        """Records of ``_kernels.NATIVE_FRAME_DTYPE`` for native samples."""
+        Parameters
+        ----------
+        indices : (n,) int64 array
+
+        Returns
+        -------
+        (n,) structured array
+            The fields of `records` without the position, and ``native`` (frames
+            are stored uncompressed, one after another), ``table`` (a Modality
+            LUT replaces slope and intercept), ``voi`` (VOI_WINDOW, VOI_TABLE or
+            0: what the image has).
+        """
+        layout: _Records = self.layouts[self._layout[indices]]
+        return layout
+
+    def records(self, indices: _Ints) -> _Records:
+        """Return what the batch reader needs to read native samples.
+
+        Parameters
+        ----------
+        indices : (n,) int64 array
+
+        Returns
+        -------
+        (n,) structured array
+            Records of ``fastdcm.pixels._kernels.NATIVE_FRAME_DTYPE``.
+        """
         files, frames = self.files(indices)
         layout = self.layout(indices)
         records = np.zeros(len(indices), _RECORD)
-        for name in _RECORD.names:
-            if name not in _PLACE:
+        for name in _RECORD.names or ():
+            if name not in _POSITION:
                 records[name] = layout[name]
         bit = frames * (
             layout["rows"].astype(np.int64)
@@ -448,8 +450,18 @@ class Samples:
         records["size"], records["mtime_ns"] = self._size[files], self._mtime[files]
         return records
 
-    def labels(self, indices):
-        """{name: values of the samples}: an array for numbers, else a list."""
+    def labels(self, indices: _Ints) -> dict[str, npt.NDArray[Any] | list[Any]]:
+        """Return the labels of samples.
+
+        Parameters
+        ----------
+        indices : (n,) int64 array
+
+        Returns
+        -------
+        dict of str to array or list
+            An array for numbers, else a list, of n values.
+        """
         files, _ = self.files(indices)
         return {
             name: column[files]
@@ -457,3 +469,19 @@ class Samples:
             else column.take(files).to_pylist()
             for name, column in self._labels.items()
         }
+
+
+def _label_values(column: pyarrow.Array) -> Any:
+    """Return a column of labels as an array, or as an Arrow array where it is not of numbers."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_integer(kind) and column.null_count == 0:
+        return column.to_numpy()
+    if types.is_floating(kind) or types.is_integer(kind):
+        return numbers(column)
+    if types.is_boolean(kind) and column.null_count == 0:
+        return column.to_numpy(zero_copy_only=False)
+    if types.is_string(kind):
+        return column.cast("large_string")  # `take` of many long strings overflows otherwise
+    return column

@@ -1,33 +1,63 @@
 """A reader for TorchIO: ``torchio.ScalarImage(folder, reader=fastdcm.ml.torchio.read)``."""
 
+from __future__ import annotations
+
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastdcm.volume.volume import read_volume
 
+if TYPE_CHECKING:
+    import torch
 
-def read(path, **options):
-    """A DICOM file, or the series in a folder, as TorchIO wants it.
 
-    path : file or folder. options : those of `fastdcm.read_volume`, bound with
-    functools.partial; "split" is not among them.
+def read(
+    path: str | os.PathLike[str], **options: Any
+) -> tuple[torch.Tensor, npt.NDArray[np.float64]]:
+    """Read a DICOM file, or the series in a folder, for TorchIO.
 
-    Returns (tensor of shape (channels, x, y, z), affine of shape (4, 4) to RAS).
-    Values are of the modality, float32, unless ``rescale=False``. Raises
-    VolumeError for a folder that is not one volume, DicomError for what cannot
-    be read.
+    Parameters
+    ----------
+    path : path
+        File or folder.
+    **options
+        Keyword arguments of `fastdcm.read_volume`, bound with functools.partial.
+        ``on_problem="split"`` is not possible.
+
+    Returns
+    -------
+    image : (channels, x, y, z) torch.Tensor
+        Modality values, unless ``rescale=False``.
+    affine : (4, 4) float64 array
+        To mm in RAS.
+
+    Raises
+    ------
+    ImportError
+        Without torch.
+    ValueError
+        For ``on_problem="split"``.
+    VolumeError
+        For a folder that is not one volume.
+    DicomError
+        For files that cannot be read.
+
+    Examples
+    --------
+    >>> image = torchio.ScalarImage("series", reader=read)  # doctest: +SKIP
     """
     try:
         import torch
     except ImportError:
         raise ImportError("the reader needs torch: pip install 'fastdcm-dicom[ml]'") from None
     if options.get("on_problem") == "split":
-        raise ValueError("on_problem='split' gives several volumes, a reader one image")
+        raise ValueError("on_problem='split' returns several volumes, but TorchIO reads one")
     volume = read_volume(os.fspath(path), **options)
     array = volume.array[..., None] if volume.array.ndim == 3 else volume.array
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(
-            np.int32 if array.itemsize == 2 else np.int64
-        )  # torch computes with few unsigned
+        # torch has few operations for larger unsigned types
+        array = array.astype(np.int32 if array.itemsize == 2 else np.int64)
     return torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 1, 0))), volume.ras

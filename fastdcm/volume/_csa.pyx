@@ -1,4 +1,4 @@
-"""The CSA header of Siemens MR as a dict."""
+"""Read the CSA headers of Siemens MR files."""
 
 from fastdcm.core.dcm cimport *
 
@@ -6,13 +6,7 @@ from fastdcm.errors import DicomError
 
 
 def read_csa(const uint8_t[::1] data):
-    """The tags of a CSA header (CSA1 or CSA2), each with its texts.
-
-    data : the value of (0029,xx10) or (0029,xx20), SIEMENS CSA HEADER.
-
-    Returns {name: [text, ...]}, items without text left out. Raises DicomError
-    "csa" where the bytes are damaged.
-    """
+    """Return the tags of a CSA header with their texts."""
     cdef dcm_csa walk
     cdef dcm_span name, text
     cdef dcm_csa_result more

@@ -1,8 +1,17 @@
-"""From headers to planes: one for each slice that some image, frame of an image
-or tile of a mosaic holds, with where it lies (PS3.3 C.7.6.2, C.7.6.16)."""
+"""Find the slices of images, and the position of each in the patient.
 
+A slice is a single image, one frame of a multi-frame image, or one tile of a
+Siemens mosaic. Its geometry comes from the Image Plane Module (PS3.3 C.7.6.2),
+from functional groups (PS3.3 C.7.6.16), or from what the IOD has instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import isfinite, sqrt
+from typing import Any, cast
 
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
@@ -17,7 +26,14 @@ from fastdcm.pixels.layout import (
 from fastdcm.reader import dcmread
 from fastdcm.scanning.scanner import scan
 from fastdcm.scanning.tags import parse_tag
-from fastdcm.volume.siemens import tiles_of
+from fastdcm.volume.siemens import mosaic_layout
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+#: What `fastdcm.read_volume` reads: what `fastdcm.scan` accepts, or data sets.
+VolumeSource = Path | Dataset | Iterable[Path] | Sequence[Dataset]
+#: A tag, keyword or path into sequences, as `fastdcm.scan` accepts it.
+TagExpression = str | int
+Vector = tuple[float, ...]
 
 # Columns with a value where a file has functional groups.
 _GROUP_COLUMNS = tuple(
@@ -33,8 +49,8 @@ _GROUP_COLUMNS = tuple(
     )
 )
 
-#: What is read of each file, in the terms of `scan`.
-TAGS = (
+#: The elements that are read of each file, as `scan` names them.
+HEADER_TAGS = (
     "SOPInstanceUID",
     "SOPClassUID",
     "SeriesInstanceUID",
@@ -75,7 +91,7 @@ TAGS = (
     *_GROUP_COLUMNS,
 )
 
-# Functional groups (PS3.3 C.7.6.16.2, C.8) to what is taken from each.
+# The attributes that are read of each functional group (PS3.3 C.7.6.16.2, C.8).
 _GROUPS = {
     0x00209113: ("ImagePositionPatient",),  # Plane Position
     0x00209116: ("ImageOrientationPatient",),  # Plane Orientation
@@ -101,146 +117,245 @@ _GROUPS = {
 }
 
 
-class Source:
-    """A file, or a Dataset, that has planes.
+class SourceImage:
+    """A file, or a data set, and the header values that slices are made from.
 
-    path, or dataset, or both; row: its values by the names of `TAGS`, and
-    size, mtime_ns, transfer_syntax, pixel_offset, pixel_length as of a scan.
+    Parameters
+    ----------
+    path : str, bytes or None
+    dataset : Dataset or None
+        At least one of `path` and `dataset` is given.
+    row : dict of str to value
+        Values by the names of `HEADER_TAGS`; for a file also the fixed columns
+        of a scan with ``pixels=True``.
     """
 
-    __slots__ = ("path", "dataset", "row")
+    __slots__ = ("dataset", "path", "row")
 
-    def __init__(self, path, dataset, row):
-        self.path, self.dataset, self.row = path, dataset, row
+    def __init__(
+        self, path: str | bytes | None, dataset: Dataset | None, row: dict[str, Any]
+    ) -> None:
+        self.path = path
+        self.dataset = dataset
+        self.row = row
 
-    def open(self):
-        """Its Dataset."""
-        return self.dataset if self.dataset is not None else dcmread(self.path, force=True)
+    def open(self) -> Dataset:
+        """Return the data set, read from the file unless there is one."""
+        if self.dataset is not None:
+            return self.dataset
+        assert self.path is not None
+        ds: Dataset = dcmread(self.path, force=True)
+        return ds
+
+    def load(self) -> Dataset:
+        """Return the data set, and keep it."""
+        self.dataset = self.open()
+        return self.dataset
 
 
-class Plane:
-    """One slice: `frame` of `source`, or the part of it that begins at the row
-    and column `tile` and has `rows` and `columns`.
+class Slice:
+    """One slice: a frame of an image, or one tile of a frame.
 
-    position : of the middle of its first cell, (x, y, z) in mm, LPS, or None.
-    orientation : two unit vectors, along a row and down a column, 6 numbers, or None.
-    spacing : between rows, between columns, in mm, or None.
-    depth : what the header says to be between slices, in mm, or None.
+    Parameters
+    ----------
+    image : SourceImage
+    frame : int
+        Number of the frame in the image, from 0.
+    values : dict of str to value
+        The attributes of this frame.
+
+    Attributes
+    ----------
+    tile : (row, column) or None
+        The first cell of the tile within the frame; None: the complete frame.
+    rows, columns, samples : int
+        Shape of the slice in cells; samples per pixel.
+    position : (x, y, z) or None
+        Center of the first cell, in mm, LPS.
+    orientation : 6 floats or None
+        Two unit vectors, along a row and down a column.
+    spacing : (float, float) or None
+        Between rows and between columns, in mm.
+    slice_spacing : float or None
+        Spacing Between Slices, else Slice Thickness, in mm.
+    slope, intercept : float
+        Rescale Slope and Intercept.
     """
 
     __slots__ = (
-        "source",
-        "frame",
-        "tile",
-        "rows",
         "columns",
-        "samples",
-        "position",
-        "orientation",
-        "spacing",
-        "depth",
-        "slope",
+        "frame",
+        "image",
         "intercept",
+        "orientation",
+        "position",
+        "rows",
+        "samples",
+        "slice_spacing",
+        "slope",
+        "spacing",
+        "tile",
         "values",
     )
 
-    def __init__(self, source, frame, values):
-        self.source, self.frame, self.tile, self.values = source, frame, None, values
-        self.rows, self.columns = values["Rows"], values["Columns"]
-        self.samples = values["SamplesPerPixel"]
-        self.position = numbers(values["ImagePositionPatient"], 3)
-        self.orientation = _unit(numbers(values["ImageOrientationPatient"], 6))
-        self.spacing = numbers(values["PixelSpacing"], 2)
+    def __init__(self, image: SourceImage, frame: int, values: dict[str, Any]) -> None:
+        self.image = image
+        self.frame = frame
+        self.values = values
+        self.tile: tuple[int, int] | None = None
+        self.rows: int = values["Rows"]
+        self.columns: int = values["Columns"]
+        self.samples: int = values["SamplesPerPixel"]
+        self.position = finite_numbers(values["ImagePositionPatient"], 3)
+        self.orientation = _unit_vectors(finite_numbers(values["ImageOrientationPatient"], 6))
+        self.spacing = finite_numbers(values["PixelSpacing"], 2)
         if self.spacing is not None and min(self.spacing) <= 0:
             self.spacing = None
-        depth = numbers(values["SpacingBetweenSlices"], 1) or numbers(values["SliceThickness"], 1)
-        self.depth = abs(depth[0]) if depth and depth[0] else None
-        rescale = functional_groups.rescale_of(values, source.path)
+        between = finite_numbers(values["SpacingBetweenSlices"], 1) or finite_numbers(
+            values["SliceThickness"], 1
+        )
+        self.slice_spacing = abs(between[0]) if between and between[0] else None
+        rescale = functional_groups.rescale_of(values, image.path)
         self.slope, self.intercept = rescale or (1.0, 0.0)
 
     @property
-    def where(self):
-        """(path, frame) for people: which frame of which file."""
-        return (self.source.path, self.frame)
-
-    def moved(self, vector, times=1.0):
-        self.position = tuple(p + times * v for p, v in zip(self.position, vector))
+    def path_and_frame(self) -> tuple[str | bytes | None, int]:
+        """The file and the frame number, for findings."""
+        return (self.image.path, self.frame)
 
     @property
-    def normal(self):
-        """Along a row x down a column: a unit vector in LPS."""
+    def has_geometry(self) -> bool:
+        """Whether both position and orientation are known."""
+        return self.position is not None and self.orientation is not None
+
+    @property
+    def normal(self) -> Vector:
+        """Row direction x column direction, a unit vector in LPS."""
+        assert self.orientation is not None
         a, b, c, d, e, f = self.orientation
         return (b * f - c * e, c * d - a * f, a * e - b * d)
 
+    def move(self, vector: Vector, times: float = 1.0) -> None:
+        """Move the position by `times` the vector, in mm."""
+        assert self.position is not None
+        self.position = tuple(p + times * v for p, v in zip(self.position, vector, strict=True))
 
-def numbers(value, count):
-    """`count` finite floats, or None."""
-    if not isinstance(value, (list, tuple)):
-        value = (value,)
-    if len(value) != count:
+
+def finite_numbers(value: object, count: int) -> Vector | None:
+    """Return a value as `count` floats, or None when it is anything else.
+
+    Parameters
+    ----------
+    value : object
+        A number, or a list or tuple of numbers.
+    count : int
+        The value multiplicity that is required.
+
+    Returns
+    -------
+    tuple of float or None
+        None also for numbers that are not finite or above 1e9.
+    """
+    items = value if isinstance(value, (list, tuple)) else (value,)
+    if len(items) != count:
         return None
-    for v in value:
-        if not isinstance(v, (int, float)) or not isfinite(v) or abs(v) > 1e9:
+    for item in items:
+        if not isinstance(item, (int, float)) or not isfinite(item) or abs(item) > 1e9:
             return None
-    return tuple(map(float, value))
+    return tuple(map(float, items))
 
 
 @lru_cache(64)
-def _unit(six):
-    """Two directions at right angles, each of length 1 (PS3.3 C.7.6.2.1.1), or
-    None when they are not nearly so."""
-    if six is None:
+def _unit_vectors(orientation: Vector | None) -> Vector | None:
+    """Return two perpendicular unit vectors, or None when they are far from that.
+
+    PS3.3 C.7.6.2.1.1 requires both; 1 % of rounding is accepted.
+    """
+    if orientation is None:
         return None
-    row, column = six[:3], six[3:]
+    row, column = orientation[:3], orientation[3:]
     lengths = [sqrt(sum(v * v for v in vector)) for vector in (row, column)]
     if not all(0.99 < length < 1.01 for length in lengths):
         return None
-    if abs(sum(a * b for a, b in zip(row, column))) > 0.01:
+    if abs(sum(a * b for a, b in zip(row, column, strict=True))) > 0.01:
         return None
-    # DICOM's -0 and 1e-16 mean 0
+    # -0 and 1e-16 are written for 0
     return tuple(
-        round(v / n, 12) + 0.0 for vector, n in zip((row, column), lengths) for v in vector
+        round(v / n, 12) + 0.0
+        for vector, n in zip((row, column), lengths, strict=True)
+        for v in vector
     )
 
 
-# ---------------------------------------------------------------- sources ---
+# ---------------------------------------------------------------- headers ---
 
 
-def read_sources(source, tags, threads):
-    """The Sources of all that has a header, and the rows of what has none.
+def read_headers(
+    source: VolumeSource, tags: Iterable[TagExpression], threads: int | None
+) -> tuple[list[SourceImage], list[dict[str, Any]]]:
+    """Read the header values of every file or data set of a source.
 
-    tags : more elements to read, as `scan` takes them.
+    Parameters
+    ----------
+    source : path, Dataset, or iterable of either
+        As for `fastdcm.read_volume`.
+    tags : iterable of str or int
+        Further elements to read, as `scan` accepts them.
+    threads : int or None
+        As for `scan`.
+
+    Returns
+    -------
+    images : list of SourceImage
+    failed : list of dict
+        The rows of a scan of the files that cannot be read.
     """
-    tags = [*TAGS, *(tag for tag in tags if tag not in TAGS)]
+    wanted = [*HEADER_TAGS, *(tag for tag in tags if tag not in HEADER_TAGS)]
     if isinstance(source, Dataset):
         source = [source]
     if isinstance(source, (list, tuple)) and any(isinstance(s, Dataset) for s in source):
-        paths = [parse_tag(tag) for tag in tags]
-        return [_of_dataset(ds, paths) for ds in source], []
-    sources, failed = [], []
-    for batch in scan(source, tags, pixels=True, threads=threads):
+        paths = [parse_tag(tag) for tag in wanted]
+        return [_image_of_dataset(ds, paths) for ds in source], []
+    images: list[SourceImage] = []
+    failed: list[dict[str, Any]] = []
+    paths_to_scan = cast("Path | Iterable[Path]", source)  # no Datasets, see above
+    for batch in scan(paths_to_scan, wanted, pixels=True, threads=threads):
         columns = batch.to_pydict()
         names = list(columns)
-        for values in zip(*columns.values()):
-            row = dict(zip(names, values))
+        for values in zip(*columns.values(), strict=True):
+            row = dict(zip(names, values, strict=True))
             if row["error"] is not None:
                 failed.append(row)
             else:
-                sources.append(Source(row["path"], None, row))
-    return sources, failed
+                images.append(SourceImage(row["path"], None, row))
+    return images, failed
 
 
-def _of_dataset(ds, paths):
+def _image_of_dataset(ds: object, paths: Iterable[tuple[str, Any]]) -> SourceImage:
     if not isinstance(ds, Dataset):
-        raise TypeError(f"a list of Datasets and paths: {type(ds).__name__} among Datasets")
-    row = {name: look_up(ds, path) for name, path in paths}
+        raise TypeError(f"a list must hold only Datasets or only paths, got {type(ds).__name__}")
+    row = {name: value_at(ds, path) for name, path in paths}
     row["path"] = ds.filename
     row["pixel_length"] = next((0 for tag in PIXEL_TAGS if tag in ds), None)
-    return Source(ds.filename, ds, row)
+    return SourceImage(ds.filename, ds, row)
 
 
-def look_up(ds, path):
-    """The value at a path as `parse_tag` gives it, None where it is absent."""
+def value_at(ds: Dataset, path: Sequence[tuple[int, str | None, int | None]]) -> Any:
+    """Return the value at a path into sequences.
+
+    Parameters
+    ----------
+    ds : Dataset
+    path : sequence of (tag, private creator or None, item)
+        As `parse_tag` returns it. item: None for a value, a number from 1 for
+        an item of a sequence, 0 for all items.
+
+    Returns
+    -------
+    value, list of values or None
+        A list where the path goes through all items; None where the element is
+        absent.
+    """
     (tag, creator, item), *rest = path
     if creator is not None:
         if creator not in ds.private_creators(tag >> 16):
@@ -255,54 +370,67 @@ def look_up(ds, path):
     if elem.VR != "SQ" or item > len(value):
         return None
     if item == 0:
-        return [look_up(each, rest) for each in value]
-    return look_up(value[item - 1], rest)
+        return [value_at(each, rest) for each in value]
+    return value_at(value[item - 1], rest)
 
 
-# ----------------------------------------------------------------- planes ---
+# ----------------------------------------------------------------- slices ---
 
 
-def planes_of(source, extra=()):
-    """The Planes of one Source that has pixel data.
+def slices_of_image(image: SourceImage, keywords: Sequence[str] = ()) -> list[Slice]:
+    """Return the slices of one image.
 
-    extra : keywords to look for in functional groups as well.
+    Parameters
+    ----------
+    image : SourceImage
+        With pixel data.
+    keywords : sequence of str
+        Further attributes to look for in functional groups.
 
-    Raises DicomError where its attributes cannot be.
+    Returns
+    -------
+    list of Slice
+        In the order of frames, or of the tiles of a mosaic.
+
+    Raises
+    ------
+    DicomError
+        "pixels" where an attribute is impossible or the pixel data too short,
+        "mosaic" or "csa" where the tiles of a mosaic cannot be determined.
     """
-    row = source.row
+    row = image.row
     for name in ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames"):
         if row[name] in (None, "") and name in ("SamplesPerPixel", "NumberOfFrames"):
             row[name] = 1
         if not isinstance(row[name], int) or row[name] < 1:
             raise DicomError(
-                f"{name} is {row[name]!r}, where a positive number is needed",
+                f"{name} must be a positive integer, got {row[name]!r}",
                 "pixels",
-                None,
-                "",
-                source.path,
+                filename=image.path,
             )
     frames = row["NumberOfFrames"]
-    _check_length(source, frames)
+    _check_length(image, frames)
     image_type = row["ImageType"]
     if frames == 1 and isinstance(image_type, list) and "MOSAIC" in image_type:
-        return _mosaic(source)
+        return _slices_of_mosaic(image)
     grouped = any(row[name] is not None for name in _GROUP_COLUMNS)
-    if frames == 1 and numbers(row["ImagePositionPatient"], 3) is not None and not grouped:
-        return [Plane(source, 0, row)]
-    ds = source.dataset
-    if ds is None:
-        ds = source.dataset = dcmread(source.path, force=True)
+    if frames == 1 and finite_numbers(row["ImagePositionPatient"], 3) is not None and not grouped:
+        return [Slice(image, 0, row)]
+    ds = image.load()
     if functional_groups.is_enhanced(ds):
-        return _enhanced(source, ds, frames, extra)
-    return _frames(source, ds, frames) if frames > 1 else [Plane(source, 0, row)]
+        return _slices_of_enhanced(image, ds, frames, keywords)
+    return _slices_of_frames(image, ds, frames) if frames > 1 else [Slice(image, 0, row)]
 
 
-def _check_length(source, frames):
-    """More frames than there are bytes for would be memory for nothing."""
-    row = source.row
+def _check_length(image: SourceImage, frames: int) -> None:
+    """Raise DicomError when the pixel data has too few bytes for its frames.
+
+    Checked before anything is allocated: NumberOfFrames may be any number.
+    """
+    row = image.row
     length = row["pixel_length"]
-    if source.dataset is not None:
-        ds = source.dataset
+    if image.dataset is not None:
+        ds = image.dataset
         elem = pixel_element(ds)
         length = elem.value_length if elem.is_raw else len(elem.value or b"")
         native = is_native(transfer_syntax_of(ds, elem), elem.is_undefined_length)
@@ -317,71 +445,82 @@ def _check_length(source, frames):
         least = max(native_length(cells, frames, bits, row["PhotometricInterpretation"]), frames)
     if length < least:
         raise DicomError(
-            f"the pixel data has {length} bytes, where its attributes ask for {least}",
+            f"the pixel data has {length} bytes, but its attributes require at least {least}",
             "pixels",
-            None,
-            "",
-            source.path,
+            filename=image.path,
         )
 
 
-def _mosaic(source):
-    ds = source.dataset
-    if ds is None:
-        ds = source.dataset = dcmread(source.path, force=True)
-    count, across, direction = tiles_of(ds)
-    whole = Plane(source, 0, source.row)
-    rows, columns = whole.rows // across, whole.columns // across
+def _slices_of_mosaic(image: SourceImage) -> list[Slice]:
+    """Return a slice for each tile of a Siemens mosaic.
+
+    Its Image Position (Patient) is that of a complete image of the mosaic's
+    size around the center of the first slice.
+    """
+    layout = mosaic_layout(image.load())
+    first = Slice(image, 0, image.row)
+    rows, columns = first.rows // layout.tiles_per_row, first.columns // layout.tiles_per_row
     step = None
-    if whole.orientation is not None and whole.position is not None and whole.spacing is not None:
-        a, b = whole.orientation[:3], whole.orientation[3:]
-        whole.moved(a, (whole.columns - columns) / 2 * whole.spacing[1])
-        whole.moved(b, (whole.rows - rows) / 2 * whole.spacing[0])
-        step = whole.normal
-        if direction is not None and sum(x * y for x, y in zip(step, direction)) < 0:
+    if first.orientation is not None and first.position is not None and first.spacing is not None:
+        along_row, down_column = first.orientation[:3], first.orientation[3:]
+        first.move(along_row, (first.columns - columns) / 2 * first.spacing[1])
+        first.move(down_column, (first.rows - rows) / 2 * first.spacing[0])
+        step = first.normal
+        if (
+            layout.normal is not None
+            and sum(x * y for x, y in zip(step, layout.normal, strict=True)) < 0
+        ):
             step = tuple(-x for x in step)
-        step = tuple(x * (whole.depth or 1.0) for x in step)
-    planes = []
-    for i in range(count):
-        plane = Plane(source, 0, source.row)
-        plane.rows, plane.columns = rows, columns
-        plane.tile = (i // across * rows, i % across * columns)
-        plane.position = whole.position
+        step = tuple(x * (first.slice_spacing or 1.0) for x in step)
+    slices = []
+    for i in range(layout.tiles):
+        tile = Slice(image, 0, image.row)
+        tile.rows, tile.columns = rows, columns
+        tile.tile = (i // layout.tiles_per_row * rows, i % layout.tiles_per_row * columns)
+        tile.position = first.position
         if step is not None:
-            plane.moved(step, i)
-        planes.append(plane)
-    return planes
+            tile.move(step, i)
+        slices.append(tile)
+    return slices
 
 
-def _frames(source, ds, frames):
-    """Multi-frame without functional groups: geometry where its IOD has one."""
-    row = dict(source.row)
-    detector = ds.get("DetectorInformationSequence")  # NM, PS3.3 C.8.4.11
+def _slices_of_frames(image: SourceImage, ds: Dataset, frames: int) -> list[Slice]:
+    """Return the frames of a multi-frame image without functional groups.
+
+    Their geometry comes from attributes of the IOD: NM (PS3.3 C.8.4.11) or RT
+    Dose (PS3.3 C.8.8.3.2).
+    """
+    row = dict(image.row)
+    detector = ds.get("DetectorInformationSequence")
     if detector:
         for name in ("ImagePositionPatient", "ImageOrientationPatient"):
             if row[name] in (None, ""):
                 row[name] = detector[0].get(name)
-    planes = [Plane(source, i, row) for i in range(frames)]
-    first = planes[0]
-    if first.position is None or first.orientation is None:
-        return planes
-    offsets = ds.get("GridFrameOffsetVector")  # RT Dose, PS3.3 C.8.8.3.2
-    between = numbers(row["SpacingBetweenSlices"], 1)
-    if isinstance(offsets, list) and numbers(offsets, frames) is not None:
-        # relative to the first frame, or, where the first is not 0, z itself
-        offsets = [value - offsets[0] for value in offsets]
+    slices = [Slice(image, i, row) for i in range(frames)]
+    first = slices[0]
+    if not first.has_geometry:
+        return slices
+    grid = ds.get("GridFrameOffsetVector")
+    between = finite_numbers(row["SpacingBetweenSlices"], 1)
+    offsets: Iterable[float]
+    if isinstance(grid, list) and finite_numbers(grid, frames) is not None:
+        # relative to the first frame; where the first is not 0, they are z itself
+        offsets = [value - grid[0] for value in grid]
     elif between is not None:
         offsets = [i * between[0] for i in range(frames)]
-    elif 0x00540080 in ds and first.depth:  # frames follow a Slice Vector
-        offsets = [i * first.depth for i in range(frames)]
+    elif 0x00540080 in ds and first.slice_spacing:  # frames follow a Slice Vector
+        offsets = [i * first.slice_spacing for i in range(frames)]
     else:
-        return planes
-    for plane, offset in zip(planes, offsets):
-        plane.moved(first.normal, offset)
-    return planes
+        return slices
+    normal = first.normal
+    for each, offset in zip(slices, offsets, strict=True):
+        each.move(normal, offset)
+    return slices
 
 
-def _enhanced(source, ds, frames, extra):
-    """Planes of an enhanced multi-frame image (PS3.3 C.7.6.16)."""
-    values = functional_groups.frame_values(ds, frames, source.row, _GROUPS, extra)
-    return [Plane(source, i, of_frame) for i, of_frame in enumerate(values)]
+def _slices_of_enhanced(
+    image: SourceImage, ds: Dataset, frames: int, keywords: Sequence[str]
+) -> list[Slice]:
+    """Return the frames of an enhanced multi-frame image (PS3.3 C.7.6.16)."""
+    values = functional_groups.frame_values(ds, frames, image.row, _GROUPS, keywords)
+    return [Slice(image, i, of_frame) for i, of_frame in enumerate(values)]

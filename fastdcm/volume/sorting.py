@@ -1,22 +1,34 @@
-"""From planes to stacks: which slices belong together, in which order, and
-whether one affine can tell where they lie."""
+"""Group slices into stacks, sort them, and check that one affine fits each stack.
+
+Slices are ordered by their position along the normal of Image Orientation
+(Patient), not by Instance Number (PS3.3 C.7.6.2.1.1).
+"""
+
+from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastdcm.errors import Finding
+from fastdcm.volume.slices import Slice
 
-#: Slices are where an affine says when they are nearer to it than this, in mm ...
-NEAR = 0.01
-#: ... or than this part of the spacing.
-PART = 0.01
-# Directions whose numbers differ by no more are one: 0.5 mm at 500.
-_SAME_DIRECTION = 1e-3
-# Degrees between slice direction and normal, from where it is a tilt and no rounding.
-_TILT = 0.1
+#: A stack is evenly spaced when no slice is further than this from where the
+#: affine puts it, in mm ...
+TOLERANCE = 0.01
+#: ... or further than this fraction of the spacing.
+RELATIVE_TOLERANCE = 0.01
+# Orientations whose numbers differ by no more are the same: 0.5 mm at 500 mm.
+_ORIENTATION_TOLERANCE = 1e-3
+_SPACING_TOLERANCE = 1e-4
+# Degrees between slice direction and normal; a smaller angle is rounding.
+_MIN_TILT = 0.1
 
-#: What tells stacks at the same positions apart, the first that can.
+#: The attributes that distinguish stacks at the same positions; the first that
+#: does is used.
 DIMENSIONS = (
     "ReferencedSegmentNumber",
     "StackID",
@@ -41,8 +53,9 @@ DIMENSIONS = (
     "AcquisitionTime",
     "SOPInstanceUID",
 )
-#: What differs from slice to slice, but still orders the planes of a position.
-RANKS = (
+#: Attributes that differ from slice to slice, but still give the order of the
+#: slices at one position.
+ORDERING_ATTRIBUTES = (
     "TriggerTime",
     "FrameAcquisitionDateTime",
     "AcquisitionTime",
@@ -50,377 +63,506 @@ RANKS = (
     "DimensionIndexValues",
 )
 
+#: What distinguishes a group of slices from the others: attribute to value.
+Key = dict[str, Any]
+Group = tuple[Key, list[Slice]]
+_Array = npt.NDArray[np.float64]
+
 
 class Stack:
-    """Planes in the order of the array.
+    """Slices at different positions, in the order of the array.
 
-    key : what distinguishes it from the other stacks, {name: value}.
-    step : (3,) from one slice to the next, in mm.
-    findings : of this stack alone.
+    Parameters
+    ----------
+    slices : list of Slice
+    key : dict
+        What distinguishes this stack from the others of its series.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        About this stack alone.
+    step : (3,) float64 array
+        From one slice to the next, in mm.
+    has_geometry : bool
+        Whether position and orientation are known.
     """
 
-    def __init__(self, planes, key):
-        self.planes, self.key = planes, key
-        self.findings = []
-        self.step = None
-        self.has_geometry = planes[0].position is not None and planes[0].orientation is not None
+    def __init__(self, slices: list[Slice], key: Key) -> None:
+        self.slices = slices
+        self.key = key
+        self.findings: list[Finding] = []
+        self.step: _Array = np.array([0.0, 0.0, slices[0].slice_spacing or 1.0])
+        self.has_geometry = slices[0].has_geometry
 
-    def note(self, code, text, problem=True, **details):
+    def add(self, code: str, text: str, problem: bool = True, **details: Any) -> None:
+        """Add a finding.
+
+        Parameters
+        ----------
+        code, text, problem, **details
+            The fields of a `Finding`.
+        """
         self.findings.append(Finding(code, text, problem, details))
 
 
-# --------------------------------------------------------------- mixtures ---
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as "1 slice" or "3 slices".
+
+    Parameters
+    ----------
+    number : int
+    noun : str
+        In the singular, with an s in the plural.
+
+    Returns
+    -------
+    str
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _label(value):
-    """A value that can be compared and hashed; floats by six digits."""
+# -------------------------------------------------- slices that do not mix ---
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value that can be compared and hashed; floats to six digits."""
     if isinstance(value, (list, tuple)):
-        return tuple(map(_label, value))
+        return tuple(map(_comparable, value))
     if isinstance(value, float):
         return float(f"{value:.6g}") if value == value else None
     return value
 
 
-def _order(values):
-    """Sorted, whatever the types."""
-    return sorted(
-        values,
-        key=lambda v: (
-            (v is None, type(v).__name__ if not isinstance(v, (int, float)) else "", v)
-            if not isinstance(v, tuple)
-            else (False, "tuple", repr(v))
-        ),
-    )
+def _sorted(values: Iterable[Any]) -> list[Any]:
+    """Sort comparable values of any types, None last."""
+
+    def key(value: Any) -> tuple[bool, str, Any]:
+        if isinstance(value, tuple):
+            return (False, "tuple", repr(value))
+        name = "" if isinstance(value, (int, float)) else type(value).__name__
+        return (value is None, name, value)
+
+    return sorted(values, key=key)
 
 
-def _clusters(vectors, tolerance):
-    """A label for each: the first of the earlier ones that it is like."""
-    found, labels, seen = [], [], {}
+def _clusters(vectors: Iterable[tuple[float, ...]], tolerance: float) -> list[tuple[float, ...]]:
+    """Return for each vector the first one that equals it within the tolerance."""
+    representatives: list[tuple[float, ...]] = []
+    seen: dict[tuple[float, ...], tuple[float, ...]] = {}
+    labels = []
     for vector in vectors:
         label = seen.get(vector)
         if label is None:
-            label = next(
-                (
-                    known
-                    for known in found
-                    if all(abs(a - b) <= tolerance for a, b in zip(known, vector))
-                ),
-                vector,
-            )
+            label = next((r for r in representatives if _is_near(r, vector, tolerance)), vector)
             if label is vector:
-                found.append(vector)
+                representatives.append(vector)
             seen[vector] = label
         labels.append(label)
     return labels
 
 
-def _is_localizer(plane):
-    """Image Type, value 3 (PS3.3 C.8.2.1.1.1)."""
-    image_type = plane.values.get("ImageType")
+def _is_near(first: tuple[float, ...], second: tuple[float, ...], tolerance: float) -> bool:
+    # not strict: () for an absent value is near everything
+    return all(abs(a - b) <= tolerance for a, b in zip(first, second, strict=False))
+
+
+def _is_localizer(each: Slice) -> bool:
+    """Return whether LOCALIZER is value 3 of Image Type, or later (PS3.3 C.8.2.1.1.1)."""
+    image_type = each.values.get("ImageType")
     return isinstance(image_type, list) and "LOCALIZER" in image_type[2:]
 
 
-def _value(name):
-    return lambda planes: [_label(p.values.get(name)) for p in planes]
+def _values_of(name: str) -> Callable[[list[Slice]], list[Any]]:
+    return lambda slices: [_comparable(s.values.get(name)) for s in slices]
 
 
-# (code, name of the key, what to say, labels of planes)
-_MIXTURES = (
-    ("mixed-series", "SeriesInstanceUID", "series", _value("SeriesInstanceUID")),
+# (code of the finding, name in the key, what the groups are, labels of slices)
+_MIXTURES: tuple[tuple[str, str, str, Callable[[list[Slice]], Sequence[Hashable]]], ...] = (
+    ("mixed-series", "SeriesInstanceUID", "series", _values_of("SeriesInstanceUID")),
     (
         "mixed-frame-of-reference",
         "FrameOfReferenceUID",
         "frames of reference",
-        _value("FrameOfReferenceUID"),
+        _values_of("FrameOfReferenceUID"),
     ),
     (
         "mixed-size",
         "size",
-        "sizes (rows, columns, samples)",
-        lambda planes: [(p.rows, p.columns, p.samples) for p in planes],
+        "sizes (rows, columns, samples per pixel)",
+        lambda slices: [(s.rows, s.columns, s.samples) for s in slices],
     ),
     (
         "localizer",
         "localizer",
-        "kinds: with and without localizers",
-        lambda planes: [_is_localizer(p) for p in planes],
+        "groups: localizers and other slices",
+        lambda slices: [_is_localizer(s) for s in slices],
     ),
     (
         "missing-position",
         "positioned",
-        "kinds: with and without position and orientation",
-        lambda planes: [p.position is not None and p.orientation is not None for p in planes],
+        "groups: slices with and without position and orientation",
+        lambda slices: [s.has_geometry for s in slices],
     ),
     (
         "mixed-orientation",
         "ImageOrientationPatient",
         "orientations",
-        lambda planes: _clusters([p.orientation or () for p in planes], _SAME_DIRECTION),
+        lambda slices: _clusters([s.orientation or () for s in slices], _ORIENTATION_TOLERANCE),
     ),
     (
         "mixed-spacing",
         "PixelSpacing",
         "pixel spacings",
-        lambda planes: _clusters([p.spacing or () for p in planes], 1e-4),
+        lambda slices: _clusters([s.spacing or () for s in slices], _SPACING_TOLERANCE),
     ),
 )
 
 
-def partition(planes, findings):
-    """[(key, planes)] that could each be an array; adds to findings what had
-    to be told apart."""
-    groups = [({}, planes)]
-    for code, name, words, labels_of in _MIXTURES:
-        counts, parts = Counter(), []
+def split_mixtures(slices: list[Slice], findings: list[Finding]) -> list[Group]:
+    """Group slices so that each group could be one array.
+
+    Parameters
+    ----------
+    slices : list of Slice
+    findings : list of Finding
+        A finding is added for each attribute in which the slices differ.
+
+    Returns
+    -------
+    list of (key, slices)
+    """
+    groups: list[Group] = [({}, slices)]
+    for code, name, noun, labels_of in _MIXTURES:
+        counts: Counter[Hashable] = Counter()
+        parts: list[Group] = []
         for key, group in groups:
-            labels = labels_of(group)
-            found = {}
-            for plane, label in zip(group, labels):
-                found.setdefault(label, []).append(plane)
-            if len(found) == 1:
+            by_label: dict[Hashable, list[Slice]] = {}
+            for each, label in zip(group, labels_of(group), strict=True):
+                by_label.setdefault(label, []).append(each)
+            if len(by_label) == 1:
                 parts.append((key, group))
                 continue
-            for label, part in found.items():
+            for label, part in by_label.items():
                 counts[label] += len(part)
                 parts.append(({**key, name: label}, part))
         groups = parts
         if counts:
-            findings.append(Finding(code, f"{len(counts)} {words}", True, {"slices": dict(counts)}))
+            findings.append(Finding(code, f"{len(counts)} {noun}", True, {"slices": dict(counts)}))
     return groups
 
 
-def drop_copies(planes, findings):
-    """Without the second of what has the same SOP Instance UID and frame."""
-    seen, kept, copies = {}, [], []
-    for plane in planes:
-        uid = plane.values["SOPInstanceUID"]
-        first = seen.setdefault((uid, plane.frame, plane.tile), plane) if uid else plane
-        (kept if first is plane else copies).append(plane)
-    if copies:
+def drop_duplicates(slices: Iterable[Slice], findings: list[Finding]) -> list[Slice]:
+    """Return the slices without repeated ones.
+
+    Parameters
+    ----------
+    slices : iterable of Slice
+    findings : list of Finding
+        A finding is added when there are duplicates.
+
+    Returns
+    -------
+    list of Slice
+        The first of each SOP Instance UID, frame and tile, and all slices
+        without SOP Instance UID.
+    """
+    seen: dict[tuple[Any, ...], Slice] = {}
+    kept: list[Slice] = []
+    duplicates: list[Slice] = []
+    for each in slices:
+        uid = each.values["SOPInstanceUID"]
+        first = seen.setdefault((uid, each.frame, each.tile), each) if uid else each
+        (kept if first is each else duplicates).append(each)
+    if duplicates:
         findings.append(
             Finding(
                 "duplicate-instance",
-                f"{len(copies)} slices are there twice, with the same SOP Instance UID",
+                f"{counted(len(duplicates), 'slice')} found again, with the same SOP Instance UID",
                 True,
-                {"slices": [p.where for p in copies]},
+                {"slices": [s.path_and_frame for s in duplicates]},
             )
         )
     return kept
 
 
-# ------------------------------------------------------------- dimensions ---
+# ------------------------------------- several stacks at the same positions ---
 
 
-def _along(planes):
-    normal = np.array(planes[0].normal)
-    return np.array([p.position for p in planes]) @ normal
+def _distances(slices: list[Slice]) -> _Array:
+    """Return the position of each slice along the normal of the first, in mm."""
+    normal = np.array(slices[0].normal)
+    distances: _Array = np.array([s.position for s in slices]) @ normal
+    return distances
 
 
-def _places(planes):
-    """A number for each plane, the same for planes at one position."""
-    along = _along(planes)
-    order = np.argsort(along, kind="stable")
-    depth = planes[0].depth
-    near = NEAR if depth is None or depth > 0.2 else 0.05 * depth
-    places = np.empty(len(planes), int)
-    places[order] = np.cumsum(np.diff(along[order], prepend=along[order[0]]) > near)
-    return places.tolist()
+def _position_numbers(slices: list[Slice]) -> list[int]:
+    """Return a number for each slice, the same for slices at one position."""
+    distances = _distances(slices)
+    order = np.argsort(distances, kind="stable")
+    spacing = slices[0].slice_spacing
+    tolerance = TOLERANCE if spacing is None or spacing > 0.2 else 0.05 * spacing
+    steps = np.diff(distances[order], prepend=distances[order[0]])
+    numbers = [0] * len(slices)
+    for index, number in zip(order.tolist(), np.cumsum(steps > tolerance).tolist(), strict=True):
+        numbers[index] = number
+    return numbers
 
 
-def _instance(plane):
-    number = plane.values["InstanceNumber"]
+def _instance_order(each: Slice) -> tuple[float, int, tuple[int, ...]]:
+    number = each.values["InstanceNumber"]
     return (
         number if isinstance(number, (int, float)) else float("inf"),
-        plane.frame,
-        plane.tile or (),
+        each.frame,
+        each.tile or (),
     )
 
 
-def separate(planes, findings):
-    """[(key, planes)], no two planes of a part at one position; adds to
-    findings what tells the parts apart."""
-    if planes[0].position is None or planes[0].orientation is None:
-        return [({}, sorted(planes, key=_instance))]
-    used, copies = Counter(), [0]
-    parts = _separate(planes, _places(planes), used, copies)
-    if used:
-        names = list(used)
+def separate_stacks(slices: list[Slice], findings: list[Finding]) -> list[Group]:
+    """Split slices so that no two of a group are at the same position.
+
+    Parameters
+    ----------
+    slices : list of Slice
+        All with the same orientation, or all without.
+    findings : list of Finding
+        A finding is added that names the attributes by which they were split.
+
+    Returns
+    -------
+    list of (key, slices)
+    """
+    if not slices[0].has_geometry:
+        return [({}, sorted(slices, key=_instance_order))]
+    separation = _Separation()
+    groups = separation.split(slices, _position_numbers(slices))
+    if separation.names:
+        names = list(separation.names)
         findings.append(
             Finding(
                 "several-stacks",
-                f"{len(parts)} stacks at the same positions, told apart by {', '.join(names)}",
+                f"{len(groups)} stacks at the same positions, distinguished by {', '.join(names)}",
                 True,
-                {"by": names, "stacks": [key for key, _ in parts]},
+                {"by": names, "stacks": [key for key, _ in groups]},
             )
         )
-    if copies[0]:
+    if separation.indistinguishable:
         findings.append(
             Finding(
                 "duplicate-position",
-                f"{copies[0]} slices are where another is, and nothing tells them "
-                "apart but their order",
+                f"{counted(separation.indistinguishable, 'slice')} at the position of another, "
+                "with no attribute that distinguishes them",
                 True,
-                {"slices": copies[0]},
+                {"slices": separation.indistinguishable},
             )
         )
-    return parts
+    return groups
 
 
-def _separate(planes, places, used, copies):
-    most = max(Counter(places).values())
-    if most == 1:
-        return [({}, planes)]
-    at = {}
-    for plane, place in zip(planes, places):
-        at.setdefault(place, []).append(plane)
-    crowded = [group for group in at.values() if len(group) > 1]
-    for name in DIMENSIONS:
-        label = lambda p: _label(p.values.get(name))  # noqa: E731
-        values = {label(p) for p in planes}
-        if not 1 < len(values) <= most or all(len({label(p) for p in g}) == 1 for g in crowded):
-            continue
-        used[name] += 1
-        parts = []
-        for value in _order(values):
-            chosen = [(p, place) for p, place in zip(planes, places) if label(p) == value]
-            for key, part in _separate(*map(list, zip(*chosen)), used, copies):
-                parts.append(({name: value, **key}, part))
-        return parts
-    rank = next(
-        (
-            name
-            for name in RANKS
-            if all(
-                None not in values and len(values) == len(group)
-                for group in crowded
-                for values in [{_label(p.values.get(name)) for p in group}]
-            )
-        ),
-        None,
-    )
-    stacks = [[] for _ in range(most)]
-    for group in at.values():
-        if rank is None:
-            group = sorted(group, key=_instance)
-            copies[0] += len(group) - 1
-        else:
-            by = {_label(p.values.get(rank)): p for p in group}
-            group = [by[value] for value in _order(by)]
-        for stack, plane in zip(stacks, group):
-            stack.append(plane)
-    if rank is not None:
-        used[rank] += 1
-    name = "copy" if rank is None else f"order of {rank}"
-    return [({name: i}, stack) for i, stack in enumerate(stacks)]
+class _Separation:
+    """Splits slices by the attributes in which those at one position differ.
+
+    names : the attributes that were used, in order.
+    indistinguishable : number of slices at the position of another that no
+        attribute distinguishes.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self.indistinguishable = 0
+
+    def split(self, slices: list[Slice], positions: list[int]) -> list[Group]:
+        most = max(Counter(positions).values())
+        if most == 1:
+            return [({}, slices)]
+        at_position: dict[int, list[Slice]] = {}
+        for each, position in zip(slices, positions, strict=True):
+            at_position.setdefault(position, []).append(each)
+        crowded = [group for group in at_position.values() if len(group) > 1]
+        for name in DIMENSIONS:
+            labels = _values_of(name)(slices)
+            values = set(labels)
+            if not 1 < len(values) <= most or all(
+                len(set(_values_of(name)(group))) == 1 for group in crowded
+            ):
+                continue
+            self.names[name] = None
+            groups = []
+            for value in _sorted(values):
+                chosen = [i for i, label in enumerate(labels) if label == value]
+                for key, group in self.split(
+                    [slices[i] for i in chosen], [positions[i] for i in chosen]
+                ):
+                    groups.append(({name: value, **key}, group))
+            return groups
+        return self._split_in_order(list(at_position.values()), crowded, most)
+
+    def _split_in_order(
+        self, at_position: list[list[Slice]], crowded: list[list[Slice]], most: int
+    ) -> list[Group]:
+        """Put the first slice of each position into the first stack, and so on."""
+        name = next((n for n in ORDERING_ATTRIBUTES if _gives_order(n, crowded)), None)
+        stacks: list[list[Slice]] = [[] for _ in range(most)]
+        for group in at_position:
+            if name is None:
+                group = sorted(group, key=_instance_order)
+                self.indistinguishable += len(group) - 1
+            else:
+                by_value = dict(zip(_values_of(name)(group), group, strict=True))
+                group = [by_value[value] for value in _sorted(by_value)]
+            for stack, each in zip(stacks, group, strict=False):
+                stack.append(each)
+        if name is not None:
+            self.names[name] = None
+        key = "copy" if name is None else f"order of {name}"
+        return [({key: i}, stack) for i, stack in enumerate(stacks)]
+
+
+def _gives_order(name: str, groups: Iterable[list[Slice]]) -> bool:
+    """Return whether all slices of each group differ in an attribute."""
+    for group in groups:
+        values = set(_values_of(name)(group))
+        if None in values or len(values) != len(group):
+            return False
+    return True
 
 
 # ---------------------------------------------------------------- spacing ---
 
 
-def stack_of(planes, key):
-    """The Stack of planes that are at different positions: sorted, its step
-    and its findings."""
-    stack = Stack(planes, key)
+def build_stack(slices: list[Slice], key: Key) -> Stack:
+    """Sort slices by position, and compare their positions to one affine.
+
+    Parameters
+    ----------
+    slices : list of Slice
+        At different positions.
+    key : dict
+        What distinguishes them from the other slices of their series.
+
+    Returns
+    -------
+    Stack
+        With its step and findings.
+    """
+    stack = Stack(slices, key)
     if not stack.has_geometry:
-        stack.step = np.array([0.0, 0.0, planes[0].depth or 1.0])
-        stack.note(
+        stack.add(
             "missing-position",
-            f"{len(planes)} slices have no position or orientation: they "
-            "are in the order of Instance Number, and the affine is not the patient's",
+            f"{counted(len(slices), 'slice')} without position or orientation: sorted by Instance "
+            "Number, and the affine is not in the coordinates of the patient",
         )
         return stack
-    if planes[0].spacing is None:
-        stack.note("missing-spacing", "there is no Pixel Spacing: 1 mm stands for it")
-    along = _along(planes)
-    order = np.argsort(along, kind="stable")
-    stack.planes = planes = [planes[i] for i in order]
-    normal = np.array(planes[0].normal)
-    if len(planes) == 1:
-        stack.step = normal * (planes[0].depth or 1.0)
-        stack.note(
-            "single-slice", "there is one slice: its thickness stands for the spacing", False
+    if slices[0].spacing is None:
+        stack.add("missing-spacing", "Pixel Spacing is missing: 1 mm is assumed")
+    distances = _distances(slices)
+    order = np.argsort(distances, kind="stable")
+    stack.slices = [slices[i] for i in order]
+    if len(slices) == 1:
+        first = stack.slices[0]
+        stack.step = np.array(first.normal) * (first.slice_spacing or 1.0)
+        stack.add(
+            "single-slice", "only one slice: its thickness is used as the slice spacing", False
         )
         return stack
-    positions = np.array([p.position for p in planes])
-    steps = np.diff(along[order])
-    spacing = float(np.median(steps))
-    mean = (positions[-1] - positions[0]) / (len(planes) - 1)
-    near = max(min(NEAR, 0.1 * spacing), PART * spacing)
-    gaps = _gaps(steps, spacing, near)
-    if gaps:  # so many steps of the usual length
-        mean = (positions[-1] - positions[0]) / (
-            len(planes) - 1 + sum(missing for _, missing in gaps)
-        )
-    index = np.arange(len(planes))
-    for after, missing in gaps:
-        index[after + 1 :] += missing
-    fitted = positions[0] + index[:, None] * mean
-    off = (positions - fitted) @ normal
-    sideways = np.linalg.norm(positions - fitted - off[:, None] * normal, axis=1).max()
-    angle = float(
-        np.degrees(np.arctan2(np.linalg.norm(mean - mean @ normal * normal), mean @ normal))
-    )
-    whole = np.linalg.norm(np.cross(positions[-1] - positions[0], normal))
-    if sideways > max(0.05, 0.05 * min(planes[0].spacing or (1.0,))):
-        stack.note(
-            "shifted-slices",
-            f"slices lie up to {sideways:.3g} mm beside one line",
-            distance=float(sideways),
-        )
-        stack.step = mean
-    elif angle > _TILT and whole > 0.05:
-        stack.note(
-            "tilt",
-            f"the slices are stacked at {angle:.2f} degrees to their normal; the affine "
-            "keeps that shear",
-            False,
-            angle=angle,
-        )
-        stack.step = mean
-    else:
-        stack.step = normal * (mean @ normal)
-    if np.abs(off).max() > near:
-        stack.note(
-            "uneven-spacing",
-            f"distances between slices run from {steps.min():.4g} to {steps.max():.4g} mm",
-            smallest=float(steps.min()),
-            largest=float(steps.max()),
-            deviation=float(np.abs(off).max()),
-        )
-    elif gaps:
-        missing = sum(missing for _, missing in gaps)
-        stack.note(
-            "gap",
-            f"{missing} slices are missing, between {len(gaps)} pairs of neighbours",
-            missing=missing,
-            after=[after for after, _ in gaps],
-        )
+    _fit_line(stack, np.diff(distances[order]))
     return stack
 
 
-def _gaps(steps, spacing, near):
-    """[(slice before the gap, slices missing)], empty when a distance is no
-    multiple of the usual one."""
-    if spacing <= near:
+def _fit_line(stack: Stack, steps: _Array) -> None:
+    """Set the step of a sorted stack, and add what its positions show.
+
+    steps : distances between slices along the normal, in mm.
+    """
+    slices = stack.slices
+    normal = np.array(slices[0].normal)
+    positions = np.array([s.position for s in slices])
+    spacing = float(np.median(steps))
+    tolerance = max(min(TOLERANCE, 0.1 * spacing), RELATIVE_TOLERANCE * spacing)
+    gaps = _gaps(steps, spacing, tolerance)
+    index = np.arange(len(slices))
+    for after, missing in gaps:
+        index[after + 1 :] += missing
+    extent = positions[-1] - positions[0]
+    mean = extent / index[-1]
+    offsets = positions - (positions[0] + index[:, None] * mean)
+    along = offsets @ normal
+    sideways = np.linalg.norm(offsets - along[:, None] * normal, axis=1).max()
+    angle = float(
+        np.degrees(np.arctan2(np.linalg.norm(mean - mean @ normal * normal), mean @ normal))
+    )
+    stack.step = mean
+    if sideways > max(0.05, 0.05 * min(slices[0].spacing or (1.0,))):
+        stack.add(
+            "shifted-slices",
+            f"slices are shifted in their plane, by up to {sideways:.3g} mm from a straight line",
+            distance=float(sideways),
+        )
+    elif angle > _MIN_TILT and np.linalg.norm(np.cross(extent, normal)) > 0.05:
+        stack.add(
+            "tilt",
+            f"the slices are stacked at {angle:.2f} degrees to their normal; the affine includes "
+            "this shear",
+            False,
+            angle=angle,
+        )
+    else:
+        stack.step = normal * (mean @ normal)
+    if np.abs(along).max() > tolerance:
+        stack.add(
+            "uneven-spacing",
+            f"distances between slices range from {steps.min():.4g} to {steps.max():.4g} mm",
+            smallest=float(steps.min()),
+            largest=float(steps.max()),
+            deviation=float(np.abs(along).max()),
+        )
+    elif gaps:
+        missing = sum(missing for _, missing in gaps)
+        stack.add(
+            "gap",
+            f"{counted(missing, 'slice')} missing in {counted(len(gaps), 'gap')}",
+            missing=missing,
+            after=[after for after, _ in gaps],
+        )
+
+
+def _gaps(steps: _Array, spacing: float, tolerance: float) -> list[tuple[int, int]]:
+    """Return (slice before the gap, slices missing) for each gap.
+
+    Empty when a distance is not a multiple of the usual one.
+    """
+    if spacing <= tolerance:
         return []
     times = np.rint(steps / spacing)
-    if times.min() < 1 or np.abs(steps - times * spacing).max() > 2 * near:
+    if times.min() < 1 or np.abs(steps - times * spacing).max() > 2 * tolerance:
         return []
     return [(int(i), int(times[i]) - 1) for i in np.flatnonzero(times > 1)]
 
 
-def runs_of(stack):
-    """A Stack cut where its spacing changes, as a list of planes for each run."""
-    along = _along(stack.planes)
-    runs, first = [], 0
-    while first < len(along):
+def split_at_spacing_changes(stack: Stack) -> list[list[Slice]]:
+    """Return the evenly spaced parts of a stack.
+
+    Parameters
+    ----------
+    stack : Stack
+
+    Returns
+    -------
+    list of list of Slice
+        In order; each a new part where the spacing changes.
+    """
+    distances = _distances(stack.slices)
+    parts, first = [], 0
+    while first < len(distances):
         end = first + 1
-        if end < len(along):
-            step = along[end] - along[first]
-            while end < len(along) and abs(along[end] - along[end - 1] - step) <= max(
-                2 * NEAR, PART * step
+        if end < len(distances):
+            step = distances[end] - distances[first]
+            tolerance = max(2 * TOLERANCE, RELATIVE_TOLERANCE * step)
+            while (
+                end < len(distances)
+                and abs(distances[end] - distances[end - 1] - step) <= tolerance
             ):
                 end += 1
-        runs.append(stack.planes[first:end])
+        parts.append(stack.slices[first:end])
         first = end
-    return runs
+    return parts

@@ -11,7 +11,7 @@ from fastdcm.pixels import decoders
 from fastdcm.pixels._codestream import read_codestream
 from fastdcm.uid import TRANSFER_SYNTAXES
 from support.builder import fragments, image
-from support.frames import (
+from support.encoded_frames import (
     DEFLATED,
     EXTENDED,
     HTJ2K,

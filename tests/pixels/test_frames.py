@@ -20,7 +20,7 @@ from support.builder import (
     part10,
     sequence,
 )
-from support.frames import DEFLATED, PLAIN, RLE, deflate, picture, rle
+from support.encoded_frames import DEFLATED, PLAIN, RLE, deflate, picture, rle
 
 GE = "1.2.840.113619.5.2"
 

@@ -9,7 +9,7 @@ import pytest
 import fastdcm
 from support import builder
 from support.builder import element, fragments, image
-from support.frames import RLE, picture, rle
+from support.encoded_frames import RLE, picture, rle
 
 
 def one(array, put, **attributes):

@@ -7,7 +7,7 @@ import pytest
 
 import fastdcm
 from support.builder import fragments, image
-from support.optional_packages import guest
+from support.optional_packages import require_package
 
 MPEG2, MPEG4, HEVC, HEVC10 = (f"1.2.840.10008.1.2.4.{n}" for n in (100, 102, 107, 108))
 ROWS, COLUMNS, FRAMES = 48, 64, 12
@@ -15,7 +15,7 @@ ROWS, COLUMNS, FRAMES = 48, 64, 12
 
 @pytest.fixture(scope="module")
 def av():
-    av = guest("av")
+    av = require_package("av")
     av.logging.set_level(None)
     return av
 

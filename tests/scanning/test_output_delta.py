@@ -7,9 +7,9 @@ import pytest
 import fastdcm
 from fastdcm.cli import main
 from support.builder import element, part10
-from support.optional_packages import guest
+from support.optional_packages import require_package
 
-deltalake = guest("deltalake")
+deltalake = require_package("deltalake")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Large libraries that some tests and benches need and not everybody has."""
+"""Large optional libraries that some tests and benchmarks need."""
 
 import contextlib
 import importlib
@@ -10,11 +10,14 @@ import tempfile
 import pytest
 
 
-def guest(name, *parts):
-    """A package with these modules of it, or the tests that need it are skipped
-    by its name; FASTDCM_REQUIRE_PEERS=1 lets nothing be missing."""
+def require_package(name, *modules):
+    """Return a package after importing it and these modules of it.
+
+    Skips the tests that need it where it is missing, and names it; with
+    FASTDCM_REQUIRE_PEERS=1 that is an error.
+    """
     try:
-        for module in (name, *parts):
+        for module in (name, *modules):
             importlib.import_module(module)
     except ImportError as error:
         if os.environ.get("FASTDCM_REQUIRE_PEERS") == "1":
@@ -23,18 +26,20 @@ def guest(name, *parts):
     return importlib.import_module(name)
 
 
-# By default Ray listens on every address of a Linux machine. Read at its import.
+# By default Ray listens on all addresses on Linux. It reads these when imported.
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 
 @contextlib.contextmanager
 def two_workers(memory=256 << 20):
-    """Ray on two workers of this machine, on loopback; memory: bytes of its
-    store of objects."""
+    """Run Ray with two workers on this machine, on the loopback interface.
+
+    memory : bytes of its object store.
+    """
     import ray.data
 
-    folder = tempfile.mkdtemp(prefix="fd")  # short: it is part of a socket's name
+    folder = tempfile.mkdtemp(prefix="fd")  # short: the path of a socket is limited
     ray.init(
         "local",
         num_cpus=2,

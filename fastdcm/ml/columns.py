@@ -1,0 +1,192 @@
+"""Convert columns of Arrow tables to NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_Ints = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float64]
+_Bools = npt.NDArray[np.bool_]
+
+#: The values of VOI LUT Function (PS3.3 C.11.2.1.3), in the order of the codes
+#: that the batch reader uses.
+WINDOW_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+#: The code of any other text.
+UNKNOWN_FUNCTION = -1.0
+
+
+class TableColumns:
+    """The columns of a table as arrays.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+    """
+
+    def __init__(self, table: pyarrow.Table) -> None:
+        self.table = table
+
+    def arrow(self, name: str) -> pyarrow.Array:
+        """Return a column as one Arrow array.
+
+        Parameters
+        ----------
+        name : str
+            Of the column, as for all methods.
+
+        Returns
+        -------
+        pyarrow.Array
+        """
+        column = self.table.column(name).combine_chunks()
+        return column.chunk(0) if hasattr(column, "chunk") else column
+
+    def ints(self, name: str, null: int = 0) -> _Ints:
+        """Return a column as int64, with `null` for null.
+
+        Parameters
+        ----------
+        name : str
+        null : int
+
+        Returns
+        -------
+        (rows,) int64 array
+        """
+        found: _Ints = self.arrow(name).cast("int64").fill_null(null).to_numpy(zero_copy_only=False)
+        return found
+
+    def texts(self, name: str) -> tuple[_Ints, list[str]]:
+        """Return a column of text as codes, and the text of each code.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        codes : (rows,) integer array
+            -1 for null.
+        texts : list of str
+        """
+        found = self.arrow(name).dictionary_encode()
+        codes = found.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return codes, found.dictionary.to_pylist()
+
+    def valid(self, name: str) -> _Bools:
+        """Return which rows of a column are not null.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        (rows,) bool array
+        """
+        found: _Bools = self.arrow(name).is_valid().to_numpy(zero_copy_only=False)
+        return found
+
+    def in_archive(self, name: str) -> _Bools:
+        """Return which paths of a column are members of archives.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        (rows,) bool array
+        """
+        from pyarrow import compute
+
+        found: _Bools = compute.match_substring(self.arrow(name), "!/").to_numpy(
+            zero_copy_only=False
+        )
+        return found
+
+    def numbers(self, name: str) -> _Floats:
+        """Return a column as float64, NaN for null.
+
+        Parameters
+        ----------
+        name : str
+            Of a column of numbers; of VOI LUT Functions, which are codes of
+            `WINDOW_FUNCTIONS`; of LUT Descriptors, which are 1; or of lists of
+            these, of which the first value is used.
+
+        Returns
+        -------
+        (rows,) float64 array
+        """
+        return _numbers(name, self.arrow(name))
+
+    def per_frame(self, name: str, rows: _Ints, frames: _Ints) -> _Floats:
+        """Return the values of frames from a column of lists, one value a frame.
+
+        Parameters
+        ----------
+        name : str
+            As for `numbers`.
+        rows, frames : (samples,) int64 arrays
+            Row of the table, and number of the frame in its file.
+
+        Returns
+        -------
+        (samples,) float64 array
+            NaN where the list has no such value.
+        """
+        column = self.arrow(name)
+        found = np.full(len(rows), np.nan)
+        if column.null_count < len(column):
+            starts, lengths = _list_bounds(column)
+            there = frames < lengths[rows]
+            found[there] = _numbers(name, column.values)[(starts[rows] + frames)[there]]
+        return found
+
+
+def _numbers(name: str, column: pyarrow.Array) -> _Floats:
+    """Return the values of a column as float64, the first of each list."""
+    if name.endswith("LUTDescriptor"):
+        return np.where(column.is_valid().to_numpy(zero_copy_only=False), 1.0, np.nan)
+    if "list" in str(column.type):
+        starts, lengths = _list_bounds(column)
+        found = np.full(len(column), np.nan)
+        if (lengths > 0).any():
+            found[lengths > 0] = _numbers(name, column.values)[starts[lengths > 0]]
+        return found
+    if "string" in str(column.type):
+        return _function_codes(column)
+    values: _Floats = column.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False)
+    return values.copy()
+
+
+def _list_bounds(column: pyarrow.Array) -> tuple[_Ints, _Ints]:
+    """Return the start of each list in the values, and its length, 0 for null."""
+    starts = column.offsets.to_numpy().astype(np.int64)
+    lengths = np.diff(starts)
+    lengths[column.is_null().to_numpy(zero_copy_only=False)] = 0
+    return starts[:-1], lengths
+
+
+def _function_codes(column: pyarrow.Array) -> _Floats:
+    """Return the code of each text: NaN for an empty one, `UNKNOWN_FUNCTION` for another."""
+    encoded = column.dictionary_encode()
+    texts = [(text or "").strip().upper() for text in encoded.dictionary.to_pylist()]
+    codes = [
+        WINDOW_FUNCTIONS.index(text)
+        if text in WINDOW_FUNCTIONS
+        else UNKNOWN_FUNCTION
+        if text
+        else np.nan
+        for text in texts
+    ]
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    found: _Floats = np.array([*codes, np.nan])[indices]
+    return found

@@ -446,7 +446,7 @@ def test_errors_document_lists_every_code():
 def verbs():
     from fastdcm import cli
 
-    return set(cli.main.commands)
+    return set(cli.main.list_commands(None))
 
 
 def test_documents_tell_every_verb():

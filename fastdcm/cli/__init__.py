@@ -10,7 +10,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Any, NoReturn
 
 try:
@@ -130,7 +130,7 @@ class CommandGroup(click.Group):
         return _exit_with(run) if standalone_mode else run()
 
 
-def _exit_with(run: Any) -> NoReturn:
+def _exit_with(run: Callable[[], Any]) -> NoReturn:
     """Call `run`, print what went wrong, and exit with its status."""
     try:
         status = run()

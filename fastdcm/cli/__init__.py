@@ -1,13 +1,17 @@
-"""The command line: one module of this package per verb.
+"""Command line interface: each command is one module of this package.
 
-Standard output is data, standard error is talk. Exit status: 0 done, 1 found
-something, 2 failed.
+Data goes to standard output, messages go to standard error. Exit status: 0 done,
+1 findings (``--fail-on-error``), 2 failed, 130 interrupted.
 """
+
+from __future__ import annotations
 
 import importlib
 import os
 import pkgutil
 import sys
+from collections.abc import Callable, Sequence
+from typing import IO, Any, NoReturn
 
 try:
     import click
@@ -15,109 +19,137 @@ except ImportError:
     sys.exit("error: the command line needs click\nhint: pip install 'fastdcm-dicom[cli]'")
 
 import fastdcm
+from fastdcm.errors import DicomError
 
 
 class Failure(click.ClickException):
-    """An error for people: one line, and a hint what to do."""
+    """An error message of one line, with an optional hint about what to do."""
 
     exit_code = 2
 
-    def __init__(self, message, hint=None):
+    def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
-    def show(self, file=None):
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the error and its hint to standard error."""
         click.echo(f"error: {self.message}", err=True)
         if self.hint:
             click.echo(f"hint: {self.hint}", err=True)
 
 
 _HINTS = {
-    "open": "is the path right, and may you read it?",
-    "not-dicom": "`fastdcm scan FOLDER` finds out which files of a folder are DICOM",
-    "empty": "`fastdcm scan FOLDER` finds out which files of a folder are DICOM",
-    "not-regular": "`fastdcm scan` takes folders",
-    "changed": "try again when nobody writes to it",
-    "index-in-use": "wait until it is done",
-    "index-differs": "give the options that it was made with, or another folder",
-    "index-damaged": "delete the folder, and scan again",
+    "open": "check that the path exists and that you may read it",
+    "not-dicom": "`fastdcm scan FOLDER` lists which files of a folder are DICOM",
+    "empty": "`fastdcm scan FOLDER` lists which files of a folder are DICOM",
+    "not-regular": "`fastdcm scan` accepts folders",
+    "changed": "try again when no other program writes to the file",
+    "index-in-use": "wait until the other process has finished",
+    "index-differs": "repeat the options the index was created with, or choose another folder",
+    "index-damaged": "delete the folder and scan again",
     "stream": "check the URL, endpoint and credentials, or try again later",
+}
+# The extra of fastdcm-dicom that installs a module.
+_EXTRAS = {
+    "pyarrow": "table",
+    "rich": "cli",
+    "PIL": "cli",
+    "xxhash": "hash",
+    "duckdb": "query",
+    "obstore": "remote",
+    "fsspec": "remote",
+    "deltalake": "delta",
 }
 
 
-def failure(error):
-    """The Failure that tells of a DicomError."""
+def failure(error: DicomError) -> Failure:
+    """Return the message and the hint for a DicomError."""
     return Failure(str(error), _HINTS.get(error.code))
 
 
-class Verbs(click.Group):
-    """The verbs, each imported when it is used, from the module of its name."""
+def _failure_for(error: Exception) -> Failure | None:
+    """Return the message for an error that a command may raise, None for a bug."""
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "fastdcm"
+        return Failure(error.format_message(), f"{command} --help")
+    if isinstance(error, click.ClickException):
+        return Failure(error.format_message())
+    if isinstance(error, DicomError):
+        return failure(error)
+    if isinstance(error, OSError):
+        return Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        hint = f"pip install 'fastdcm-dicom[{_EXTRAS[error.name]}]'"
+        return Failure(f"this command needs {error.name}", hint)
+    return None
 
-    def list_commands(self, ctx):
-        return sorted(self.commands)
 
-    def get_command(self, ctx, cmd_name):
-        if cmd_name not in self.commands:
+class CommandGroup(click.Group):
+    """The commands, each imported from the module of its name when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, sorted."""
+        modules = (module.name for module in pkgutil.iter_modules(__path__))
+        return sorted(name for name in modules if not name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, or None when there is none of that name."""
+        if cmd_name not in self.list_commands(ctx):
             return None
-        return getattr(importlib.import_module(f"fastdcm.cli.{cmd_name}"), cmd_name)
+        command = getattr(importlib.import_module(f"fastdcm.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and return its exit status."""
         try:
             status = super().invoke(ctx)
             sys.stdout.flush()
             return status
-        except BrokenPipeError:  # who reads our output has enough
+        except BrokenPipeError:  # the program that reads our output has closed it, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
 
-    def main(self, args=None, prog_name="fastdcm", standalone_mode=True, **options):
-        """Ends the process, unless standalone_mode is false."""
-        options = {"args": args, "prog_name": prog_name, "standalone_mode": False, **options}
-        if not standalone_mode:
-            return super().main(**options)
-        try:
-            status = super().main(**options)
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            status = 2
-        except click.UsageError as error:
-            path = error.ctx.command_path if error.ctx else "fastdcm"
-            Failure(error.format_message(), f"{path} --help").show()
-            status = 2
-        except click.ClickException as error:
-            error.show()
-            status = 2
-        except fastdcm.DicomError as error:
-            failure(error).show()
-            status = 2
-        except OSError as error:
-            Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)).show()
-            status = 2
-        except ModuleNotFoundError as error:
-            extra = {
-                "pyarrow": "table",
-                "rich": "cli",
-                "PIL": "cli",
-                "xxhash": "hash",
-                "duckdb": "query",
-                "obstore": "remote",
-                "fsspec": "remote",
-                "deltalake": "delta",
-            }.get(error.name)
-            if extra is None:
-                raise
-            Failure(f"this needs {error.name}", f"pip install 'fastdcm-dicom[{extra}]'").show()
-            status = 2
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("stopped", err=True)
-            status = 130
-        sys.exit(status)
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = "fastdcm",
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; exit the process unless `standalone_mode` is False."""
+
+        def run() -> Any:
+            return super(CommandGroup, self).main(
+                args, prog_name, complete_var, standalone_mode=False, **extra
+            )
+
+        return _exit_with(run) if standalone_mode else run()
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+def _exit_with(run: Callable[[], Any]) -> NoReturn:
+    """Call `run`, print what went wrong, and exit with its status."""
+    try:
+        status = run()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        status = 130
+    except Exception as error:
+        message = _failure_for(error)
+        if message is None:
+            raise
+        message.show()
+        status = 2
+    sys.exit(status)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(fastdcm.__version__, prog_name="fastdcm")
-def main():
-    """DICOM for people with millions of files."""
-
-
-main.commands = {m.name: None for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")}
+def main() -> None:
+    """Scan, query, inspect and draw DICOM files."""

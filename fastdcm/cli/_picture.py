@@ -1,60 +1,91 @@
-"""One image as a workstation shows it."""
+"""Render one frame as a radiology workstation displays it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
 from fastdcm.pixels import functional_groups
 from fastdcm.pixels.color import to_rgb
 from fastdcm.pixels.grayscale import windowed
 from fastdcm.pixels.overlay import overlay_array, overlay_groups
 
-_LONGEST = 16384  # pixels of a side, after stretching
-_OVERLAY = (255, 220, 0)  # seen on black and on white
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_MAX_SIDE = 16384  # pixels of a side after stretching
+_OVERLAY_COLOR = (255, 220, 0)  # visible on black and on white
 
 
-def frame_count(ds):
-    """How many frames there are, at least 1."""
+def frame_count(ds: Dataset) -> int:
+    """Return the number of frames, at least 1."""
     count = ds.get("NumberOfFrames")
     return count if isinstance(count, int) and count > 0 else 1
 
 
-def picture(ds, frame=None, window=None, view=0):
-    """A Pillow image of one frame, "L" or "RGB": modality transformation, VOI,
-    polarity, colour, overlays, and pixels of the right proportions.
+def picture(
+    ds: Dataset,
+    frame: int | None = None,
+    window: tuple[float, float] | None = None,
+    view: int = 0,
+) -> Image:
+    """Render one frame as a Pillow image of mode "L" or "RGB".
 
-    ds : Dataset. frame : from 0; None is the middle one. window : (center,
-    width) in place of the data set's. view : the index of its windows or
-    tables. Raises DicomError for what cannot be shown.
+    The modality transformation, the VOI transformation, MONOCHROME1 inversion, colors
+    and overlays are applied, and pixels that are not square are stretched.
+
+    Parameters
+    ----------
+    ds : Dataset
+        The image.
+    frame : int, optional
+        Frame number from 0; the middle frame by default.
+    window : tuple of float, optional
+        (center, width) in place of the window of the data set.
+    view : int
+        Index of the window or VOI LUT of the data set, from 0.
+
+    Raises
+    ------
+    DicomError
+        If the frame cannot be rendered.
     """
     from PIL import Image
 
     if frame is None:
         frame = frame_count(ds) // 2
     center, width = window or (None, None)
-    if is_grey(ds):
-        cells = windowed(ds, frame, center=center, width=width, index=view)
+    if is_grayscale(ds):
+        pixels = windowed(ds, frame, center=center, width=width, index=view)
     else:
-        cells = to_rgb(ds, frame)
-    cells = with_overlays(ds, cells, frame)
-    image = Image.fromarray(cells)
-    return image.resize(proportions(ds, frame, *image.size), Image.Resampling.BILINEAR)
+        pixels = to_rgb(ds, frame)
+    pixels = draw_overlays(ds, pixels, frame)
+    image = Image.fromarray(pixels)
+    return image.resize(displayed_size(ds, frame, *image.size), Image.Resampling.BILINEAR)
 
 
-def is_grey(ds):
-    """Whether windows are for this image."""
+def is_grayscale(ds: Dataset) -> bool:
+    """Return whether windows apply to this image."""
     return (ds.get("SamplesPerPixel") or 1) == 1 and ds.get(
         "PhotometricInterpretation"
     ) != "PALETTE COLOR"
 
 
-def with_overlays(ds, cells, frame):
-    """The pixels with the overlays drawn in, as RGB where there are any.
-    One that is damaged, or of another size than told, is left out."""
+def draw_overlays(ds: Dataset, pixels: np.ndarray[Any, Any], frame: int) -> np.ndarray[Any, Any]:
+    """Return the pixels with the overlay planes drawn in, as RGB if there are any.
+
+    An overlay plane that is damaged is left out (PS3.3 C.9.2).
+    """
     for group in overlay_groups(ds):
         try:
             plane = overlay_array(ds, group)
         except DicomError:
             continue
         if plane.ndim == 3:
-            first = _whole(ds, group, 0x0051, 1)  # Image Frame Origin
+            first = _int_value(ds, group << 16 | 0x0051, 1)  # Image Frame Origin
             if not 0 <= frame - (first - 1) < len(plane):
                 continue
             plane = plane[frame - (first - 1)]
@@ -62,38 +93,40 @@ def with_overlays(ds, cells, frame):
         origin = elem.value if elem is not None else None
         if not isinstance(origin, list) or len(origin) != 2:
             origin = (1, 1)
-        # without negative ends, which would count from the other side
+        # Negative ends would count from the other side.
         top, left = max(origin[0] - 1, 0), max(origin[1] - 1, 0)
         plane = plane[max(1 - origin[0], 0) :, max(1 - origin[1], 0) :]
-        plane = plane[: max(cells.shape[0] - top, 0), : max(cells.shape[1] - left, 0)]
+        plane = plane[: max(pixels.shape[0] - top, 0), : max(pixels.shape[1] - left, 0)]
         if not plane.any():
             continue
-        if cells.ndim == 2:
-            cells = cells[..., None].repeat(3, axis=2)
-        part = cells[top : top + plane.shape[0], left : left + plane.shape[1]]
-        part[plane != 0] = _OVERLAY
-    return cells
+        if pixels.ndim == 2:
+            pixels = pixels[..., None].repeat(3, axis=2)
+        part = pixels[top : top + plane.shape[0], left : left + plane.shape[1]]
+        part[plane != 0] = _OVERLAY_COLOR
+    return pixels
 
 
-def _whole(ds, group, element, default):
-    elem = ds.get(group << 16 | element)
+def _int_value(ds: Dataset, tag: int, default: int) -> int:
+    elem = ds.get(tag)
     return elem.value if elem is not None and isinstance(elem.value, int) else default
 
 
-def proportions(ds, frame, columns, rows):
-    """(width, height) that make pixels square: the shorter side of a pixel
-    keeps its count."""
+def displayed_size(ds: Dataset, frame: int, columns: int, rows: int) -> tuple[int, int]:
+    """Return the (width, height) that makes pixels square.
+
+    The side along which pixels are shorter keeps its count.
+    """
     ratio = pixel_ratio(ds, frame)
     if abs(ratio - 1) < 0.005:
         return columns, rows
     width, height = (columns, rows * ratio) if ratio > 1 else (columns / ratio, rows)
-    if max(width, height) > _LONGEST:
+    if max(width, height) > _MAX_SIDE:
         return columns, rows
     return round(width), round(height)
 
 
-def pixel_ratio(ds, frame):
-    """Height of a pixel by its width (PS3.3 C.7.6.3.1.7, 10.7.1.3); 1 if unknown."""
+def pixel_ratio(ds: Dataset, frame: int) -> float:
+    """Return pixel height divided by width (PS3.3 C.7.6.3.1.7, 10.7.1.3), 1 if unknown."""
     for keyword in (
         "PixelSpacing",
         "ImagerPixelSpacing",
@@ -107,5 +140,5 @@ def pixel_ratio(ds, frame):
                 and len(pair) == 2
                 and all(isinstance(one, (int, float)) and one > 0 for one in pair)
             ):
-                return pair[0] / pair[1]
+                return float(pair[0] / pair[1])
     return 1.0

@@ -1,9 +1,14 @@
-"""fastdcm dump: every element of one file, in the order of its bytes."""
+"""`fastdcm dump`: print every element of one file, in the order of its bytes."""
 
+from __future__ import annotations
+
+import io
 import json
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,37 +16,56 @@ from fastdcm.core._flat import flat_rows
 from fastdcm.reader import dcmread
 from fastdcm.uid import UID
 
-# Flags of a row, DCM_ROW_... in src_c/dcm.h.
+if TYPE_CHECKING:
+    from fastdcm.core._elements import DataElement
+    from fastdcm.core._file import File
+    from fastdcm.dataset import Dataset
+
+# Flags of a row of the index, DCM_ROW_... in src_c.
 _UNDEFINED, _TRUNCATED, _FRAGMENTS, _ITEMS = 4, 8, 16, 32
 
 _ITEM = 0xFFFEE000
 _ITEM_BYTES = b"\xfe\xff\x00\xe0"
-_BYTES = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
-_DECODED = 1 << 16  # a longer value is not decoded
-_PREVIEW = 16  # bytes of it that are shown
-_WIDTH = 64  # characters of a value
-_NAME = 36  # characters of a name
+_BINARY_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "UN"))
+_MAX_DECODED = 1 << 16  # longer values are not decoded, in bytes
+_PREVIEW = 16  # bytes shown of a value that is not decoded
+_MAX_VALUE = 64  # characters shown of a value
+_MAX_NAME = 36  # characters shown of a name
 
 
 class Line:
-    """An element, an item or a fragment, where it stands in the stream.
+    """An element, an item or a fragment, at its position in the file.
 
-    offset is None for an item whose header the index did not meet. elem is
-    None for items, fragments and whatever a later element replaces."""
+    `offset` is None for an item whose header is not in the index. `elem` is None for
+    items, fragments, and an element that a later one with the same tag replaces.
+    """
 
     def __init__(
-        self, kind, depth, path, offset, length, flags=0, tag=0, vr="", elem=None, value=None
-    ):
+        self,
+        kind: str,
+        depth: int,
+        path: str,
+        offset: int | None,
+        length: int | None,
+        flags: int = 0,
+        tag: int = 0,
+        vr: str = "",
+        elem: DataElement | None = None,
+        value: Any = None,
+    ) -> None:
         self.kind, self.depth, self.path = kind, depth, path
         self.offset, self.length, self.flags = offset, length, flags
         self.tag, self.vr, self.elem, self.value = tag, vr, elem, value
 
 
-def lines(level, prefix="", depth=0):
-    """The Lines of a data set level and of all levels below it."""
-    elements = level._iterall()  # enters every level, so that its issues are known
-    ahead = {}  # elements that stand later in the stream
-    paths, items = [prefix], []  # by depth: path of the level, items of its last sequence
+def lines(level: Dataset, prefix: str = "", depth: int = 0) -> Iterator[Line]:
+    """Yield the lines of a data set level and of all levels below it."""
+    elements = level._iterall()  # reads every level, so that its issues are known
+    file = level.file
+    assert file is not None, "a dump is of a file"
+    ahead: dict[int | None, DataElement] = {}  # elements at later positions of the file
+    # By depth: the path of the level, and path and item count of its current sequence.
+    paths, items = [prefix], list[tuple[str, int]]()
     for inner, tag, vr, offset, length, header, flags in flat_rows(level):
         start = offset - header
         if tag == _ITEM:
@@ -54,35 +78,37 @@ def lines(level, prefix="", depth=0):
         path = f"{paths[inner]}({tag >> 16:04X},{tag & 0xFFFF:04X})"
         items[inner:] = [(path, 0)]
         while offset not in ahead:
-            elem = next(elements, None)
-            if elem is None:
+            upcoming = next(elements, None)
+            if upcoming is None:
                 break
-            ahead[elem.file_tell] = elem
+            ahead[upcoming.file_tell] = upcoming
         elem = ahead.pop(offset, None)
         if elem is not None:
             vr = elem.VR
         line = Line("element", depth + inner, path, start, length, flags, tag, vr, elem)
         if flags & _FRAGMENTS:
-            line.value = fragments(level.file, offset, length)
+            line.value = fragments(file, offset, length)
         elif vr == "SQ":
             line.value = None if elem is None else elem.value
         elif elem is not None:
-            line.value = value_of(level.file, elem)
+            line.value = value_of(file, elem)
         yield line
         if flags & _FRAGMENTS:
             for number, (start, length) in enumerate(line.value):
                 yield Line("fragment", depth + inner, f"{path}[{number}]", start, length, tag=_ITEM)
         elif vr == "SQ" and not flags & _ITEMS and line.value is not None:
-            # Bytes to the index, which knows no private dictionary.
+            # A private sequence: the index has its items as bytes.
             for number, item in enumerate(line.value):
                 below = f"{path}[{number}]"
                 yield Line("item", depth + inner, below, None, None, tag=_ITEM)
                 yield from lines(item, below + ".", depth + inner + 1)
 
 
-def fragments(file, offset, length):
-    """(offset, length) of each fragment of an encapsulated value; the first
-    is the offset table (PS3.5 A.4). Reads their headers alone."""
+def fragments(file: File, offset: int, length: int) -> list[tuple[int, int]]:
+    """Return (offset, length) of each fragment of an encapsulated value.
+
+    The first is the basic offset table (PS3.5 A.4). Only item headers are read.
+    """
     found = []
     end = offset + length
     while end - offset >= 8:
@@ -99,56 +125,76 @@ class Preview(bytes):
     """The first bytes of a value that is not decoded."""
 
 
-def value_of(file, elem):
-    """The value, or a Preview of bytes and of what is too long."""
-    if elem.VR in _BYTES or elem.value_length > _DECODED:
-        return Preview(file.read(elem.file_tell, min(elem.value_length, _PREVIEW)))
+def value_of(file: File, elem: DataElement) -> Any:
+    """Return the value, or a Preview if it is binary or too long."""
+    offset, length = elem.file_tell, elem.value_length
+    assert offset is not None and length is not None, "an element of a file has a position"
+    if elem.VR in _BINARY_VRS or length > _MAX_DECODED:
+        return Preview(file.read(offset, min(length, _PREVIEW)))
     value = elem.value
     return Preview(value[:_PREVIEW]) if isinstance(value, bytes) else value
 
 
-# ---------------------------------------------------------------- for people ---
+# ----------------------------------------------------------------------- text ---
 
 
-def text_of(line):
-    """The value of an element as one short line."""
+def text_of(line: Line) -> str:
+    """Return the value of an element as one short line."""
     value = line.value
     if line.flags & _FRAGMENTS:
         return counted(len(value), "fragment")
     if line.elem is None:
-        return "replaced: the tag comes again"
+        return "replaced: the tag appears again"
     if line.vr == "SQ":
         return counted(len(value), "item")
     if isinstance(value, Preview):
         text = value.hex(" ")
-        return text + " ..." if line.length > len(value) else text
+        return text + " ..." if line.length is not None and line.length > len(value) else text
     if value is None or value == []:
         return ""
-    text = line.elem.original_text  # of IS and DS
-    if text is not None:
-        text = text.strip(" \0")
+    original = line.elem.original_text  # of IS and DS
+    if original is not None:
+        text = original.strip(" \0")
     else:
         text = "\\".join(map(str, value if isinstance(value, list) else [value]))
-    # Line ends and escape sequences are the terminal's business otherwise.
+    # A terminal would act on line ends and escape sequences.
     text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(text) > _WIDTH:
-        text = text[: _WIDTH - 4] + " ..."
+    if len(text) > _MAX_VALUE:
+        text = text[: _MAX_VALUE - 4] + " ..."
     if isinstance(value, UID) and value.name != value:
         text += f"  {value.name}"
     return text
 
 
-def counted(number, what):
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str) -> str:
+    """Return a count with its noun."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def tree(ds, out, colour):
-    """Writes the data set as a tree."""
+def display_name(ds: Dataset) -> str | None:
+    """Return the path of the file as text, None when it was not read from a path."""
+    if ds.filename is None:
+        return None
+    return os.fsencode(ds.filename).decode(errors="replace")
 
-    def paint(text, **style):
-        return click.style(text, **style) if colour else text
 
-    def write(line):
+class TreeWriter:
+    """Writes a data set as an indented tree of text."""
+
+    def __init__(self, out: Callable[[str], object], color: bool) -> None:
+        self.out, self.color = out, color
+
+    def paint(self, text: str, **style: Any) -> str:
+        """Return the text with a style, if colors are on."""
+        return click.style(text, **style) if self.color else text
+
+    def marks(self, line: Line) -> str:
+        """Return the notes at the end of a line."""
+        text = "  (undefined length)" if line.flags & _UNDEFINED and line.kind == "element" else ""
+        return text + (self.paint("  (truncated)", fg="red") if line.flags & _TRUNCATED else "")
+
+    def write(self, line: Line) -> None:
+        """Write one line."""
         start = "" if line.offset is None else line.offset
         length = "" if line.length is None else line.length
         indent = "   " * line.depth
@@ -158,51 +204,55 @@ def tree(ds, out, colour):
             if line.kind == "fragment" and name == "[0]":
                 text = "  [0] offset table"
             rest = f", {length} bytes" if length != "" else ""
-            out(f"{start:>10}  {indent}{paint(text + rest, dim=True)}{marks(line)}")
+            self.out(f"{start:>10}  {indent}{self.paint(text + rest, dim=True)}{self.marks(line)}")
             return
         name = "" if line.elem is None else line.elem.keyword or line.elem.name
         tag = f"({line.tag >> 16:04X},{line.tag & 0xFFFF:04X})"
-        out(
-            f"{start:>10}  {indent}{paint(tag, fg='cyan')} {paint(line.vr or '??', fg='green')}"
-            f" {length:>6}  {paint(f'{name[:_NAME]:<{_NAME}}', bold=True)}"
-            f"  {text_of(line)}{marks(line)}".rstrip()
+        self.out(
+            f"{start:>10}  {indent}{self.paint(tag, fg='cyan')}"
+            f" {self.paint(line.vr or '??', fg='green')}"
+            f" {length:>6}  {self.paint(f'{name[:_MAX_NAME]:<{_MAX_NAME}}', bold=True)}"
+            f"  {text_of(line)}{self.marks(line)}".rstrip()
         )
 
-    def marks(line):
-        text = "  (undefined length)" if line.flags & _UNDEFINED and line.kind == "element" else ""
-        return text + (paint("  (cut short)", fg="red") if line.flags & _TRUNCATED else "")
-
-    source = ds.file_meta.file
-    syntax = source.transfer_syntax
-    known = f"{UID(syntax).name} ({syntax})" if syntax else "no transfer syntax"
-    name = (
-        "standard input"
-        if ds.filename is None
-        else os.fsencode(ds.filename).decode(errors="replace")
-    )
-    out(f"{paint(name, bold=True)}: {source.size} bytes, {known}")
-    out(paint(f"{'offset':>10}  tag         VR length  {'name':<{_NAME}}  value", underline=True))
-    for line in lines(ds.file_meta):
-        write(line)
-    if source.deflated:
-        out("The data set is deflated: from here on offsets count in its inflated bytes.")
-    for line in lines(ds):
-        write(line)
-    issues = ds.issues
-    if issues:
-        out(paint(counted(len(issues), "issue"), fg="yellow"))
-    for issue in issues:
-        path = f"{issue.path} " if issue.path else ""
-        out(f"{issue.offset:>10}  {path}{paint(issue.code, fg='yellow')}: {issue.what}")
+    def write_dataset(self, ds: Dataset) -> None:
+        """Write a heading, the file meta information, the data set and the issues."""
+        source = source_of(ds)
+        syntax = source.transfer_syntax
+        encoding = f"{UID(syntax).name} ({syntax})" if syntax else "no transfer syntax"
+        name = display_name(ds) or "standard input"
+        self.out(f"{self.paint(name, bold=True)}: {source.size} bytes, {encoding}")
+        heading = f"{'offset':>10}  tag         VR length  {'name':<{_MAX_NAME}}  value"
+        self.out(self.paint(heading, underline=True))
+        for line in lines(ds.file_meta):
+            self.write(line)
+        if source.deflated:
+            self.out("The data set is deflated: offsets below are positions in the inflated bytes.")
+        for line in lines(ds):
+            self.write(line)
+        issues = ds.issues
+        if issues:
+            self.out(self.paint(counted(len(issues), "issue"), fg="yellow"))
+        for issue in issues:
+            path = f"{issue.path} " if issue.path else ""
+            code = self.paint(issue.code, fg="yellow")
+            self.out(f"{issue.offset:>10}  {path}{code}: {issue.what}")
 
 
-# -------------------------------------------------------------- for programs ---
+def source_of(ds: Dataset) -> File:
+    """Return the file that a data set was read from."""
+    source: File | None = ds.file_meta.file
+    assert source is not None, "a dump is of a file"
+    return source
 
 
-def plain(value):
-    """A value as JSON has it."""
+# ----------------------------------------------------------------------- JSON ---
+
+
+def to_json_value(value: Any) -> Any:
+    """Return a value in a form that JSON can represent."""
     if isinstance(value, list):
-        return [plain(one) for one in value]
+        return [to_json_value(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Preview):
@@ -212,35 +262,34 @@ def plain(value):
     return value if value is None or isinstance(value, (int, float)) else str(value)
 
 
-def record(line, inflated):
-    """The JSON object of an element."""
-    told = {"path": line.path, "offset": line.offset, "length": line.length, "vr": line.vr}
+def record(line: Line, inflated: bool) -> dict[str, Any]:
+    """Return the JSON object of an element."""
+    fields = {"path": line.path, "offset": line.offset, "length": line.length, "vr": line.vr}
     if line.elem is not None and (line.elem.keyword or line.elem.name):
-        told["name"] = line.elem.keyword or line.elem.name
+        fields["name"] = line.elem.keyword or line.elem.name
     if line.flags & _FRAGMENTS:
-        told["fragments"] = line.value
+        fields["fragments"] = line.value
     elif line.elem is None:
-        told["replaced"] = True
+        fields["replaced"] = True
     elif line.vr == "SQ":
-        told["items"] = len(line.value)
+        fields["items"] = len(line.value)
     else:
-        told["value"] = plain(line.value)
-        if isinstance(line.value, Preview) and line.length > len(line.value):
-            told["shortened"] = True
+        fields["value"] = to_json_value(line.value)
+        if isinstance(line.value, Preview) and (line.length or 0) > len(line.value):
+            fields["shortened"] = True
     for flag, name in ((_UNDEFINED, "undefined_length"), (_TRUNCATED, "truncated")):
         if line.flags & flag:
-            told[name] = True
+            fields[name] = True
     if inflated:
-        told["inflated"] = True
-    return told
+        fields["inflated"] = True
+    return fields
 
 
-def document(ds, out):
-    """Writes the data set as one JSON object, an element a line."""
-    source = ds.file_meta.file
-    name = None if ds.filename is None else os.fsencode(ds.filename).decode(errors="replace")
+def write_json(ds: Dataset, out: Callable[[str], object]) -> None:
+    """Write the data set as one JSON object, with one line for each element."""
+    source = source_of(ds)
     head = {
-        "file": name,
+        "file": display_name(ds),
         "size": source.size,
         "transfer_syntax": source.transfer_syntax,
         "deflated": source.deflated,
@@ -255,7 +304,8 @@ def document(ds, out):
                 last = json.dumps(record(line, inflated), ensure_ascii=False)
     if last is not None:
         out(last)
-    issues = [dict(zip(("code", "path", "offset", "what"), issue)) for issue in ds.issues]
+    names = ("code", "path", "offset", "what")
+    issues = [dict(zip(names, issue, strict=True)) for issue in ds.issues]
     out(f'], "issues": {json.dumps(issues)}}}')
 
 
@@ -265,20 +315,22 @@ def document(ds, out):
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON object: each element with path, offset, length, VR and value.",
+    help="Print one JSON object: each element with path, offset, length, VR and value.",
 )
-def dump(file, as_json):
-    """Print every element of FILE: where it stands, what it is, what it holds.
+def dump(file: str, as_json: bool) -> None:
+    """Print every element of FILE with its byte offset.
 
-    Offsets are those of the element's header, in bytes. Long values are
-    shortened and pixel data is not read. Damaged files are shown as far as
-    they can be read, with what was repaired at the end. FILE may be "-".
+    Each line has offset, tag, VR, length, keyword and value. The offset is the position of
+    the element header. Long values are shortened, and pixel data is not read. A damaged
+    file is shown as far as it can be read, with the repairs listed at the end. FILE may be
+    "-" for standard input.
     """
     ds = dcmread(memoryview(sys.stdin.buffer.read()) if file == "-" else file)
     if as_json:
-        out = sys.stdout.buffer
-        document(ds, lambda text: out.write(text.encode("utf-8", "replace") + b"\n"))
-        out.flush()
-    else:
+        binary = sys.stdout.buffer
+        write_json(ds, lambda text: binary.write(text.encode("utf-8", "replace") + b"\n"))
+        binary.flush()
+        return
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-        tree(ds, lambda text: sys.stdout.write(text + "\n"), sys.stdout.isatty())
+    TreeWriter(lambda text: sys.stdout.write(text + "\n"), sys.stdout.isatty()).write_dataset(ds)

@@ -1,4 +1,6 @@
-"""fastdcm image: one picture of one file."""
+"""`fastdcm image`: draw one frame of one file."""
+
+from __future__ import annotations
 
 import os
 
@@ -6,19 +8,20 @@ import click
 
 from fastdcm._util.atomic import write_atomically
 from fastdcm.cli import Failure
-from fastdcm.cli._picture import frame_count, is_grey, picture
+from fastdcm.cli._picture import frame_count, is_grayscale, picture
 from fastdcm.errors import DicomError
 from fastdcm.reader import dcmread
 
 
-def picture_format(path):
-    """Pillow's name of the format that a path's ending means."""
+def picture_format(path: str) -> str:
+    """Return Pillow's name of the format for the extension of a path."""
     from PIL import Image
 
-    kind = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
+    kind: str | None = Image.registered_extensions().get(os.path.splitext(path)[1].lower())
     if kind not in ("PNG", "JPEG", "TIFF", "BMP", "WEBP"):
         raise Failure(
-            f"-o {path}: no picture format has this ending", "use .png, .jpg, .tif, .bmp or .webp"
+            f"-o {path}: not a supported picture format",
+            "use a name that ends in .png, .jpg, .tif, .bmp or .webp",
         )
     return kind
 
@@ -26,57 +29,69 @@ def picture_format(path):
 @click.command()
 @click.argument("file")
 @click.option(
-    "-o", "--output", metavar="OUT", required=True, help="A .png, .jpg, .tif, .bmp or .webp file."
+    "-o",
+    "--output",
+    metavar="OUT",
+    required=True,
+    help="Output file: .png, .jpg, .tif, .bmp or .webp.",
 )
 @click.option(
     "--frame",
     type=click.IntRange(1),
     metavar="N",
-    help="Which frame, from 1; the middle one by default.",
+    help="Frame number, from 1. Default: the middle frame.",
 )
 @click.option(
     "--window",
     type=float,
     nargs=2,
     metavar="C W",
-    help="Window center and width, in place of the file's own.",
+    help="Window center and width, in place of those in the file.",
 )
 @click.option(
     "--voi",
     type=click.IntRange(1),
     metavar="N",
-    help="Which of the file's windows or VOI tables, from 1.",
+    help="Number of the window or VOI LUT in the file, from 1.",
 )
-def image(file, output, frame, window, voi):
-    """Draw one frame of FILE as a radiology workstation shows it.
+def image(
+    file: str,
+    output: str,
+    frame: int | None,
+    window: tuple[float, float] | None,
+    voi: int | None,
+) -> None:
+    """Draw one frame of FILE as a radiology workstation displays it.
 
-    Greyscale goes through the file's first VOI table or window, or from its
-    lowest to its highest value where it has none; colour becomes RGB; overlays
-    are drawn in; pixels that are not square are stretched.
+    Grayscale images use the first VOI LUT or window of the file, or the range from the
+    lowest to the highest value if it has none. Color images become RGB. Overlays are
+    drawn in, and pixels that are not square are stretched.
     """
     if window and voi:
-        raise Failure("--window and --voi exclude each other")
+        raise Failure("--window and --voi cannot be used together")
     kind = picture_format(output)
     ds = dcmread(file)
-    if (window or voi) and not is_grey(ds):
+    if (window or voi) and not is_grayscale(ds):
         raise Failure(
-            f"{file}: the image is {ds.get('PhotometricInterpretation')}, and windows "
-            "are for greyscale",
-            "leave out --window and --voi",
+            f"{file}: windows apply to grayscale images only, and this image is "
+            f"{ds.get('PhotometricInterpretation')}",
+            "remove --window and --voi",
         )
     count = frame_count(ds)
     if frame is not None and frame > count:
-        raise Failure(f"{file}: there is no frame {frame}", f"--frame goes from 1 to {count}")
+        raise Failure(
+            f"{file}: there is no frame {frame}", f"--frame must be between 1 and {count}"
+        )
     try:
         drawn = picture(ds, None if frame is None else frame - 1, window or None, (voi or 1) - 1)
     except IndexError:
-        raise Failure(f"{file}: there is no window or VOI table {voi}") from None
+        raise Failure(f"{file}: there is no window or VOI LUT number {voi}") from None
     except AttributeError as error:
         if any(tag in ds for tag in (0x7FE00010, 0x7FE00008, 0x7FE00009)):
             raise
         raise Failure(f"{file}: {error}") from None
     except DicomError as error:
-        if error.code == "lut" and not window and is_grey(ds):
-            raise Failure(str(error), "--window C W shows it all the same") from None
+        if error.code == "lut" and not window and is_grayscale(ds):
+            raise Failure(str(error), "--window C W draws it with a window of your own") from None
         raise
     write_atomically(output, lambda out: drawn.save(out, kind))

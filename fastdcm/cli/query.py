@@ -1,4 +1,6 @@
-"""fastdcm query: SQL over an index or a table, by DuckDB."""
+"""`fastdcm query`: run SQL over an index folder or a Parquet file, with DuckDB."""
+
+from __future__ import annotations
 
 import contextlib
 import glob
@@ -6,6 +8,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,38 +17,41 @@ from fastdcm.cli import Failure
 from fastdcm.cli._shared import open_indexes
 from fastdcm.scanning.output import write, write_csv, write_jsonl
 
-# Rows on a terminal; a file or a pipe gets them all.
-_SHOWN = 40
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow
+
+_MAX_ROWS = 40  # shown on a terminal; files and pipes get all rows
 
 
-def live_parts(source):
-    """The files of the rows of an index, or the one table."""
+def parquet_files(source: str) -> list[str]:
+    """Return the Parquet files that hold the rows of an index, or the one file given."""
     indexes, _ = open_indexes([source])
     if indexes:
         return indexes[0].parts
     if os.path.isdir(source) or not source.lower().endswith(".parquet"):
         raise Failure(
-            f"{source}: a query is of an index folder or a .parquet file",
-            "`fastdcm scan SRC -o index/` makes an index",
+            f"{source}: not an index folder or a .parquet file",
+            "`fastdcm scan SRC -o index/` creates an index",
         )
     os.stat(source)
     return [source]
 
 
-def text(value):
-    """As SQL writes it."""
+def quoted(value: str) -> str:
+    """Return the text as an SQL string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 @contextlib.contextmanager
-def connected(parts):
-    """DuckDB with the view `files` of these files, and no way to any other."""
+def connected(parts: list[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open DuckDB with the view `files` over these files and no access to others."""
     import duckdb
 
-    # what is read is a list of patterns
+    # read_parquet takes glob patterns, so names are escaped.
     parts = [os.path.abspath(part) for part in parts]
-    patterns = ", ".join(text(glob.escape(part)) for part in parts)
-    allowed = ", ".join(text(name) for part in parts for name in {part, glob.escape(part)})
+    patterns = ", ".join(quoted(glob.escape(part)) for part in parts)
+    allowed = ", ".join(quoted(name) for part in parts for name in {part, glob.escape(part)})
     with (
         tempfile.TemporaryDirectory(prefix="fastdcm-") as folder,
         duckdb.connect(
@@ -54,70 +61,73 @@ def connected(parts):
                 "python_enable_replacements": False,
                 "temp_directory": folder,
             }
-        ) as base,
+        ) as connection,
     ):
-        base.execute(f"CREATE VIEW files AS SELECT * FROM read_parquet([{patterns}])")
-        base.execute(f"SET allowed_paths = [{allowed}]")
-        base.execute("SET enable_external_access = false")
-        base.execute("SET lock_configuration = true")
-        yield base
+        connection.execute(f"CREATE VIEW files AS SELECT * FROM read_parquet([{patterns}])")
+        connection.execute(f"SET allowed_paths = [{allowed}]")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        yield connection
 
 
-def asked(base, sql):
-    """The one SELECT, as a relation."""
+def select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation:
+    """Return the result of a query that must be exactly one SELECT."""
     import duckdb
 
-    statements = base.extract_statements(sql)
+    statements = connection.extract_statements(sql)
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
         raise Failure(
-            "a query is one SELECT: it changes nothing",
-            "SELECT, WITH, VALUES, DESCRIBE files or SUMMARIZE files",
+            "a query must be one SELECT statement",
+            "use SELECT, WITH, VALUES, DESCRIBE files or SUMMARIZE files",
         )
-    rows = base.sql(statements[0])
+    rows = connection.sql(statements[0])
     for name in rows.columns:
         if rows.columns.count(name) > 1:
-            raise Failure(f"two columns are called {name}", "give one another name, with AS")
+            raise Failure(f"two columns are called {name}", "rename one of them with AS")
     return rows
 
 
-class Rows:
-    """A result as `tables` takes one."""
+class QueryResult:
+    """The result of a query, in the form that the table writers accept."""
 
-    def __init__(self, reader):
+    def __init__(self, reader: pyarrow.RecordBatchReader) -> None:
         import pyarrow
 
         self.reader = reader
-        self.column_names = reader.schema.names
+        self.column_names: list[str] = reader.schema.names
         self.fields = [
             (field.name, b"", int(pyarrow.types.is_nested(field.type))) for field in reader.schema
         ]
 
-    def __arrow_c_schema__(self):
+    def __arrow_c_schema__(self) -> Any:
         return self.reader.schema.__arrow_c_schema__()
 
-    def __iter__(self):
-        return map(Batch, self.reader)
+    def __iter__(self) -> Iterator[ResultBatch]:
+        return map(ResultBatch, self.reader)
 
 
-class Batch:
-    def __init__(self, batch):
+class ResultBatch:
+    """A batch of a query's result whose values JSON can represent."""
+
+    def __init__(self, batch: pyarrow.RecordBatch) -> None:
         self.batch = batch
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.batch)
 
-    def __arrow_c_array__(self, requested_schema=None):
+    def __arrow_c_array__(self, requested_schema: Any = None) -> Any:
         return self.batch.__arrow_c_array__(requested_schema)
 
-    def to_pydict(self):
+    def to_pydict(self) -> dict[str, list[Any]]:
+        """Return the columns as lists of values that JSON can represent."""
         return {
-            name: [plain(value) for value in column]
+            name: [to_json_value(value) for value in column]
             for name, column in self.batch.to_pydict().items()
         }
 
 
-def plain(value):
-    """A value as JSON has it; bytes are base64."""
+def to_json_value(value: Any) -> Any:
+    """Return a value in a form that JSON can represent; bytes become base64."""
     from base64 import b64encode
     from decimal import Decimal
 
@@ -125,23 +135,22 @@ def plain(value):
         return value
     if isinstance(value, bytes):
         return b64encode(value).decode()
-    if isinstance(value, Decimal):  # a sum of integers is one without a fraction
+    if isinstance(value, Decimal):  # DuckDB's type of a sum of integers
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {key: to_json_value(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
+        return [to_json_value(inner) for inner in value]
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def told(error):
-    """The Failure that tells of an error of DuckDB: what it says first, and
-    what it proposes."""
-    what, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if what.startswith("Catalog Error: Table with name"):
-        return Failure(what, "the table is called `files`")
+def failure_from(error: Exception) -> Failure:
+    """Return the first line of a DuckDB error, with its suggestion as the hint."""
+    message, *more = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if message.startswith("Catalog Error: Table with name"):
+        return Failure(message, "the table is called `files`")
     hints = [line for line in more if line.startswith(("Candidate", "Did you mean"))]
-    return Failure(what, hints[0] if hints else "`DESCRIBE files` lists the columns")
+    return Failure(message, hints[0] if hints else "`DESCRIBE files` lists the columns")
 
 
 @click.command()
@@ -151,36 +160,36 @@ def told(error):
     "-o",
     "--output",
     metavar="OUT",
-    help="A .parquet, .arrow, .csv or .jsonl file; without "
-    "it a table on a terminal, and CSV elsewhere.",
+    help="Write all rows to a .parquet, .arrow, .csv or .jsonl file. Without -o, rows are "
+    "printed: as a table on a terminal, as CSV otherwise.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Rows as JSON lines on stdout.")
-def query(source, sql, output, as_json):
-    """Ask an index, or a .parquet file, in SQL.
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON lines.")
+def query(source: str, sql: str, output: str | None, as_json: bool) -> None:
+    """Query an index folder or a .parquet file with SQL.
 
-    SRC is what `fastdcm scan -o` wrote. Its rows are the table `files`. Only they
-    are read, and nothing is changed: a query is one SELECT in DuckDB's dialect.
+    SRC is the output of `fastdcm scan -o`. Its rows are the table `files`. SQL is one
+    SELECT in DuckDB's dialect. It can read the files of SRC only and change nothing.
     """
     import duckdb
     import pyarrow
 
-    parts = live_parts(source)
+    parts = parquet_files(source)
     if not parts:
         raise Failure(f"{source}: the index has no rows yet")
     try:
-        with connected(parts) as base:
-            rows = asked(base, sql)
+        with connected(parts) as connection:
+            rows = select(connection, sql)
             if output is None and not as_json and sys.stdout.isatty():
-                rows.show(max_width=shutil.get_terminal_size().columns, max_rows=_SHOWN)
+                rows.show(max_width=shutil.get_terminal_size().columns, max_rows=_MAX_ROWS)
                 return
-            rows = Rows(pyarrow.RecordBatchReader.from_stream(rows))
+            result = QueryResult(pyarrow.RecordBatchReader.from_stream(rows))
             if output is not None:
-                write(rows, output)
+                write(result, output)
             elif as_json:
-                write_jsonl(rows, sys.stdout.buffer)
+                write_jsonl(result, sys.stdout.buffer)
             else:
-                write_csv(rows, sys.stdout.buffer)
+                write_csv(result, sys.stdout.buffer)
     except (duckdb.Error, pyarrow.ArrowException) as error:
-        raise told(error) from None
+        raise failure_from(error) from None
     except ValueError as error:
         raise Failure(f"-o {error}") from None

@@ -1,13 +1,24 @@
-"""fastdcm scan: headers to a table."""
+"""`fastdcm scan`: write the headers of many files as one table."""
+
+from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastdcm.cli import Failure
-from fastdcm.cli._shared import Watched, distinct, open_indexes, open_sources, plural, progress
+from fastdcm.cli._shared import (
+    MonitoredScan,
+    distinct,
+    open_indexes,
+    open_sources,
+    plural,
+    progress,
+)
 from fastdcm.errors import DicomError
 from fastdcm.scanning.index.build import IndexBuild
 from fastdcm.scanning.index.folder import is_index_name, open_index
@@ -16,12 +27,19 @@ from fastdcm.scanning.output import write, write_csv, write_jsonl
 from fastdcm.scanning.scanner import Scan
 from fastdcm.scanning.tags import DEFAULT_TAGS, make_plan
 
+if TYPE_CHECKING:
+    from fastdcm.scanning.index.folder import IndexFolder
+
 ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
 
-def split_tags(text):
-    """ "A,(0019,xx0C,X),@file" to a list; a comma in brackets is none."""
-    tags, depth, word = [], 0, ""
+def split_tags(text: str) -> list[str]:
+    """Split the argument of ``--tags``, such as ``"A,(0019,xx0C,X),@file"``.
+
+    Commas in parentheses do not separate; ``@file`` is replaced by the lines of a file.
+    """
+    tags: list[str] = []
+    depth, word = 0, ""
     for c in text + ",":
         depth += (c == "(") - (c == ")")
         if c == "," and depth <= 0:
@@ -36,8 +54,8 @@ def split_tags(text):
     return tags
 
 
-def read_tags(path):
-    """One element a line; empty lines and those that begin with # are none."""
+def read_tags(path: str) -> list[str]:
+    """Read tags from a file, one on each line; skip empty lines and ``#`` comments."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
@@ -46,12 +64,12 @@ def read_tags(path):
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def into_index(rows, output, update):
-    """Writes an index folder; (stats, whether it was complete before)."""
+def write_index(rows: Scan, output: str, update: bool) -> tuple[dict[str, Any], bool]:
+    """Write an index folder; return the counts and whether it was complete before."""
     work = (IndexUpdate if update else IndexBuild)(rows, output)
     try:
         with progress(work):
-            stats = work.run()
+            stats: dict[str, Any] = work.run()
     except ValueError as error:
         raise Failure(f"-o {error}") from None
     except OSError as error:
@@ -59,48 +77,68 @@ def into_index(rows, output, update):
             raise
         raise Failure(
             f"{error.filename or output}: {error.strerror or error}",
-            "the same command goes on from here, when that is mended",
+            "repeat the command to resume when this is fixed",
         ) from None
     if "SeriesInstanceUID" in rows.column_names:
         stats["series"] = len(distinct(open_index(output), "SeriesInstanceUID"))
     return stats, work.was_complete
 
 
-def into_table(rows, output, as_json):
-    """Writes a file, or to stdout; the stats."""
-    watched = Watched(rows)
+def write_table(rows: Scan, output: str | None, as_json: bool) -> dict[str, Any]:
+    """Write a file, or to stdout; return the counts."""
+    monitored = MonitoredScan(rows)
     if output is not None:
         try:
-            write(watched, output)
+            write(monitored, output)
         except ValueError as error:
             raise Failure(f"-o {error}") from None
     elif as_json:
-        write_jsonl(watched, sys.stdout.buffer)
+        write_jsonl(monitored, sys.stdout.buffer)
     else:
-        write_csv(watched, sys.stdout.buffer)
-    stats = rows.stats
-    if watched.series is not None:
-        stats["series"] = len(watched.series)
+        write_csv(monitored, sys.stdout.buffer)
+    stats: dict[str, Any] = rows.stats
+    if monitored.has_series:
+        stats["series"] = len(monitored.series)
     return stats
 
 
-def list_errors(indexes, rows, as_json):
-    """A line for each file that cannot be read; how many there are."""
+def list_errors(indexes: Iterable[IndexFolder], rows: Scan | None, as_json: bool) -> int:
+    """Print a line for each file that cannot be read; return how many there are."""
     count = 0
     batches = (batch for index in indexes for batch in index.batches(list(ERROR_COLUMNS)))
-    for batch in chain(batches, Watched(rows) if rows is not None else ()):
+    for batch in chain(batches, MonitoredScan(rows) if rows is not None else ()):
         columns = batch.to_pydict()
-        for values in zip(*(columns[name] for name in ERROR_COLUMNS)):
+        for values in zip(*(columns[name] for name in ERROR_COLUMNS), strict=True):
             path, code, offset, reason = values
             if code is None:
                 continue
             count += 1
             if as_json:
-                click.echo(json.dumps(dict(zip(ERROR_COLUMNS, values)), ensure_ascii=False))
+                row = dict(zip(ERROR_COLUMNS, values, strict=True))
+                click.echo(json.dumps(row, ensure_ascii=False))
             else:
                 path = path if path.isprintable() else json.dumps(path)
                 click.echo(f"{path}: {code} at byte {offset}: {reason}")
     return count
+
+
+def report(output: str | None, stats: dict[str, Any], update: bool, was_complete: bool) -> None:
+    """Print the counts of a scan to stderr, as one line."""
+    counts = [plural(stats["files"], "file")]
+    if "series" in stats:
+        counts.append(plural(stats["series"], "series"))
+    counts.append(plural(stats["errors"], "error"))
+    text = ", ".join(counts)
+    if update:
+        changes = ", ".join(
+            f"{stats[what]:,} {what}" for what in ("same", "changed", "new", "gone")
+        )
+        text = f"{output} is up to date: {changes}; {text}"
+    elif was_complete:
+        text = f"{output} is already complete, nothing to do: {text}"
+    else:
+        text = f"{text}, {stats['files_per_second']:,.0f} files/s"
+    click.echo(text, err=True)
 
 
 @click.command()
@@ -109,75 +147,81 @@ def list_errors(indexes, rows, as_json):
     "-o",
     "--output",
     metavar="OUT",
-    help="A .parquet, .arrow, .csv or .jsonl file, or, "
-    "with a / at its end, an index folder, or a Delta table, delta://PLACE; without it CSV goes to "
-    "stdout.",
+    help="Output: a .parquet, .arrow, .csv or .jsonl file, an index folder (a name that ends "
+    "in /), or a Delta table (delta://PATH). Default: CSV on stdout.",
 )
 @click.option(
     "--update",
     is_flag=True,
-    help="Bring the index folder up to date: read only what is new "
-    "or changed (size, time) in the folder or bucket SRC, drop what is gone.",
+    help="Update the index folder OUT: read only the files of the folder or bucket SRC that are "
+    "new or changed (size or time), and remove the rows of deleted files.",
 )
 @click.option(
     "--tags",
     metavar="LIST",
-    help="Elements, separated by commas: keywords, (gggg,eeee), "
-    "(gggg,xxee,CREATOR), Sequence.Element, Sequence[*].Element; @FILE has one a line. "
-    f"Without it {len(DEFAULT_TAGS)} of the patient, study, series and image.",
+    help="Elements, separated by commas: keywords, (gggg,eeee), (gggg,xxee,CREATOR), "
+    "Sequence.Element, Sequence[*].Element; @FILE reads one from each line of a file. "
+    f"Default: {len(DEFAULT_TAGS)} elements of the patient, study, series and image.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), help="How many; by default what is fastest."
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Number of threads. Default: chosen while running.",
 )
-@click.option("--recursive/--no-recursive", default=True, help="Folders in folders, too (default).")
-@click.option("--pixels", is_flag=True, help="Adds where the pixel data is, and how many frames.")
-@click.option("--frames", is_flag=True, help="--pixels, and where each encapsulated frame is.")
+@click.option("--recursive/--no-recursive", default=True, help="Include subfolders (default: yes).")
+@click.option(
+    "--pixels", is_flag=True, help="Add the position of the pixel data and the number of frames."
+)
+@click.option(
+    "--frames", is_flag=True, help="Like --pixels, with the position of each encapsulated frame."
+)
 @click.option(
     "--hash",
     "hashes",
     type=click.Choice(["file", "pixels"]),
     multiple=True,
-    help="Adds the hash of the whole file, or of its pixel data; both when given twice.",
+    help="Add a hash of the complete file or of its pixel data; may be given twice.",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["row", "skip", "raise"]),
     default="row",
-    help="A file that cannot be read is a row (default), no row, or the end.",
+    help="What to do with an unreadable file: write a row with the error (default), skip it, "
+    "or stop.",
 )
 @click.option(
     "--errors",
     "only_errors",
     is_flag=True,
-    help="Only list the files that cannot be read: path, code, byte and reason.",
+    help="Only list the unreadable files: path, code, byte offset and reason.",
 )
-@click.option("--fail-on-error", is_flag=True, help="Exit with 1 when files could not be read.")
+@click.option("--fail-on-error", is_flag=True, help="Exit with status 1 if any file is unreadable.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="With -o the counts as JSON on stdout; without it rows as JSON lines.",
+    help="With -o: print the counts as JSON. Without -o: print the rows as JSON lines.",
 )
 def scan(
-    sources,
-    output,
-    update,
-    tags,
-    threads,
-    recursive,
-    pixels,
-    frames,
-    hashes,
-    on_error,
-    only_errors,
-    fail_on_error,
-    as_json,
-):
-    """Write the headers of many files as one table, one row a file.
+    sources: tuple[str, ...],
+    output: str | None,
+    update: bool,
+    tags: str | None,
+    threads: int | None,
+    recursive: bool,
+    pixels: bool,
+    frames: bool,
+    hashes: tuple[str, ...],
+    on_error: str,
+    only_errors: bool,
+    fail_on_error: bool,
+    as_json: bool,
+) -> int:
+    """Write the headers of many files as one table.
 
-    SRC is a folder, a glob, a file, an archive, an index, or a table with a column
-    `path`.
-    A scan into an index folder that was stopped goes on with the same command.
+    The table has one row for each file. SRC is a folder, a glob, a file, an archive, a
+    URL, an index folder, or a table with a `path` column. A scan into an index folder that
+    was interrupted is resumed by the same command.
     """
     try:
         plan = make_plan(
@@ -189,38 +233,28 @@ def scan(
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
     if update and (output is None or not is_index_name(output)):
-        raise click.UsageError("--update goes with -o and an index folder")
+        raise click.UsageError("--update needs -o with an index folder")
     if only_errors:
         if output is not None or on_error != "row":
-            raise click.UsageError("--errors goes without -o and --on-error")
-        indexes, sources = open_indexes(sources)
+            raise click.UsageError("--errors cannot be used with -o or --on-error")
+        indexes, others = open_indexes(sources)
         for index in indexes:
             if index.parameters["on_error"] == "skip":
                 raise Failure(
-                    f"{index.path}: it was made with --on-error skip, and has no errors in it"
+                    f"{index.path}: the index was created with --on-error skip, so it has no "
+                    "rows for unreadable files",
+                    "give the folder that was scanned",
                 )
-        rows = Scan(open_sources(sources, recursive), plan, threads) if sources else None
+        rows = Scan(open_sources(others, recursive), plan, threads) if others else None
         count = list_errors(indexes, rows, as_json)
         return 1 if fail_on_error and count else 0
     rows = Scan(open_sources(sources, recursive), plan, threads, on_error=on_error)
     was_complete = False
     if output is not None and is_index_name(output):
-        stats, was_complete = into_index(rows, output, update)
+        stats, was_complete = write_index(rows, output, update)
     else:
-        stats = into_table(rows, output, as_json)
+        stats = write_table(rows, output, as_json)
     if output is not None and as_json:
         click.echo(json.dumps(stats))
-    counts = [plural(stats["files"], "file")]
-    if "series" in stats:
-        counts.append(plural(stats["series"], "series"))
-    counts += [plural(stats["errors"], "error")]
-    if update:
-        happened = ", ".join(
-            f"{stats[what]:,} {what}" for what in ("same", "changed", "new", "gone")
-        )
-        click.echo(f"{output} is up to date: {happened}; {', '.join(counts)}", err=True)
-    elif was_complete:
-        click.echo(f"{output} is complete, and was left as it is: {', '.join(counts)}", err=True)
-    else:
-        click.echo(f"{', '.join(counts)}, {stats['files_per_second']:,.0f} files/s", err=True)
+    report(output, stats, update, was_complete)
     return 1 if fail_on_error and stats["errors"] else 0

@@ -125,7 +125,7 @@ class TableColumns:
         -------
         (rows,) float64 array
         """
-        return _numbers(name, self.arrow(name))
+        return numbers(self.arrow(name), name)
 
     def per_frame(self, name: str, rows: _Ints, frames: _Ints) -> _Floats:
         """Return the values of frames from a column of lists, one value a frame.
@@ -147,19 +147,32 @@ class TableColumns:
         if column.null_count < len(column):
             starts, lengths = _list_bounds(column)
             there = frames < lengths[rows]
-            found[there] = _numbers(name, column.values)[(starts[rows] + frames)[there]]
+            found[there] = numbers(column.values, name)[(starts[rows] + frames)[there]]
         return found
 
 
-def _numbers(name: str, column: pyarrow.Array) -> _Floats:
-    """Return the values of a column as float64, the first of each list."""
+def numbers(column: pyarrow.Array, name: str = "") -> _Floats:
+    """Return a column as float64, NaN for null, the first value of each list.
+
+    Parameters
+    ----------
+    column : pyarrow.Array
+        Of numbers, or as `TableColumns.numbers` describes.
+    name : str
+        Of the column.
+
+    Returns
+    -------
+    (rows,) float64 array
+        Writable.
+    """
     if name.endswith("LUTDescriptor"):
         return np.where(column.is_valid().to_numpy(zero_copy_only=False), 1.0, np.nan)
     if "list" in str(column.type):
         starts, lengths = _list_bounds(column)
         found = np.full(len(column), np.nan)
         if (lengths > 0).any():
-            found[lengths > 0] = _numbers(name, column.values)[starts[lengths > 0]]
+            found[lengths > 0] = numbers(column.values, name)[starts[lengths > 0]]
         return found
     if "string" in str(column.type):
         return _function_codes(column)

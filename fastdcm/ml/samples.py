@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from fastdcm.ml.columns import UNKNOWN_FUNCTION, TableColumns
+from fastdcm.ml.columns import UNKNOWN_FUNCTION, TableColumns, numbers
 from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE
 from fastdcm.pixels.functional_groups import MODALITY, VOI, Macro, rescale_columns
 from fastdcm.pixels.layout import direct_byte_order

@@ -1,10 +1,7 @@
-"""fastdcm image and fastdcm sheet: what is drawn, and what is said."""
+"""fastdcm image and fastdcm sheet: the pictures and the messages."""
 
 import io
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ from click.testing import CliRunner
 import fastdcm
 from fastdcm.cli import main
 from support import builder
+from support.cli import start as program
 from support.images import image as file_of
 
 Image = pytest.importorskip("PIL.Image")
@@ -22,25 +20,11 @@ RAMP = np.arange(0, 60, dtype=np.int16).reshape(6, 10)
 
 
 def run(*arguments):
+    """The result of the command, run in this process."""
     done = CliRunner().invoke(
         main, [str(a) for a in arguments], standalone_mode=False, catch_exceptions=True
     )
     return done
-
-
-def program(*arguments):
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(fastdcm.__path__[0]).parent), os.environ.get("PYTHONPATH")])
-        ),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", "from fastdcm.cli import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=env,
-    )
 
 
 @pytest.fixture
@@ -60,15 +44,17 @@ def drawn(put, tmp_path):
 
 
 def test_the_first_window_of_the_file(drawn, put):
-    told = [(CENTER, "DS", [20, 40]), (WIDTH, "DS", [30, 10])]
-    ds = fastdcm.dcmread(put(raw=file_of(RAMP, *told)))
-    assert (drawn(RAMP, *told) == ds.windowed()).all()
-    assert (drawn(RAMP, *told, options=["--voi", 2]) == ds.windowed(index=1)).all()
-    assert (drawn(RAMP, *told, options=["--window", 5, 8]) == ds.windowed(center=5, width=8)).all()
-    assert (drawn(RAMP, *told, photometric="MONOCHROME1") == 255 - ds.windowed()).all()
+    window = [(CENTER, "DS", [20, 40]), (WIDTH, "DS", [30, 10])]
+    ds = fastdcm.dcmread(put(raw=file_of(RAMP, *window)))
+    assert (drawn(RAMP, *window) == ds.windowed()).all()
+    assert (drawn(RAMP, *window, options=["--voi", 2]) == ds.windowed(index=1)).all()
+    assert (
+        drawn(RAMP, *window, options=["--window", 5, 8]) == ds.windowed(center=5, width=8)
+    ).all()
+    assert (drawn(RAMP, *window, photometric="MONOCHROME1") == 255 - ds.windowed()).all()
 
 
-def test_without_a_window_the_whole_range(drawn):
+def test_full_range_without_a_window(drawn):
     picture = drawn(RAMP)
     assert (picture.min(), picture.max()) == (0, 255) and picture.dtype == np.uint8
     assert (np.diff(picture.ravel().astype(int)) > 0).all()
@@ -76,21 +62,21 @@ def test_without_a_window_the_whole_range(drawn):
 
 def test_frames_count_from_1(drawn):
     frames = np.stack([np.full((4, 4), level, np.uint8) for level in (10, 20, 30, 40, 50)])
-    told = [(CENTER, "DS", 127.5), (WIDTH, "DS", 256), (0x00281056, "CS", "LINEAR_EXACT")]
+    window = [(CENTER, "DS", 127.5), (WIDTH, "DS", 256), (0x00281056, "CS", "LINEAR_EXACT")]
 
     def level(*options):
-        return drawn(frames, *told, frames=5, options=options)[0, 0]
+        return drawn(frames, *window, frames=5, options=options)[0, 0]
 
     assert (level(), level("--frame", 1), level("--frame", 5)) == (30, 10, 50)
 
 
-def test_colour(drawn):
+def test_color(drawn):
     pixels = np.arange(6 * 10 * 3, dtype=np.uint8).reshape(6, 10, 3)
     assert (drawn(pixels, photometric="RGB", samples=3) == pixels).all()
 
 
 @pytest.mark.parametrize(
-    "told, size",
+    "elements, size",
     [
         ([(0x00280030, "DS", [1, 1])], (10, 6)),
         ([(0x00280030, "DS", [2, 1])], (10, 12)),  # pixels twice as high as wide
@@ -99,12 +85,12 @@ def test_colour(drawn):
         ([(0x00280034, "IS", [2, 1])], (10, 12)),  # PixelAspectRatio
         ([(0x00280030, "DS", [1, 1]), (0x00280034, "IS", [2, 1])], (10, 6)),
         ([(0x00280030, "DS", [0, 1])], (10, 6)),
-        ([(0x00280030, "DS", [1e6, 1])], (10, 6)),  # no picture is that high
+        ([(0x00280030, "DS", [1e6, 1])], (10, 6)),  # too high for a picture
         ([(0x52009229, [[(0x00289110, [[(0x00280030, "DS", [2, 1])]])]])], (10, 12)),
     ],
 )
-def test_proportions(drawn, told, size):
-    assert drawn(RAMP, *told).shape == size[::-1]
+def test_proportions(drawn, elements, size):
+    assert drawn(RAMP, *elements).shape == size[::-1]
 
 
 def overlay(plane, origin=(1, 1), group=0x6000, *more):
@@ -121,7 +107,7 @@ def overlay(plane, origin=(1, 1), group=0x6000, *more):
 
 
 def marked(picture):
-    """Where the overlay is, from its colour."""
+    """Where the overlay is, from its color."""
     return (
         (picture[..., 0] != picture[..., 2]) if picture.ndim == 3 else np.zeros(picture.shape, bool)
     )
@@ -142,25 +128,25 @@ def test_overlays(drawn, origin):
 def test_overlays_of_frames(drawn):
     planes = np.zeros((2, 4, 4), np.uint8)
     planes[0, 0, 0] = planes[1, 3, 3] = 1
-    told = overlay(planes, (1, 1), 0x6000, (0x60000015, "IS", 2), (0x60000051, "US", 2))
+    elements = overlay(planes, (1, 1), 0x6000, (0x60000015, "IS", 2), (0x60000051, "US", 2))
     frames = np.zeros((4, 4, 4), np.uint8)
     found = [
-        np.argwhere(marked(drawn(frames, *told, frames=4, options=["--frame", n]))).tolist()
+        np.argwhere(marked(drawn(frames, *elements, frames=4, options=["--frame", n]))).tolist()
         for n in (1, 2, 3, 4)
     ]
     assert found == [[], [[0, 0]], [[3, 3]], []]
 
 
 def test_a_damaged_overlay_is_left_out(drawn):
-    told = [
+    elements = [
         (tag, vr, b"\1\1" if tag == 0x60003000 else value)
         for tag, vr, value in overlay(np.ones((6, 10), np.uint8))
     ]
-    assert drawn(RAMP, *told).ndim == 2
+    assert drawn(RAMP, *elements).ndim == 2
 
 
 def test_real_pictures(pydicom_files, tmp_path):
-    """The overlay of one is where pydicom says; a palette gives what pydicom's does."""
+    """Overlay and palette of real files agree with pydicom."""
     pydicom = pytest.importorskip("pydicom")
     paths = {path.name: path for path in pydicom_files}
     path, out = paths["examples_overlay.dcm"], tmp_path / "x.png"
@@ -185,58 +171,58 @@ def test_formats(put, tmp_path, ending, kind):
 
 
 @pytest.mark.parametrize(
-    "options, told, hint",
+    "options, message, hint",
     [
-        (["--frame", 2], "there is no frame 2", "from 1 to 1"),
-        (["--voi", 3], "no window or VOI table 3", None),
-        (["--voi", 1, "--window", 1, 2], "exclude each other", None),
+        (["--frame", 2], "there is no frame 2", "between 1 and 1"),
+        (["--voi", 3], "no window or VOI LUT number 3", None),
+        (["--voi", 1, "--window", 1, 2], "cannot be used together", None),
         (["--window", 0, 0], "Window Width must be at least 1", None),
         (["--frame", 0], "0 is not in the range", "--help"),
     ],
 )
-def test_what_cannot_be_drawn(put, tmp_path, options, told, hint):
+def test_errors_of_options(put, tmp_path, options, message, hint):
     path = put(raw=file_of(RAMP, (CENTER, "DS", [1, 2]), (WIDTH, "DS", [5, 5])))
     done = program("image", path, "-o", tmp_path / "x.png", *options)
     assert done.returncode == 2 and done.stdout == ""
     error, *hints = done.stderr.splitlines()
-    assert error.startswith("error: ") and told in error
+    assert error.startswith("error: ") and message in error
     assert (hints == []) if hint is None else (hints[0].startswith("hint: ") and hint in hints[0])
     assert not (tmp_path / "x.png").exists()
 
 
 @pytest.mark.parametrize(
-    "elements, told, hint",
+    "elements, message, hint",
     [
         ([(CENTER, "DS", 1), (WIDTH, "DS", 0)], "Window Width must be at least 1", "--window C W"),
         ([(0x00280010, "US", 600)], "bytes", None),
         ([(0x00280010, "US", 0)], "Rows must be an integer of at least 1, got 0", None),
     ],
 )
-def test_damaged_files(put, tmp_path, elements, told, hint):
+def test_damaged_files(put, tmp_path, elements, message, hint):
     done = program("image", put(raw=file_of(RAMP, *elements)), "-o", tmp_path / "x.png")
-    assert done.returncode == 2 and told in done.stderr
+    assert done.returncode == 2 and message in done.stderr
     assert hint is None or f"hint: {hint}" in done.stderr
     assert "Traceback" not in done.stderr and os.listdir(tmp_path) == ["0000.dcm"]
 
 
-def test_no_pixels_no_picture(put, tmp_path):
+def test_no_pixel_data(put, tmp_path):
     done = program("image", put(builder.element(0x00100010, "PN", "Doe")), "-o", tmp_path / "x.png")
     assert done.returncode == 2 and "no pixel data" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_windows_are_for_greyscale(put, tmp_path):
+def test_windows_apply_to_grayscale_only(put, tmp_path):
     path = put(raw=file_of(np.zeros((2, 2, 3), np.uint8), photometric="RGB", samples=3))
     for option in (["--voi", 1], ["--window", 1, 2]):
         done = run("image", path, "-o", tmp_path / "x.png", *option)
-        assert "windows are for greyscale" in str(done.exception)
+        assert "windows apply to grayscale images only" in str(done.exception)
 
 
-def test_a_format_that_is_none(put, tmp_path):
-    for verb in ("image", "sheet"):
-        done = program(verb, put(raw=file_of(RAMP)), "-o", tmp_path / "x.docx")
-        assert done.returncode == 2 and "no picture format" in done.stderr
-        assert "hint: use .png" in done.stderr
+def test_unsupported_picture_format(put, tmp_path):
+    for command in ("image", "sheet"):
+        done = program(command, put(raw=file_of(RAMP)), "-o", tmp_path / "x.docx")
+        assert done.returncode == 2 and "not a supported picture format" in done.stderr
+        assert "hint: use a name that ends in .png" in done.stderr
 
 
 # ---------------------------------------------------------------------- sheet ---
@@ -256,7 +242,7 @@ def member(series, number, instance, array=RAMP, *, modality="CT", text="Thorax"
 
 @pytest.fixture
 def folder(tmp_path):
-    """folder([bytes, ...]) writes them in disorder."""
+    """folder(bytes, ...) writes files whose names are in another order."""
 
     def folder(*files):
         home = tmp_path / "in"
@@ -306,7 +292,7 @@ def test_a_tile_for_each_series_with_its_middle_image(folder, tmp_path, monkeypa
     assert (picture == 103).all(-1).sum() > 10000 and (picture == 52).all(-1).sum() > 10000
 
 
-def test_what_a_label_says():
+def test_labels():
     from fastdcm.cli.sheet import Series
 
     series = Series("MR", 7, "T1 axial")
@@ -320,7 +306,7 @@ def test_what_a_label_says():
     assert bare.middle() == "mid"
 
 
-def test_texts_fit():
+def test_text_is_shortened_and_wrapped():
     from PIL import ImageFont
 
     from fastdcm.cli.sheet import fit, wrap
@@ -334,22 +320,22 @@ def test_texts_fit():
         assert len(lines) <= 4 and all(font.getlength(line) <= 100 for line in lines)
 
 
-def test_reasons_are_tiles(folder, tmp_path):
+def test_tiles_that_show_a_reason(folder, tmp_path):
     bad = member(1, 1, 1).replace(b"\x28\0\x10\0US\2\0\6\0", b"\x28\0\x10\0US\2\0\6\7")
     report = builder.part10(builder.element(0x00080060, "CS", "SR"))
     where = folder(member(2, 2, 1), bad, report)
-    (where / "notes.txt").write_text("no DICOM")
+    (where / "notes.txt").write_text("not DICOM")
     done = program("sheet", where, "-o", tmp_path / "s.png")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.strip() == "3 series, 2 tiles without a picture, 1 file left out"
+    assert done.stderr.strip() == "3 series, 2 tiles without a picture, 1 unreadable file left out"
     picture = np.asarray(Image.open(tmp_path / "s.png"))
-    assert (picture == (0xFF, 0x9A, 0x76)).all(-1).any()  # the colour of reasons
+    assert (picture == (0xFF, 0x9A, 0x76)).all(-1).any()  # the color of reasons
 
 
-def test_sheets_of_nothing(folder, tmp_path):
-    where = folder(b"no DICOM")
+def test_sheet_without_files(folder, tmp_path):
+    where = folder(b"not DICOM")
     done = program("sheet", where, "-o", tmp_path / "s.png")
-    assert done.returncode == 2 and "no DICOM file" in done.stderr and "hint: " in done.stderr
+    assert done.returncode == 2 and "no DICOM files" in done.stderr and "hint: " in done.stderr
     done = program("sheet", tmp_path / "missing", "-o", tmp_path / "s.png")
     assert done.returncode == 2 and "hint: " in done.stderr
     assert not (tmp_path / "s.png").exists()
@@ -358,9 +344,9 @@ def test_sheets_of_nothing(folder, tmp_path):
 def test_too_many_series(folder, tmp_path, monkeypatch):
     from fastdcm.cli import sheet
 
-    monkeypatch.setattr(sheet, "_MOST", 1)
+    monkeypatch.setattr(sheet, "_MAX_SERIES", 1)
     done = run("sheet", folder(member(1, 1, 1), member(2, 2, 1)), "-o", tmp_path / "s.png")
-    assert "more than one sheet holds" in str(done.exception)
+    assert "one sheet holds at most 1 series" in str(done.exception)
 
 
 def test_sheet_of_real_files(pydicom_files, tmp_path):

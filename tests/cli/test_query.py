@@ -1,4 +1,4 @@
-"""fastdcm query, and the recipes of docs/scale.md on an archive whose truth is known."""
+"""fastdcm query, and the SQL recipes of docs/cookbook.md on files with known results."""
 
 import csv
 import datetime
@@ -7,23 +7,22 @@ import json
 import os
 import re
 import shutil
-import sys
 
 import pyarrow
 import pyarrow.parquet
 import pytest
-from cli.test_scan_command import run
-from test_docs import blocks
 
 import fastdcm
 from fastdcm.cli import main
-from fastdcm.cli.query import connected, plain
+from fastdcm.cli.query import connected, to_json_value
 from fastdcm.scanning.index import build
 from support import builder as b
 from support.builder import element as el
+from support.cli import PROGRAM, run
+from support.documents import blocks
 
 AXIAL = [1, 0, 0, 0, 1, 0]
-NOTHING = b"of no use " * 40
+NOT_DICOM = b"plain text" * 40
 OBLIQUE = [0.8, 0.6, 0, 0, 0, -1]  # its normal is (-0.6, 0.8, 0)
 
 
@@ -58,12 +57,12 @@ def image(
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    """An index folder of two parts, and beside it `archive`, which it is about."""
+    """An index folder of two parts, next to the folder `archive` that was scanned."""
     folder = tmp_path_factory.mktemp("recipes")
     archive = folder / "archive"
     archive.mkdir()
     made = []
-    made += [image(1, i, [-100, 5, 10 + 2.5 * i]) for i in range(20)]  # whole
+    made += [image(1, i, [-100, 5, 10 + 2.5 * i]) for i in range(20)]  # complete
     made += [
         image(2, i, [0, 0, 1.25 * i]) for i in range(20) if i not in (7, 8, 13)
     ]  # three missing
@@ -78,7 +77,7 @@ def index(tmp_path_factory):
         image(4, 2 * i + j, [0, 0, 5 * i], thickness=0.625, study=3, date="20210101")
         for i in range(6)
         for j in range(2)
-    ]  # two at each place
+    ]  # two at each position
     made += [
         image(
             5,
@@ -92,13 +91,13 @@ def index(tmp_path_factory):
         for i in range(3)
     ]  # a localizer
     made += [image(1, 4, [-100, 5, 20], size=700), image(1, 4, [-100, 5, 20])]  # copies
-    made += [image(6, 1, [0, 0, 0], thickness=0.5, modality="MR"), NOTHING, b""]
+    made += [image(6, 1, [0, 0, 0], thickness=0.5, modality="MR"), NOT_DICOM, b""]
     for i, raw in enumerate(made):
         (archive / f"{i:03d}.dcm").write_bytes(raw)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "_PART", 40)
         fastdcm.scan(archive).write(f"{folder}/index/")
-    # what no manifest names does not count
+    # A part that is not in the manifest must be ignored.
     shutil.copy(folder / "index" / "part-000001.parquet", folder / "index" / "part-000009.parquet")
     return folder / "index"
 
@@ -127,19 +126,21 @@ def rows_of(index, query):
 
 @pytest.fixture(scope="module")
 def recipes(root):
-    """{heading: SQL} of docs/scale.md."""
-    text = (root / "docs" / "scale.md").read_text(encoding="utf-8")
+    """{heading: SQL} of docs/cookbook.md."""
+    page = root / "docs" / "cookbook.md"
+    text = page.read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$|^```sql$", text, flags=re.M)
     titles = [headings[i - 1] for i, heading in enumerate(headings) if heading == ""]
     return dict(
         zip(
             titles,
-            [sql for language, sql, _ in blocks(root / "docs" / "scale.md") if language == "sql"],
+            [sql for language, sql, _ in blocks(page) if language == "sql"],
+            strict=True,
         )
     )
 
 
-def test_every_recipe_has_its_test(recipes):
+def test_every_recipe_has_a_test(recipes):
     assert list(recipes) == [
         "Series with missing slices",
         "Duplicates by SOP Instance UID",
@@ -189,7 +190,7 @@ def test_storage(index, recipes, rows_of):
         ("MR", None, 1, 3),
     ]
     sizes = [os.path.getsize(path) for path in (index.parent / "archive").iterdir()]
-    assert sum(row["bytes"] for row in rows) == sum(sizes) - len(NOTHING)
+    assert sum(row["bytes"] for row in rows) == sum(sizes) - len(NOT_DICOM)
 
 
 def test_thin_slices(index, recipes, rows_of):
@@ -201,19 +202,19 @@ def test_thin_slices(index, recipes, rows_of):
 # ----------------------------------------------------------------- output ---
 
 
-def test_csv_unless_a_terminal_looks(index, query):
+def test_csv_unless_on_a_terminal(index, query):
     out, err = query(
         index,
         "SELECT Modality, count(*) AS n, ['a', NULL] AS l, "
         "'\\x00\\xFF'::BLOB AS b FROM files GROUP BY 1 ORDER BY n",
     )
     assert err == ""
-    LIST = '["a", null]'
+    list_text = '["a", null]'
     assert list(csv.reader(io.StringIO(out))) == [
         ["Modality", "n", "l", "b"],
-        ["", "2", LIST, "AP8="],
-        ["MR", "12", LIST, "AP8="],
-        ["CT", "51", LIST, "AP8="],
+        ["", "2", list_text, "AP8="],
+        ["MR", "12", list_text, "AP8="],
+        ["CT", "51", list_text, "AP8="],
     ]
 
 
@@ -237,7 +238,7 @@ def test_json_has_plain_values(index, rows_of):
         "h": None,
         "i": True,
     }
-    assert plain(datetime.timedelta(days=1)) == "1 day, 0:00:00"
+    assert to_json_value(datetime.timedelta(days=1)) == "1 day, 0:00:00"
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv", "jsonl"])
@@ -257,16 +258,15 @@ def test_output_files(index, tmp_path, suffix, query):
     assert os.listdir(tmp_path) == [target.name]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a terminal of its own is made by pty")
+@pytest.mark.skipif(os.name == "nt", reason="needs the pty module of Unix")
 def test_a_table_on_a_terminal(index):
     import pty
     import subprocess
 
     here, there = pty.openpty()
-    program = "from fastdcm.cli import main; main()"
     sql = "SELECT path, Modality, 'a\x1b[31mb' AS c FROM files"
     with subprocess.Popen(
-        [sys.executable, "-c", program, "query", index, sql],
+        [*PROGRAM, "query", index, sql],
         stdout=there,
         env={**os.environ, "COLUMNS": "100"},
     ) as process:
@@ -275,7 +275,7 @@ def test_a_table_on_a_terminal(index):
         while True:
             try:
                 piece = os.read(here, 4096)
-            except OSError:  # Linux's end of a terminal
+            except OSError:  # Linux raises when the other end is closed
                 break
             if not piece:
                 break
@@ -297,15 +297,15 @@ def test_a_table_on_a_terminal(index):
         ("SELEC 1", "Parser Error: syntax error", "DESCRIBE files"),
         ("SELECT path::INT FROM files", "Conversion Error", "DESCRIBE"),
         ("SELECT * FROM nowhere", "Catalog Error: .*nowhere", "the table is called `files`"),
-        ("", "one SELECT", "WITH"),
-        ("SELECT 1; SELECT 2", "one SELECT", "WITH"),
-        ("DROP VIEW files", "one SELECT", "WITH"),
-        ("CREATE TABLE x AS SELECT 1", "one SELECT", "WITH"),
-        ("INSERT INTO files SELECT * FROM files", "one SELECT", "WITH"),
-        ("SET enable_external_access = true", "one SELECT", "WITH"),
-        ("ATTACH 'x.db'", "one SELECT", "WITH"),
-        ("INSTALL httpfs", "one SELECT", "WITH"),
-        ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'", "one SELECT", "WITH"),
+        ("", "must be one SELECT", "WITH"),
+        ("SELECT 1; SELECT 2", "must be one SELECT", "WITH"),
+        ("DROP VIEW files", "must be one SELECT", "WITH"),
+        ("CREATE TABLE x AS SELECT 1", "must be one SELECT", "WITH"),
+        ("INSERT INTO files SELECT * FROM files", "must be one SELECT", "WITH"),
+        ("SET enable_external_access = true", "must be one SELECT", "WITH"),
+        ("ATTACH 'x.db'", "must be one SELECT", "WITH"),
+        ("INSTALL httpfs", "must be one SELECT", "WITH"),
+        ("EXPLAIN ANALYZE COPY (SELECT 1) TO 'x'", "must be one SELECT", "WITH"),
         ("SELECT 1 AS a, 2 AS a", "two columns are called a", "AS"),
     ],
 )
@@ -317,8 +317,8 @@ def test_errors_of_sql(index, sql, error, hint, query):
     )
 
 
-def test_no_file_but_the_index(index, tmp_path, query):
-    """Neither by SQL nor by a name of Python."""
+def test_queries_cannot_read_other_files(index, tmp_path, query):
+    """Neither with functions of SQL nor through variables of Python."""
     other = tmp_path / "other.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), other)
     before = {path.name: path.read_bytes() for path in index.glob("*.parquet")}
@@ -329,7 +329,7 @@ def test_no_file_but_the_index(index, tmp_path, query):
         "FROM read_text('/etc/passwd')",
         f"FROM glob('{tmp_path}/*')",
         "FROM sniff_csv('/etc/passwd')",
-        "FROM base",
+        "FROM connection",
         "FROM rows",
         f"FROM query('COPY (SELECT 1) TO ''{part}''')",
     ):
@@ -343,43 +343,43 @@ def test_no_file_but_the_index(index, tmp_path, query):
             base.execute("SET enable_external_access = true")
 
 
-def test_names_that_mean_something_in_sql(index, tmp_path, query):
+def test_names_that_need_quotes(index, tmp_path, query):
     odd = tmp_path / "it's [an] index*"
     shutil.copytree(index, odd)
     assert query(odd, "SELECT count(*) AS n FROM files")[0] == "n\n65\n"
 
 
-def test_sources_that_cannot_be(index, tmp_path, query):
+def test_sources_that_are_refused(index, tmp_path, query):
     for source, error in (
         (tmp_path / "nowhere.parquet", "No such file"),
-        (tmp_path, "an index folder or a .parquet file"),
-        (index.parent / "archive" / "000.dcm", "an index folder or a .parquet file"),
+        (tmp_path, "not an index folder or a .parquet file"),
+        (index.parent / "archive" / "000.dcm", "not an index folder or a .parquet file"),
     ):
         out, err = query(source, "FROM files", status=2)
         assert out == "" and error in err.splitlines()[0]
-    (tmp_path / "false.parquet").write_bytes(b"no Parquet at all")
+    (tmp_path / "false.parquet").write_bytes(b"not Parquet")
     assert "error: " in query(tmp_path / "false.parquet", "FROM files", status=2)[1]
     assert "ends in" in query(index, "FROM files", "-o", tmp_path / "x.xlsx", status=2)[1]
 
 
-def test_an_index_that_was_only_begun(index, query, tmp_path):
-    shutil.copytree(index, tmp_path / "begun")
-    book = tmp_path / "begun" / "_fastdcm" / "manifest.jsonl"
-    lines = book.read_text().splitlines(keepends=True)
+def test_an_index_that_is_not_complete(index, query, tmp_path):
+    shutil.copytree(index, tmp_path / "partial")
+    manifest = tmp_path / "partial" / "_fastdcm" / "manifest.jsonl"
+    lines = manifest.read_text().splitlines(keepends=True)
     assert len(lines) == 4
-    book.write_text("".join(lines[:2]))
-    out, err = query(tmp_path / "begun", "SELECT count(*) AS n FROM files")
+    manifest.write_text("".join(lines[:2]))
+    out, err = query(tmp_path / "partial", "SELECT count(*) AS n FROM files")
     assert out == "n\n40\n" and "is not complete: 40 of 65 files read" in err
-    book.write_text(lines[0])
-    assert "no rows yet" in query(tmp_path / "begun", "FROM files", status=2)[1]
-    book.unlink()
-    assert "no rows yet" in query(tmp_path / "begun", "FROM files", status=2)[1]
+    manifest.write_text(lines[0])
+    assert "no rows yet" in query(tmp_path / "partial", "FROM files", status=2)[1]
+    manifest.unlink()
+    assert "no rows yet" in query(tmp_path / "partial", "FROM files", status=2)[1]
 
 
-def test_a_missing_duckdb_is_named(index, monkeypatch, tmp_path):
+def test_missing_duckdb(index, monkeypatch, tmp_path):
     (tmp_path / "duckdb.py").write_text("raise ModuleNotFoundError('none', name='duckdb')")
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     )
-    out, err = run("query", index, "FROM files", status=2)
-    assert err == "error: this needs duckdb\nhint: pip install 'fastdcm-dicom[query]'\n"
+    _, err = run("query", index, "FROM files", status=2)
+    assert err == "error: this command needs duckdb\nhint: pip install 'fastdcm-dicom[query]'\n"

@@ -1,5 +1,4 @@
-"""fastdcm scan and fastdcm summary: what goes to stdout, what to stderr, and
-the exit status."""
+"""fastdcm scan and fastdcm summary: standard output, messages and exit status."""
 
 import csv
 import io
@@ -16,6 +15,7 @@ from fastdcm.cli._shared import size_text
 from fastdcm.cli.scan import split_tags
 from fastdcm.scanning.tags import DEFAULT_TAGS
 from support import builder as b
+from support.cli import PROGRAM, environment, run, start
 
 FIXED = [
     "path",
@@ -31,7 +31,7 @@ FIXED = [
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Two patients, three studies, four series, nine files, two of no DICOM."""
+    """Two patients, three studies, four series, nine files, two of them not DICOM."""
     folder = tmp_path_factory.mktemp("archive")
     for i, (patient, study, series) in enumerate(
         [("A", 1, 1), ("A", 1, 1), ("A", 1, 2), ("A", 2, 3), ("B", 3, 4), ("B", 3, 4), ("B", 3, 4)]
@@ -56,22 +56,11 @@ def archive(tmp_path_factory):
     return folder
 
 
-def run(*args, status=0, text=True):
-    """(stdout, stderr) of the program."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from fastdcm.cli import main; main()", *map(str, args)],
-        capture_output=True,
-        encoding="utf-8" if text else None,
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout, done.stderr
-
-
 def test_version():
     assert run("--version")[0] == f"fastdcm, version {fastdcm.__version__}\n"
 
 
-def test_help_tells_the_verbs():
+def test_help_lists_the_commands():
     out, err = run("--help")
     assert "scan" in out and "summary" in out and err == ""
     out, err = run(status=2)
@@ -145,10 +134,10 @@ def test_an_index_folder(archive, tmp_path):
         .read_all()
         .equals(pyarrow.parquet.read_table(tmp_path / "t.parquet"))
     )
-    # again: it is complete; with the name of a folder, too
+    # Again, without the / at the end: the index is complete.
     out, err = run("scan", f"{archive}/", "-o", tmp_path / "index", "--threads", 1)
     assert (
-        err == f"{tmp_path}/index is complete, and was left as it is: 9 files, 4 series, 2 errors\n"
+        err == f"{tmp_path}/index is already complete, nothing to do: 9 files, 4 series, 2 errors\n"
     )
     run("scan", archive, "-o", index, "--fail-on-error", status=1)
     out, err = run("scan", archive, "-o", index, "--tags", "Modality", "--no-recursive", status=2)
@@ -157,7 +146,7 @@ def test_an_index_folder(archive, tmp_path):
         "error: the index was made with other parameters: tags: PatientID, PatientName, "
     )
     assert f"; source: {archive} only in the index, {archive} without subfolders only in" in error
-    assert hint == "hint: give the options that it was made with, or another folder"
+    assert hint == "hint: repeat the options the index was created with, or choose another folder"
     out, err = run("scan", archive, "-o", f"{archive}/in/", status=2)
     assert err.startswith(f"error: -o {archive}/in/: the folder is not empty")
 
@@ -173,7 +162,7 @@ def test_several_sources_in_an_index(archive, tmp_path):
     assert f"source: {sources[0]} only in the index: file" in err
 
 
-def test_errors_alone(archive, tmp_path):
+def test_list_of_errors(archive, tmp_path):
     reason = "at byte 0: this is neither a DICOM file nor a plausible DICOM data set"
     lines = [
         f"{archive}/empty: empty at byte 0: the file is empty",
@@ -181,7 +170,7 @@ def test_errors_alone(archive, tmp_path):
     ]
     assert run("scan", archive, "--errors")[0].splitlines() == lines
     run("scan", archive, "-o", f"{tmp_path}/index/")
-    (archive / "empty").rename(archive / "moved")  # no file is looked at
+    (archive / "empty").rename(archive / "moved")  # no file is read
     try:
         out, err = run("scan", tmp_path / "index", "--errors", "--fail-on-error", status=1)
     finally:
@@ -201,12 +190,12 @@ def test_errors_alone(archive, tmp_path):
     assert run("scan", archive / "in", "--errors", "--fail-on-error") == ("", "")
     run("scan", archive, "-o", f"{tmp_path}/skip/", "--on-error", "skip")
     _, err = run("scan", tmp_path / "skip", "--errors", status=2)
-    assert "has no errors in it" in err
+    assert "has no rows for unreadable files" in err
     for other in (["-o", "x.csv"], ["--on-error", "skip"]):
-        assert "goes without" in run("scan", archive, "--errors", *other, status=2)[1]
+        assert "cannot be used with" in run("scan", archive, "--errors", *other, status=2)[1]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a name that Windows has not")
+@pytest.mark.skipif(sys.platform == "win32", reason="not a valid name on Windows")
 def test_an_error_is_one_line(tmp_path):
     (tmp_path / "a\nb").write_bytes(b"")
     out, _ = run("scan", tmp_path, "--errors")
@@ -235,7 +224,7 @@ def test_summary_of_an_index(archive, tmp_path):
     run("scan", archive, "-o", f"{tmp_path}/none/", "--tags", "PatientID")
     _, err = run("summary", f"{tmp_path}/none", status=2)
     assert err == (
-        f"error: {tmp_path}/none: the index has no StudyInstanceUID, SeriesInstanceUID\n"
+        f"error: {tmp_path}/none: the index has no StudyInstanceUID, SeriesInstanceUID column\n"
         "hint: give the folder that was scanned\n"
     )
 
@@ -248,13 +237,13 @@ def test_an_index_that_is_not_complete(archive, tmp_path):
     note = f"note: {index} is not complete: 0 of 9 files read\n"
     assert run("summary", index)[1] == run("scan", index, "--errors")[1] == note
     manifest.unlink()
-    for verb in (["summary", index], ["scan", index], ["scan", index, "--errors"]):
-        assert "not been listed to the end" in run(*verb, status=2)[1]
+    for command in (["summary", index], ["scan", index], ["scan", index, "--errors"]):
+        assert "not been listed to the end" in run(*command, status=2)[1]
     run("scan", archive, "-o", f"{index}/")
     assert fastdcm.open_index(index).complete
 
 
-def test_sources_one_after_another(archive, tmp_path):
+def test_several_sources(archive, tmp_path):
     run("scan", archive / "in", "-o", tmp_path / "list.csv")
     out, _ = run(
         "scan",
@@ -285,12 +274,12 @@ def test_not_recursive(archive):
         ("", []),
     ],
 )
-def test_lists_of_elements(given, tags):
+def test_split_tags(given, tags):
     assert split_tags(given) == tags
 
 
-def test_elements_from_a_file(archive, tmp_path):
-    (tmp_path / "tags").write_text("# what I want\nPatientID\n\n  (0019,xx0C,A, B)  \n")
+def test_tags_from_a_file(archive, tmp_path):
+    (tmp_path / "tags").write_text("# tags\nPatientID\n\n  (0019,xx0C,A, B)  \n")
     out, _ = run("scan", archive, "--tags", f"Modality,@{tmp_path}/tags")
     header = next(csv.reader(io.StringIO(out)))
     assert header == [*FIXED, "Modality", "PatientID", "(0019,xx0C,A, B)"]
@@ -305,7 +294,7 @@ def test_exit_status(archive, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args, says, hint",
+    "args, message, hint",
     [
         (["scan", "/no/such/folder"], "error: /no/such/folder: ", "hint: give a folder"),
         (["scan"], "error: Missing argument", "hint: fastdcm scan --help"),
@@ -321,27 +310,21 @@ def test_exit_status(archive, tmp_path):
         (["scan", ".", "--on-error", "raise"], "error: ", "hint: `fastdcm scan"),
     ],
 )
-def test_errors_for_people(tmp_path, args, says, hint):
+def test_error_messages(tmp_path, args, message, hint):
     """One line, a hint where there is one, status 2, nothing on stdout."""
     (tmp_path / "a.7z").write_bytes(b"7z")
-    done = subprocess.run(
-        [sys.executable, "-c", "from fastdcm.cli import main; main()", *args],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    done = start(*args, cwd=tmp_path)
     lines = done.stderr.splitlines()
     assert done.returncode == 2
-    assert says in lines[0] and lines[0].startswith("error: ")
+    assert message in lines[0] and lines[0].startswith("error: ")
     assert [line[: len(hint)] for line in lines[1:]] == ([hint] if hint else [])
     assert os.listdir(tmp_path) == ["a.7z"]
 
 
-def test_a_reader_that_has_enough(archive):
-    program = "from fastdcm.cli import main; main()"
+def test_closed_pipe(archive):
     scan = subprocess.Popen(
-        [sys.executable, "-c", program, "scan", str(archive), *[str(archive / "in")] * 900],
+        [*PROGRAM, "scan", str(archive), *[str(archive / "in")] * 900],
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -409,29 +392,23 @@ def test_summary_as_json(archive):
     assert found["errors"]["empty"] == {"count": 1, "first": f"{archive}/empty"}
 
 
-def test_summary_of_files_that_say_nothing(tmp_path):
+def test_summary_without_identifiers(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b.part10(b.element(0x00280010, "US", 1)))
     out, _ = run("summary", tmp_path)
     assert out.splitlines()[0].startswith("(no PatientID)  [1 file, ")
     assert "(no StudyInstanceUID)" in out and "(no SeriesInstanceUID)" in out
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs the pty module of Unix")
 @pytest.mark.parametrize("into_index", [False, True])
-def test_progress_on_a_terminal_alone(archive, tmp_path, into_index):
+def test_progress_on_a_terminal_only(archive, tmp_path, into_index):
     import pty
 
     leader, follower = pty.openpty()
     output = ["-o", f"{tmp_path}/index/"] if into_index else []
     done = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "from fastdcm.cli import main; main()",
-            "scan",
-            str(archive),
-            *output,
-        ],
+        [*PROGRAM, "scan", str(archive), *output],
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=follower,
     )
@@ -440,20 +417,20 @@ def test_progress_on_a_terminal_alone(archive, tmp_path, into_index):
     while True:
         try:
             part = os.read(leader, 4096)
-        except OSError:  # Linux: the other end is closed
+        except OSError:  # Linux raises when the other end is closed
             break
         if not part:
             break
         seen += part
     os.close(leader)
     assert done.wait() == 0
-    assert seen.count(b" files/s") >= 2  # the bar, and the last line
+    assert seen.count(b" files/s") >= 2  # the progress bar and the last line
     assert b"9 files, 4 series, 2 errors" in seen
     assert (b"9 files of 9 " in seen) == into_index
 
 
 def test_time_left(monkeypatch):
-    """What the bar says at each stage, from the counts of an ingestion."""
+    """The text of the progress bar at each stage of a scan into an index."""
     import io
 
     from rich.console import Console
@@ -461,7 +438,8 @@ def test_time_left(monkeypatch):
     from fastdcm.cli import _shared
 
     class Counted:
-        stats = {"listed": 1234, "total": None}
+        def __init__(self):
+            self.stats = {"listed": 1234, "total": None}
 
     now = [100.0]
     monkeypatch.setattr(_shared, "perf_counter", lambda: now[0])

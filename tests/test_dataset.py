@@ -352,6 +352,11 @@ def test_errors_beside_pydicom():
         assert module.dcmread
 
 
+def test_repr_of_an_element_is_its_text():
+    elem = Dataset(PatientID="12345")["PatientID"]
+    assert repr(elem) == str(elem) and "Patient ID" in repr([elem])
+
+
 def test_equality():
     raw = b.part10(
         b.element(0x00080008, "CS", "A\\B")

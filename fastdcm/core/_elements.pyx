@@ -315,7 +315,8 @@ cdef class DataElement:
     def __str__(self):
         return f"{self.tag} {self.name[:35]:<35} {self.VR}: {self.repval or ''}"
 
-    __repr__ = __str__
+    def __repr__(self):
+        return str(self)
 
     def __getitem__(self, key):
         return self.get_value()[key]

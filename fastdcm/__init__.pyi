@@ -12,7 +12,7 @@ from fastdcm.errors import DicomError as DicomError
 from fastdcm.errors import InvalidDicomError as InvalidDicomError
 from fastdcm.pixels._frame_table import join_fragments as join_fragments
 from fastdcm.reader import dcmread as dcmread
-from fastdcm.scanning.index.manifest import open_index as open_index
+from fastdcm.scanning.index.folder import open_index as open_index
 from fastdcm.scanning.scanner import scan as scan
 from fastdcm.scanning.scanner import scan_chunk as scan_chunk
 from fastdcm.uid import UID as UID

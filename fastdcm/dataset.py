@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from fastdcm.core.protocols import TagLike, Target
     from fastdcm.errors import Issue
     from fastdcm.pixels.frames import Frames
+    from fastdcm.pixels.protocols import FrameSelection, VOIFunction
 
-    # A frame number, several, a slice, or all (None).
-    _FrameSelection: TypeAlias = int | slice | Iterable[int] | None
     # Elements by tag, or values by keyword.
     _Elements: TypeAlias = ElementMap | Mapping[Any, Any] | Iterable[tuple[Any, Any]]
 
@@ -76,17 +75,18 @@ class Dataset(ElementMap):
     # ---- the file
 
     @property
-    def file_meta(self) -> FileMetaDataset | None:
+    def file_meta(self) -> FileMetaDataset:
         """The file meta information (group 0002, PS3.10 7.1).
 
         AttributeError if the data set was not read from a file and none was set.
         """
-        if self._file_meta is None:
+        meta = self._file_meta
+        if meta is None:
             if self._source is None:
                 raise AttributeError(f"'{type(self).__name__}' object has no attribute 'file_meta'")
             # setdefault is atomic: all threads get the same object
-            self.__dict__.setdefault("_file_meta", read_meta(FileMetaDataset, self._source))
-        return self._file_meta
+            meta = self.__dict__.setdefault("_file_meta", read_meta(FileMetaDataset, self._source))
+        return meta
 
     @file_meta.setter
     def file_meta(self, meta: ElementMap | Mapping[Any, Any] | None) -> None:
@@ -437,7 +437,7 @@ class Dataset(ElementMap):
         return pixel_array(self, mmap, native_endian, threads=threads, out=out)
 
     def modality_pixels(
-        self, frames: _FrameSelection = None, out: NDArray[Any] | None = None
+        self, frames: FrameSelection = None, out: NDArray[Any] | None = None
     ) -> NDArray[np.float32]:
         """Return modality values, such as Hounsfield units (PS3.3 C.11.1).
 
@@ -454,11 +454,11 @@ class Dataset(ElementMap):
 
     def windowed(
         self,
-        frames: _FrameSelection = None,
+        frames: FrameSelection = None,
         *,
         center: float | None = None,
         width: float | None = None,
-        function: str | None = None,
+        function: VOIFunction | None = None,
         index: int = 0,
         out: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
@@ -479,7 +479,7 @@ class Dataset(ElementMap):
 
     def to_rgb(
         self,
-        frames: _FrameSelection = None,
+        frames: FrameSelection = None,
         *,
         center: float | None = None,
         width: float | None = None,

@@ -69,8 +69,9 @@ C_ORDER = [
 PYTHON_ORDER = """
 errors _uid_table uid charset
 _util.atomic _util.parallel
-core.dcm core._memory core.protocols core._dictionary core._file core._index core._values core._elements core._level core._flat core._encode core._copy core.private
-sources._paths
+core.dcm core._memory core.protocols core._dictionary core._file core._index core._values
+core._elements core._level core._flat core._encode core._copy core.private
+sources.urls sources._paths sources.protocols sources.streams
 sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
 sources.objects._ranges sources.objects.stores sources.objects._object sources.objects.source
 sources.paths sources.path_tables sources.resolve
@@ -79,11 +80,13 @@ pixels.layout pixels.decoders pixels.video pixels.frames
 pixels.lookup_table pixels.functional_groups pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom formats.text
 writer dataset reader
-scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers scanning.output
+scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers
+scanning.output
 scanning.index.manifest scanning.index.folder scanning.open_source scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
-volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume volume
+volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume
+volume
 ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
 distributed.partitions distributed.images distributed.ray distributed.dask
 __init__

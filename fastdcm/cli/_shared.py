@@ -17,7 +17,8 @@ from fastdcm.sources.paths import CombinedSource
 
 if TYPE_CHECKING:
     from fastdcm.scanning._batch import Batch
-    from fastdcm.scanning.index.manifest import IndexFolder
+    from fastdcm.scanning.index.folder import IndexFolder
+    from fastdcm.scanning.protocols import ScanStats
     from fastdcm.scanning.scanner import Scan
 
 
@@ -25,7 +26,7 @@ class HasStats(Protocol):
     """A running scan, or a scan into an index folder, with the counts so far."""
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> ScanStats:
         """The counts, as in `Scan.stats`."""
 
 
@@ -137,7 +138,7 @@ def progress(scan: HasStats) -> contextlib.AbstractContextManager[Any]:
         start: tuple[float, int] | None = None
 
         def render(self, task: Task) -> Text:
-            s = scan.stats
+            s: dict[str, Any] = {**scan.stats}
             total = s.get("total", 0)
             if total is None:
                 return Text(f"{plural(s['listed'], 'file')} found")

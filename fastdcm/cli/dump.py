@@ -296,7 +296,8 @@ def write_json(ds: Dataset, out: Callable[[str], object]) -> None:
     }
     out(json.dumps(head)[:-1] + ', "elements": [')
     last = None
-    for level, inflated in ((ds.file_meta, False), (ds, source.deflated)):
+    levels: list[tuple[Dataset, bool]] = [(ds.file_meta, False), (ds, source.deflated)]
+    for level, inflated in levels:
         for line in lines(level):
             if line.kind == "element":
                 if last is not None:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -69,7 +69,7 @@ def write_index(rows: Scan, output: str, update: bool) -> tuple[dict[str, Any], 
     work = (IndexUpdate if update else IndexBuild)(rows, output)
     try:
         with progress(work):
-            stats: dict[str, Any] = work.run()
+            stats: dict[str, Any] = {**work.run()}
     except ValueError as error:
         raise Failure(f"-o {error}") from None
     except OSError as error:
@@ -96,7 +96,7 @@ def write_table(rows: Scan, output: str | None, as_json: bool) -> dict[str, Any]
         write_jsonl(monitored, sys.stdout.buffer)
     else:
         write_csv(monitored, sys.stdout.buffer)
-    stats: dict[str, Any] = rows.stats
+    stats: dict[str, Any] = {**rows.stats}
     if monitored.has_series:
         stats["series"] = len(monitored.series)
     return stats
@@ -212,7 +212,7 @@ def scan(
     pixels: bool,
     frames: bool,
     hashes: tuple[str, ...],
-    on_error: str,
+    on_error: Literal["row", "skip", "raise"],
     only_errors: bool,
     fail_on_error: bool,
     as_json: bool,

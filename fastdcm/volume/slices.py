@@ -207,8 +207,10 @@ class Slice:
         self.columns: int = values["Columns"]
         self.samples: int = values["SamplesPerPixel"]
         self.position = finite_numbers(values["ImagePositionPatient"], 3)
-        self.orientation = _unit_vectors(finite_numbers(values["ImageOrientationPatient"], 6))
-        self.spacing = finite_numbers(values["PixelSpacing"], 2)
+        self.orientation: Vector | None = _unit_vectors(
+            finite_numbers(values["ImageOrientationPatient"], 6)
+        )
+        self.spacing: Vector | None = finite_numbers(values["PixelSpacing"], 2)
         if self.spacing is not None and min(self.spacing) <= 0:
             self.spacing = None
         between = finite_numbers(values["SpacingBetweenSlices"], 1) or finite_numbers(

@@ -7,8 +7,8 @@ import pytest
 
 from fastdcm import dcmread
 from fastdcm.core._file import File
-from fastdcm.core._index import open_part10
 from fastdcm.core._flat import flat_rows
+from fastdcm.core._index import open_part10
 from support.builder import (
     BIG,
     EXPLICIT,

@@ -96,7 +96,7 @@ def _write_part(manifest: Manifest, table: Table, items: Iterator[PartItem]) -> 
         write_parquet(part, out)
         sums.append(out.sum())
 
-    write_atomically(path, fill, drafts=os.path.join(manifest.folder, INTERNAL))
+    write_atomically(path, fill, temporary_directory=os.path.join(manifest.folder, INTERNAL))
     assert part.counts is not None
     manifest.append({"part": os.path.basename(path), "rows": part.rows, **sums[0], **part.counts})
 

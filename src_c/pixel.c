@@ -125,7 +125,7 @@ static void native(const dcm_cells *c, const uint8_t *restrict src, uint64_t cou
     else if (c->size == 4)
         NATIVES(32)
     else
-        NATIVES(64)
+        NATIVES(64) /* NOLINT(clang-analyzer-core.BitwiseShift): high_bit is in the cell */
 }
 
 void dcm_cells_native(const dcm_cells *c, const uint8_t *src, uint64_t count, uint8_t *out) {
@@ -204,7 +204,7 @@ void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
 
 /* Runs loop(type) for the type of c's cells: integers of up to 4 bytes, or all. */
 #define FOR_INTEGERS(loop)                                \
-    {                                                     \
+    do {                                                  \
         const int is_signed = c->kind == DCM_CELL_SIGNED; \
         if (c->size == 1 && is_signed) {                  \
             loop(int8_t)                                  \
@@ -214,23 +214,26 @@ void dcm_cells_normalize(const dcm_cells *c, uint8_t *p, uint64_t count) {
             loop(int16_t)                                 \
         } else if (c->size == 2) {                        \
             loop(uint16_t)                                \
-        } else if (c->size == 4 && is_signed) {           \
+        } else if (is_signed) {                           \
             loop(int32_t)                                 \
-        } else if (c->size == 4) {                        \
+        } else {                                          \
             loop(uint32_t)                                \
         }                                                 \
-    }
-#define FOR_TYPES(loop)                                      \
-    if (c->kind == DCM_CELL_FLOAT && c->size == 4) {         \
-        loop(float)                                          \
-    } else if (c->kind == DCM_CELL_FLOAT) {                  \
-        loop(double)                                         \
-    } else if (c->size == 8 && c->kind == DCM_CELL_SIGNED) { \
-        loop(int64_t)                                        \
-    } else if (c->size == 8) {                               \
-        loop(uint64_t)                                       \
-    } else                                                   \
-        FOR_INTEGERS(loop)
+    } while (0)
+#define FOR_TYPES(loop)                                          \
+    do {                                                         \
+        if (c->kind == DCM_CELL_FLOAT && c->size == 4) {         \
+            loop(float)                                          \
+        } else if (c->kind == DCM_CELL_FLOAT) {                  \
+            loop(double)                                         \
+        } else if (c->size == 8 && c->kind == DCM_CELL_SIGNED) { \
+            loop(int64_t)                                        \
+        } else if (c->size == 8) {                               \
+            loop(uint64_t)                                       \
+        } else {                                                 \
+            FOR_INTEGERS(loop);                                  \
+        }                                                        \
+    } while (0)
 
 /* -------------------------------------------------------------- color --- */
 
@@ -392,11 +395,11 @@ static int is_exact(const dcm_cells *c, double slope, double intercept) {
 static void rescale_block(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
                           double slope, double intercept, unsigned size, uint8_t *restrict to) {
     if (size == 8) {
-        FOR_TYPES(RESCALE_DOUBLE)
+        FOR_TYPES(RESCALE_DOUBLE);
     } else if (is_exact(c, slope, intercept)) {
-        FOR_INTEGERS(RESCALE_EXACT)
+        FOR_INTEGERS(RESCALE_EXACT);
     } else {
-        FOR_TYPES(RESCALE_SINGLE)
+        FOR_TYPES(RESCALE_SINGLE);
     }
 }
 
@@ -642,7 +645,7 @@ static void window_block(const dcm_window *w, const uint8_t *restrict p, uint64_
     } else if (w->method == DCM_WINDOW_BYTE_TABLE) {
         for (uint64_t i = 0; i < n; i++) out[i] = w->byte_table[p[i]];
     } else {
-        FOR_TYPES(FORMULA)
+        FOR_TYPES(FORMULA);
     }
 }
 
@@ -670,8 +673,9 @@ void dcm_window_free(dcm_window *w) {
     }
 
 static void find_entries(const dcm_cells *c, const uint8_t *restrict p, uint64_t n,
-                         int64_t first, int64_t last,
-                         uint32_t *restrict entries){FOR_INTEGERS(FIND_ENTRIES)}
+                         int64_t first, int64_t last, uint32_t *restrict entries) {
+    FOR_INTEGERS(FIND_ENTRIES);
+}
 
 /* Copies entries of the table into every `step`th cell of out. */
 #define COPY_ENTRIES(size)           \

@@ -136,19 +136,20 @@ static int list_directory(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
 
 #else /* POSIX */
 
-static int is_directory(DIR *dir, const struct dirent *entry) {
+static int is_directory(int parent, const struct dirent *entry) {
 #ifdef DT_DIR
     if (entry->d_type != DT_UNKNOWN && entry->d_type != DT_LNK) return entry->d_type == DT_DIR;
 #endif
     struct stat st;
-    return !fstatat(dirfd(dir), entry->d_name, &st, 0) && S_ISDIR(st.st_mode);
+    return !fstatat(parent, entry->d_name, &st, 0) && S_ISDIR(st.st_mode);
 }
 
 /* Adds the names of the directory `path` to the level. */
 static int list_directory(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
     struct stat st;
     DIR *dir = opendir(w->path);
-    if (!dir || fstat(dirfd(dir), &st)) {
+    const int fd = dir ? dirfd(dir) : -1;
+    if (fd < 0 || fstat(fd, &st)) {
         *sys = errno;
         if (dir) closedir(dir);
         return DCM_E_WALK;
@@ -173,7 +174,7 @@ static int list_directory(dcm_walk *w, struct dcm_walk_level *level, int *sys) {
         }
         const char *name = entry->d_name;
         if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
-        int directory = is_directory(dir, entry);
+        int directory = is_directory(fd, entry);
         if (!directory || w->recursive) code = add_name(level, name, strlen(name), directory);
     }
     closedir(dir);

@@ -56,5 +56,5 @@ def test_invalid_sources(tmp_path):
         scan(tmp_path / "DICOMDIR")
     with pytest.raises(FileNotFoundError):
         scan(tmp_path / "missing")
-    with pytest.raises(TypeError, match="got int"):
+    with pytest.raises(TypeError, match=r"source must be a folder.*not int"):
         scan(3)

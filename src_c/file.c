@@ -70,7 +70,7 @@ int dcm_bytes_commit(dcm_bytes *b, uint64_t offset, uint64_t length, int transie
         int code = dcm_grow((void **)&b->segments, &b->cap_segments, b->n_segments + 1,
                             sizeof *b->segments);
         if (code) return code;
-        /* Replaces the segments that lie within it, so that ends ascend, too. */
+        /* Replaces the segments within it, so that ends ascend, too. */
         uint64_t i = b->n_segments, k;
         while (i && b->segments[i - 1].offset >= offset) i--;
         for (k = i; k < b->n_segments; k++)

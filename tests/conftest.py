@@ -51,7 +51,7 @@ def corpus_files():
         return sorted(Path(corpus) / row["split_path"] for row in csv.DictReader(lines))
 
 
-NOBODY = 65534
+UNPRIVILEGED_USER = 65534
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def powerless():
     def context():
         is_root = os.geteuid() == 0
         if is_root:
-            os.seteuid(NOBODY)
+            os.seteuid(UNPRIVILEGED_USER)
         try:
             yield
         finally:

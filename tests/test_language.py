@@ -25,10 +25,10 @@ PHRASES = {
     r"(?:go|goes|going|gone|went) on": "continue, resume",
     r"be had": "be read, be fetched",
     r"asks?|asked|asking": "request",
-    r"whoever|whatever": "the caller; any",
+    r"whoever": "the caller",
     r"made otherwise": "created with other parameters",
     r"in (?:its|their) turn": "one after another",
-    r"by name|at hand|so many|to and fr[o]": "plain words",
+    r"at hand|so many|to and fr[o]": "plain words",
     r"nobody": "no code, no one",
     r"beyond": "above, outside, more than",
     r"knows": "has, stores",
@@ -36,7 +36,6 @@ PHRASES = {
     r"(?:brings?|bringing|brought)\b[^.]{0,40}\bup to date": "update",
     r"way out": "what to do",
     r"cuts?|cutting": "truncate, crop, split, shorten",
-    r"whole|wholly": "complete, entire, atomic",
     r"reckon\w*": "estimate, compute",
     # British spelling
     r"\w*colou?rs?(?<!color)(?<!colors)": "color",
@@ -65,8 +64,7 @@ NAMES = {
 EXCEPTIONS = (
     ("*", r"floor program|floor division|floor\(", "the program benches/floor.c; arithmetic"),
     ("benches/*", r"floors?", "the lower bound that times are compared with"),
-    ("*", r"whole[- ]slide", "a kind of image"),
-    ("*", r"tell\(\)", "a method of files"),
+    ("*", r"tell\(\)|seek and tell|tell; \{\}", "a method of files"),
     ("*", r"stands? for", "an idiom of plain English"),
     ("tests/conftest.py", r"nobody", "a user of Unix"),
 )

@@ -39,11 +39,11 @@ DIFFERENCES = {
         "TC0383_no_dicm.dcm",
         "TC0389_dicm_offset256.dcm",
     },
-    "pydicom gives up on the whole data set where fragments are cut off; fastdcm keeps "
+    "pydicom gives up on the whole data set where fragments are truncated; fastdcm keeps "
     "every complete element and notes unclosed": {
         "emri_small_jpeg_2k_lossless_too_short.dcm",
     },
-    "an item with encapsulated pixels cut off inside: pydicom reads past the item and "
+    "an item with encapsulated pixels truncated inside: pydicom reads past the item and "
     "finds a second one": {"pt_256x256_16bit_jpls.dcm"},
     "not DICOM, read by force: what follows the first bytes is noise": {
         "no_meta.dcm",

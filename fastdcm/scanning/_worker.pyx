@@ -85,7 +85,7 @@ cdef class Worker:
     def run(self, chunk not None, bint random=False, uint64_t limit=256 << 20):
         """Return the rows of a chunk in one batch, or in more.
 
-        random : ask the system not to read ahead.
+        random : advise the system not to read ahead.
         limit : a batch ends when its columns have more than this number of bytes.
         """
         self.reader.random = random

@@ -72,7 +72,7 @@ def closed(depth):
     return nested(depth, undefined=True) + end * depth
 
 
-HURTFUL = {  # name: (bytes of the file, or its start where sparse; what is to come of it)
+HURTFUL = {  # name: (bytes of the file, or its start where sparse; what is expected)
     "deep, undefined": (lambda: deep(undefined=True), "error depth"),
     "deep, undefined, closed": (lambda: part10(closed(DEEP)), "error depth"),
     "deep, defined": (lambda: deep(), "error depth"),

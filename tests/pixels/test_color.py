@@ -206,7 +206,7 @@ def test_supplemental_palettes_are_refused(put):
     ds, _ = opened(put, CELLS, *palette(COLUMNS), (0x00089205, "CS", "COLOR"))
     with pytest.raises(fastdcm.DicomError, match="Supplemental"):
         color.apply_color_lut(CELLS, ds)
-    assert ds.to_rgb().shape == (3, 4, 3)  # as greyscale, which it is
+    assert ds.to_rgb().shape == (3, 4, 3)  # as grayscale, which it is
 
 
 # ------------------------------------------------------------------- segmented ---
@@ -242,7 +242,7 @@ def test_segments(put, bits, order):
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_indirect_segments(put, order):
     """Copies of two segments from byte 0 on, in bytes also for words; a
-    linear one copied goes on from the last entry (PS3.3 C.7.9.2.3)."""
+    linear one copied continues from the last entry (PS3.3 C.7.9.2.3)."""
     head = [DISCRETE, 2, 10, 20, LINEAR, 2, 30]
     # C.7.9.2: the lower half of the offset comes first
     result, other = unfold(put, [*head, INDIRECT, 2, 0, 0, DISCRETE, 1, 7], 9, 16, order)
@@ -365,7 +365,7 @@ def test_16_bit_rgb_keeps_the_upper_8(put):
     assert (ds.to_rgb() == PIXELS).all()
 
 
-def test_grey_to_rgb(put):
+def test_gray_to_rgb(put):
     ds, _ = opened(put, CELLS, photometric="MONOCHROME1")
     gray = ds.windowed(center=100, width=50)
     result = ds.to_rgb(center=100, width=50)

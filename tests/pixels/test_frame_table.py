@@ -118,7 +118,7 @@ def test_extended_offset_table():
         ([0, 1 << 40, 1 << 41, 1 << 42], [4] * 4, "walk"),
     ],
 )
-def test_extended_offset_table_that_lies(offsets, lengths, where):
+def test_wrong_extended_offset_table(offsets, lengths, where):
     frames = frames_of(4)
     raw = value(b"", frames)
     assert [sum(8 + len(f) for f in frames[:i]) for i in range(4)] == [0, 32, 66, 102]
@@ -154,7 +154,7 @@ def test_more_fragments_than_frames(start):
     assert (list(table), issues(file)) == (frames, [])
 
 
-def test_more_frames_than_told():
+def test_more_frames_than_declared():
     frames = frames_of(6)
     raw = value(b"", frames)
     table, file, begin = opened(raw, 4)
@@ -169,7 +169,7 @@ def test_more_frames_than_told():
     assert (list(table), issues(file)) == (frames[:1], [("frame-count", begin)])
 
 
-def test_fewer_frames_than_told():
+def test_fewer_frames_than_declared():
     frames = frames_of(6)
     complete = value(table_of([[f] for f in frames]), frames)
     for raw in (value(b"", frames[:4]), complete[: complete.index(b.item(frames[4]))]):
@@ -191,7 +191,7 @@ def test_fewer_frames_than_told():
         (value(b"", [JPEG, b"abcd"]), 3, 0),
     ],
 )
-def test_frames_that_cannot_be_told_apart(raw, frames, at):
+def test_frames_without_boundaries(raw, frames, at):
     file, begin, end = file_of(raw)
     with pytest.raises(DicomError) as caught:
         frame_table(file, begin, end - begin, frames)
@@ -202,7 +202,7 @@ def test_frames_that_cannot_be_told_apart(raw, frames, at):
     )
 
 
-def test_a_value_beyond_the_file():
+def test_a_value_outside_the_file():
     file, begin, _end = file_of(value(b"", [b"ab"]))
     for offset, length in ((begin, 1000), (2**64 - 1, 1), (file.size + 1, 0)):
         with pytest.raises(ValueError):
@@ -212,7 +212,7 @@ def test_a_value_beyond_the_file():
 # ------------------------------------------------------------- wrong tables
 
 
-def basic_lies():
+def wrong_basic_tables():
     frames = frames_of(4)
     good = struct.unpack("<4I", table_of([[f] for f in frames]))
     yield "too few", struct.pack("<3I", *good[:3]), 0
@@ -228,16 +228,16 @@ def basic_lies():
 
 
 @pytest.mark.parametrize(
-    "name, table, at", list(basic_lies()), ids=lambda x: x if isinstance(x, str) else ""
+    "name, table, at", list(wrong_basic_tables()), ids=lambda x: x if isinstance(x, str) else ""
 )
-def test_basic_offset_table_that_lies(name, table, at):
+def test_wrong_basic_offset_table(name, table, at):
     frames = frames_of(4)
     found, file, begin = opened(value(table, frames), 4)
     assert (list(found), found.source) == (frames, "fragments")
     assert issues(file) == [("offset-table", begin + at)]
 
 
-def test_a_lie_in_the_middle_is_met_when_it_is_read():
+def test_a_wrong_offset_in_the_middle_is_found_when_it_is_read():
     """First and last are right, so that nothing shows it before."""
     frames = frames_of(5)
     good = list(struct.unpack("<5I", table_of([[f] for f in frames])))
@@ -251,7 +251,7 @@ def test_a_lie_in_the_middle_is_met_when_it_is_read():
     assert (list(table), table.source) == (frames, "fragments")
 
 
-def test_a_lie_in_saved_offsets_is_met_too():
+def test_a_wrong_saved_offset_is_found():
     frames = frames_of(5)
     table, file, _ = opened(value(b"", frames), 5)
     saved = table.offsets.tolist()
@@ -386,7 +386,7 @@ def wrong_fragments():
     ids=lambda x: x if isinstance(x, str) else "",
 )
 @pytest.mark.parametrize("source", [memoryview, io.BytesIO])
-def test_fragments_that_lie(name, raw, expected, code, at, source):
+def test_wrong_fragment_lengths(name, raw, expected, code, at, source):
     table, file, begin = opened(raw, 3, source)
     assert list(table) == expected
     assert (code, begin + at) in issues(file) and len(issues(file)) == 1
@@ -398,7 +398,7 @@ def test_odd_lengths_are_followed():
     assert (list(table), issues(file)) == (frames, [])
 
 
-def test_a_right_table_is_kept_where_fragments_lie():
+def test_a_correct_table_is_kept_where_fragment_lengths_are_wrong():
     frames = frames_of(4)
     table = table_of([[f] for f in frames])
     raw = b.item(table) + b"".join(
@@ -417,7 +417,7 @@ def test_a_delimiter_within_the_value_ends_it():
     assert (list(table), table.offsets[3]) == (frames, begin + len(raw))
 
 
-def test_a_value_of_nothing_but_lies_is_refused():
+def test_a_value_with_wrong_lengths_only_is_rejected():
     """Not without end: after 64 repairs nothing is believed."""
     raw = b.item(b"") + b"\xfe\xff\x00\xe0\x02\0\0\0" * 200_000
     file, begin, end = file_of(raw)
@@ -566,7 +566,7 @@ def test_join_fragments():
         assert caught.value.code == "frames"
 
 
-def test_threads_that_meet_a_lie_together():
+def test_threads_that_find_a_wrong_offset_together():
     frames = frames_of(60)
     good = list(struct.unpack("<60I", table_of([[f] for f in frames])))
     for i in range(1, 59):

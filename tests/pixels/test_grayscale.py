@@ -158,7 +158,7 @@ def test_rescale(both, dtype, slope, intercept):
     assert (result == exact.astype(np.float32)).all()
 
 
-def test_nothing_told_is_nothing_done(both):
+def test_values_are_unchanged_without_attributes(both):
     ds, _ = both(RAMP)
     array = ds.pixel_array
     assert grayscale.apply_modality_lut(array, ds) is array
@@ -301,7 +301,7 @@ def test_voi_tables(both, bits, vr):
         grayscale.apply_voi(RAMP, ds, 2)
 
 
-def test_colour_has_no_window(both):
+def test_color_has_no_window(both):
     ds, _ = both(np.zeros((2, 2, 3), np.uint8), *window(0, 100), photometric="RGB", samples=3)
     with pytest.raises(ValueError, match="MONOCHROME"):
         grayscale.apply_windowing(ds.pixel_array, ds)

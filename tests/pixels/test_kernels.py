@@ -466,7 +466,7 @@ def test_sizes_are_checked(name, arguments):
         getattr(_kernels, name)(*arguments)
 
 
-def test_machine_order_is_asked_for():
+def test_native_byte_order_is_required():
     other = ">" if ORDER == "<" else "<"
     with pytest.raises(ValueError, match="order"):
         _kernels.ybr_to_rgb(bytes(6), other + "u2", bytearray(6), "full", 16)

@@ -165,7 +165,7 @@ def test_a_bit_of_the_value_is_no_overlay(opened, position):
         ds.overlay_array(0x6000)
 
 
-def test_nothing_told_of_bits_is_no_overlay(opened):
+def test_overlay_without_bits_is_none(opened):
     attributes = overlay(PLANE, vr=None, allocated=None, position=3)
     ds, _ = opened(*attributes, (0x00280100, "US", b""))
     assert overlay_groups(ds) == []

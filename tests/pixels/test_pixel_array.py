@@ -67,7 +67,7 @@ def test_clean_cells_leave_a_mapping_shared(put):
     assert np.array_equal(ds.pixel_array, array & 0xFFF)
 
 
-def test_threads_normalise_a_mapping(put):
+def test_threads_normalize_a_mapping(put):
     stack = np.stack([picture(300, 300, 1, 16, seed=i) for i in range(9)])
     ds = fastdcm.dcmread(
         put(image(300, 300, stored=12, frames=9) + element(0x7FE00010, "OW", stack.tobytes()))
@@ -210,7 +210,7 @@ def test_three_samples_of_subsampled_chroma_are_refused(put):
         fragments([RAW], table=b"\1\2\3\4" * 5)[12:],
     ],
 )
-def test_fragments_that_lie(put, value):
+def test_wrong_fragment_lengths(put, value):
     data = image(8, 8, frames=2) + builder.header(0x7FE00010, "OB", builder.UNDEFINED) + value
     ds = fastdcm.dcmread(put(data, transfer_syntax=RLE))
     for read in (lambda: ds.pixel_array, lambda: ds.frames[1]):

@@ -123,7 +123,7 @@ def test_what_is_refused(av, put):
         ds.frames.raw(0)
 
 
-def test_a_cut_stream(av, put):
+def test_a_truncated_stream(av, put):
     data = encode(av, "mpeg2video", "mpegts")
     ds = fastdcm.dcmread(write(put, data[: len(data) * 3 // 4], MPEG2))
     assert ds.frames[0].shape == (ROWS, COLUMNS, 3)

@@ -28,7 +28,7 @@ def test_files_that_are_not_dicom(put, tmp_path):
         raise batch.error(3)
 
 
-def test_nesting_beyond_the_limit(put):
+def test_nesting_above_the_limit(put):
     item = b.UNDEFINED.to_bytes(4, "little")
     deep = (b"\x08\x00\x18\x22SQ\0\0" + item + b"\xfe\xff\x00\xe0" + item) * 1000
     row = one_row(put(b.element(0x00080016, "UI", "1.2") + deep), "SOPClassUID", "PatientID")

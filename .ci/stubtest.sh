@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.."
 generated='.*\.__(pyx_capi|test|reduce_cython|setstate_cython)__'
 modules=$(git ls-files 'fastdcm/*.pyx' | sed 's/\.pyx$//; s|/|.|g')
 # shellcheck disable=SC2086
-exec stubtest --ignore-unused-allowlist --allowlist <(echo "$generated") $modules
+exec stubtest --mypy-config-file pyproject.toml --ignore-unused-allowlist --allowlist <(echo "$generated") $modules

@@ -198,12 +198,12 @@ def test_the_check_finds_words(tmp_path, monkeypatch):
     assert [p.split(": ")[1] for p in problems(page)] == ["'stands'", "'tells'"]
     module = tmp_path / "module.py"
     module.write_text(
-        '"""A whole\nof colours."""\nx = "grey"\ny = f"it is grey: {told}"\n# understand\n'
+        '"""A house\nof colours."""\nx = "grey"\ny = f"it is grey: {told}"\n# understand\n'
         "told = 1\n"
     )
     assert [p.split(":")[1] for p in problems(module)] == ["1", "2", "4", "6"]
     source = tmp_path / "source.c"
-    source.write_text('/* honest */ int lies; char *s = "a whole value"; // the end\n')
+    source.write_text('/* honest */ int lies; char *s = "a guest value"; // the end\n')
     assert len(problems(source)) == 3
     for text in ("neighborhood", "standard", "color", "executes", "mask", "floor program"):
         page.write_text(text)

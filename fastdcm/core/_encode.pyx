@@ -495,4 +495,5 @@ def keep_open(File f, device, inode):
 
 def is_complete(ElementMap level):
     """Return whether all elements of the stream were read."""
-    return level.index is not None and not level.filtered and level.index.ix.state != DCM_INDEX_STOPPED
+    return (level.index is not None and not level.filtered and
+            level.index.ix.state != DCM_INDEX_STOPPED)

@@ -107,7 +107,8 @@ def list_files(source: Any) -> tuple[Partition, npt.NDArray[np.int64]]:
     errnos = [np.empty(0, np.int32)]
     folder = os.getcwdb()
     reader = source.start()
-    while (chunk := as_path_chunk(reader.read_chunk(_PATHS_PER_CHUNK))) is not None:
+    while (found_chunk := reader.read_chunk(_PATHS_PER_CHUNK)) is not None:
+        chunk = as_path_chunk(found_chunk)
         paths += [path if is_url(path) else os.path.join(folder, path) for path in chunk.paths()]
         if recorded is not None:
             errnos.append(np.zeros(len(chunk), np.int32))

@@ -408,7 +408,9 @@ cdef class Batch:
         if i < N_FIXED + N_ERRORS:
             return &self.errors[i - N_FIXED]
         i -= N_ERRORS
-        return &self.c.columns[i] if i < <int>self.c.n_columns else &self.hashes[i - self.c.n_columns]
+        if i < <int>self.c.n_columns:
+            return &self.c.columns[i]
+        return &self.hashes[i - self.c.n_columns]
 
     def error(self, uint64_t i=0):
         """Return the i-th error as an exception."""
@@ -438,21 +440,23 @@ cdef class Batch:
 
     cdef object value(self, const dcm_column *c, unsigned depth, uint64_t i):
         """Return an entry, which is not null, of a column at a depth of lists."""
-        cdef const dcm_layer *l = &c.layers[depth]
+        cdef const dcm_layer *layer = &c.layers[depth]
         cdef const uint8_t *p = c.data
         cdef int64_t number
         cdef uint64_t unsigned_number
         cdef double real
         cdef int32_t begin, end
         if depth < c.lists:
-            begin, end = l.ends[i], l.ends[i + 1]
-            l = &c.layers[depth + 1]
-            return [self.value(c, depth + 1, j) if is_valid(l, j) else None
+            begin, end = layer.ends[i], layer.ends[i + 1]
+            layer = &c.layers[depth + 1]
+            return [self.value(c, depth + 1, j) if is_valid(layer, j) else None
                     for j in range(begin, end)]
         if c.type == DCM_COLUMN_TEXT:
-            return PyUnicode_DecodeUTF8(<const char *>p + l.ends[i], l.ends[i + 1] - l.ends[i], NULL)
+            begin, end = layer.ends[i], layer.ends[i + 1]
+            return PyUnicode_DecodeUTF8(<const char *>p + begin, end - begin, NULL)
         if c.type == DCM_COLUMN_BYTES:
-            return PyBytes_FromStringAndSize(<const char *>p + l.ends[i], l.ends[i + 1] - l.ends[i])
+            begin, end = layer.ends[i], layer.ends[i + 1]
+            return PyBytes_FromStringAndSize(<const char *>p + begin, end - begin)
         if c.type == DCM_COLUMN_FLOAT:
             memcpy(&real, p + 8 * i, 8)
             return real
@@ -617,20 +621,20 @@ cdef ArrayPrivate *fill_array(ArrowArray *a, Batch owner, int64_t length, int64_
 
 
 cdef int export_column(ArrowArray *a, Batch owner, const dcm_column *c) except -1:
-    cdef const dcm_layer *l
+    cdef const dcm_layer *layer
     cdef ArrayPrivate *private
     cdef unsigned depth
     cdef bint varying = c.type == DCM_COLUMN_TEXT or c.type == DCM_COLUMN_BYTES
     for depth in range(c.lists + 1):
-        l = &c.layers[depth]
-        private = fill_array(a, owner, l.count, l.nulls, 3 if depth == c.lists and varying else 2,
-                             depth < c.lists)
-        private.buffers[0] = l.valid if l.nulls else NULL
+        layer = &c.layers[depth]
+        private = fill_array(a, owner, layer.count, layer.nulls,
+                             3 if depth == c.lists and varying else 2, depth < c.lists)
+        private.buffers[0] = layer.valid if layer.nulls else NULL
         if depth < c.lists:
-            private.buffers[1] = l.ends
+            private.buffers[1] = layer.ends
             a = a.children[0]
         elif varying:
-            private.buffers[1] = l.ends
+            private.buffers[1] = layer.ends
             private.buffers[2] = c.data
         else:
             private.buffers[1] = c.data

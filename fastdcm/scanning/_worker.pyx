@@ -8,7 +8,7 @@ text in one of the rarer character sets, and streams.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from fastdcm.core.dcm cimport *
-from fastdcm.core._memory cimport allocate, check_memory
+from fastdcm.core._memory cimport check_memory
 from fastdcm.scanning._batch cimport Batch, Plan
 from fastdcm.sources._paths cimport DeferredChunk, PathChunk, StreamChunk
 from fastdcm.core._file cimport File
@@ -35,7 +35,7 @@ cdef enum:
 
 cdef struct OpenedStream:
     dcm_span display_path
-    dcm_range_list given
+    dcm_range_list available
     dcm_range first
     uint64_t size
     int64_t mtime_ns
@@ -130,8 +130,8 @@ cdef class Worker:
             with nogil:
                 while i < count and not self.opened[i].failed:
                     one = &self.opened[i]
-                    code = dcm_columns_stream(&batch.c, plan, &self.reader, one.display_path, &one.given,
-                                              one.size, one.mtime_ns)
+                    code = dcm_columns_stream(&batch.c, plan, &self.reader, one.display_path,
+                                              &one.available, one.size, one.mtime_ns)
                     if code != DCM_OK or hashing:
                         break
                     fetched += one.first.length
@@ -152,8 +152,8 @@ cdef class Worker:
         cdef object data
         one.display_path.p = PyBytes_AS_STRING(path)
         one.display_path.n = PyBytes_GET_SIZE(path)
-        one.given.ranges = &one.first
-        one.given.count = one.first.offset = one.first.length = one.failed = 0
+        one.available.ranges = &one.first
+        one.available.count = one.first.offset = one.first.length = one.failed = 0
         try:
             data = stream.open(self.first)
             one.size = stream.size
@@ -161,7 +161,7 @@ cdef class Worker:
             if data is not None:
                 one.first.data = <const uint8_t *>PyBytes_AS_STRING(<bytes?>data)
                 one.first.length = PyBytes_GET_SIZE(data)
-                one.given.count = 1
+                one.available.count = 1
         except (DicomError, OSError) as error:
             data = error
             one.failed = 1
@@ -193,7 +193,8 @@ cdef class Worker:
             if code == DCM_NEED:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
             else:
-                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, one.display_path, &err)
+                code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader,
+                                         one.display_path, &err)
             check_memory(code)
             if batch.c.rows > row:
                 if isinstance(error, DicomError):
@@ -211,8 +212,8 @@ cdef class Worker:
 
         At least as many bytes as have been read before, so that a few reads are enough.
         """
-        cdef dcm_range_list *given = &one.given
-        cdef uint64_t offset = given.need_offset, length = given.need_length
+        cdef dcm_range_list *available = &one.available
+        cdef uint64_t offset = available.need_offset, length = available.need_length
         length = min(max(length, self.fetched), one.size - offset)
         if self.fetched + length > MAX_HEADER:
             raise error_for("stream", f"its header is longer than {MAX_HEADER >> 20} MiB", offset)
@@ -220,14 +221,15 @@ cdef class Worker:
         if <uint64_t>len(data) != length:
             raise error_for("changed", "it ended before its size was reached", offset + len(data))
         self.borrowed.append(data)
-        check_memory(dcm_grow(<void **>&self.ranges, &self.cap_ranges, given.count + 1, sizeof(dcm_range)))
-        if given.ranges == &one.first and given.count:
+        check_memory(dcm_grow(<void **>&self.ranges, &self.cap_ranges, available.count + 1,
+                              sizeof(dcm_range)))
+        if available.ranges == &one.first and available.count:
             self.ranges[0] = one.first
-        self.ranges[given.count].offset = offset
-        self.ranges[given.count].length = length
-        self.ranges[given.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
-        given.ranges = self.ranges
-        given.count += 1
+        self.ranges[available.count].offset = offset
+        self.ranges[available.count].length = length
+        self.ranges[available.count].data = <const uint8_t *>PyBytes_AS_STRING(data)
+        available.ranges = self.ranges
+        available.count += 1
         self.fetched += length
         return 0
 
@@ -257,7 +259,8 @@ cdef class Worker:
                     stop = i + 1
                 with nogil:
                     while i < stop:
-                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i), display.at(i),
+                        code = dcm_columns_file(&batch.c, plan, &self.reader, chunk.at(i),
+                                                display.at(i),
                                                 &chunk.parts[i] if chunk.parts != NULL else NULL)
                         if code != DCM_OK:
                             break
@@ -281,7 +284,8 @@ cdef class Worker:
     cdef int add_hashes(self, Batch batch, bint readable) except -1:
         """Hash the file of the row just written, if one was."""
         if self.plan.hashes and <uint64_t>len(batch.digests) < batch.c.rows:
-            batch.digests.append(self.hashes(batch) if readable else (None,) * len(self.plan.hashes))
+            batch.digests.append(self.hashes(batch) if readable
+                                 else (None,) * len(self.plan.hashes))
         return 0
 
     cdef tuple hashes(self, Batch batch):
@@ -305,11 +309,13 @@ cdef class Worker:
             return 0, None  # none of its bytes are pixel data
         return (<int64_t *>c.data)[row], (<int64_t *>c[1].data)[row]
 
-    cdef int fail_folder(self, Batch batch, dcm_span display_path, int code, int sys_error) except -1:
+    cdef int fail_folder(self, Batch batch, dcm_span display_path, int code,
+                         int sys_error) except -1:
         cdef dcm_error err
         dcm_fail(&err, code, 0, 0)
         err.sys = sys_error
-        return check_memory(dcm_columns_error(&batch.c, &self.plan.plan, &self.reader, display_path, &err))
+        return check_memory(dcm_columns_error(&batch.c, &self.plan.plan, &self.reader,
+                                              display_path, &err))
 
     cdef int resume(self, Batch batch) except -1:
         """Do what C cannot for the current row, and resume it."""

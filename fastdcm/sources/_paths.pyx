@@ -125,16 +125,16 @@ cdef class PathChunk:
 
     cdef int allocate_files(self) except -1:
         """Allocate the sizes and times, and store the errors of directories."""
-        cdef dcm_list *l = &self.files
-        if l.sizes == NULL:
-            l.paths = <const char *>self.data
-            l.ends = self.ends
-            l.count = self.count
-            l.mtimes_ns = <int64_t *>allocate(self.count * sizeof(int64_t))
-            l.errnos = <int32_t *>allocate(self.count * sizeof(int32_t))
-            l.sizes = <int64_t *>allocate(self.count * sizeof(int64_t))
+        cdef dcm_list *files = &self.files
+        if files.sizes == NULL:
+            files.paths = <const char *>self.data
+            files.ends = self.ends
+            files.count = self.count
+            files.mtimes_ns = <int64_t *>allocate(self.count * sizeof(int64_t))
+            files.errnos = <int32_t *>allocate(self.count * sizeof(int32_t))
+            files.sizes = <int64_t *>allocate(self.count * sizeof(int64_t))
             for position, _, sys_error in self.errors:
-                l.errnos[<uint64_t>position] = sys_error
+                files.errnos[<uint64_t>position] = sys_error
         return 0
 
     cdef int append(self, const char *p, uint64_t n) noexcept nogil:

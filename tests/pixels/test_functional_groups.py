@@ -242,27 +242,28 @@ def test_one_frame(put, name, at, levels):
 # --------------------------------------------------------------- rules of rescale ---
 
 
+# name: (elements, slope and intercept that they mean)
+RESCALES = {
+    "none": ([], 1, 0),
+    "slope": ([(0x00281053, "DS", 2)], 2, 0),
+    "intercept": ([(0x00281052, "DS", 5)], 1, 5),
+    "both": (rescale(2, 5), 2, 5),
+    "empty slope": ([(0x00281053, "DS", ""), (0x00281052, "DS", 5)], 1, 5),
+    "dose": ([(0x3004000E, "DS", 0.5)], 0.5, 0),
+    "dose and 1/0": ([*rescale(1, 0), (0x3004000E, "DS", 0.5)], 0.5, 0),
+}
+
+
 @pytest.mark.parametrize(
-    "elements, slope, intercept",
-    [
-        ([], 1, 0),
-        ([(0x00281053, "DS", 2)], 2, 0),
-        ([(0x00281052, "DS", 5)], 1, 5),
-        (rescale(2, 5), 2, 5),
-        ([(0x3004000E, "DS", 0.5)], 0.5, 0),
-        ([*rescale(1, 0), (0x3004000E, "DS", 0.5)], 0.5, 0),
-        ([(0x00281053, "DS", ""), (0x00281052, "DS", 5)], 1, 5),
-    ],
-    ids=["none", "slope", "intercept", "both", "dose", "dose and 1/0", "empty slope"],
+    "name, in_group",
+    [(name, False) for name in RESCALES]
+    + [(name, True) for name in RESCALES if "dose" not in name],
 )
-@pytest.mark.parametrize("grouped", [False, True])
-def test_one_rule_of_rescale(put, load, elements, slope, intercept, grouped):
-    if grouped:  # Dose Grid Scaling is at the top level only
-        top = [element for element in elements if element[0] == 0x3004000E]
-        item = [element for element in elements if element[0] != 0x3004000E]
-        if top and item:
-            pytest.skip("RT Dose has no functional groups")
-        elements = [*top, (SHARED, [[(PIXEL_VALUES, [item])]])]
+def test_one_rule_of_rescale(put, load, name, in_group):
+    """Dose Grid Scaling is at the top level only: RT Dose has no functional groups."""
+    elements, slope, intercept = RESCALES[name]
+    if in_group:
+        elements = [(SHARED, [[(PIXEL_VALUES, [elements])]])]
     path = put(raw=image(FRAMES, *elements, frames=2))
     wanted = FRAMES * float(slope) + intercept
     ds = fastdcm.dcmread(path)
@@ -357,11 +358,11 @@ def agree(paths, load, tmp_path):
         loaded = load(path).reshape(values.shape)
         assert np.array_equal(loaded, values, equal_nan=True), path
         assert np.array_equal(load(path, window="file", dtype="uint8"), shown), path
-        from fastdcm.cli._picture import picture, proportions
+        from fastdcm.cli._picture import displayed_size, picture
 
         for frame in {0, count - 1}:
             height, width = shown[frame].shape
-            if proportions(ds, frame, width, height) == (width, height):
+            if displayed_size(ds, frame, width, height) == (width, height):
                 assert np.array_equal(np.asarray(picture(ds, frame)), shown[frame]), path
         compared += 1
     return compared

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from fastdcm.distributed.pieces import Piece
+from fastdcm.distributed.partitions import Partition
 from fastdcm.scanning.open_source import IndexedPaths, open_source
 from fastdcm.scanning.scanner import scan
 from fastdcm.sources import protocols
@@ -36,7 +36,7 @@ def sources(tmp_path):
         PathTable(f"{tmp_path}/table.csv"),
         IndexedPaths(f"{tmp_path}/index/"),
         CombinedSource([PathList([file])]),
-        Piece([str(file).encode()], None),
+        Partition([str(file).encode()], None),
         ObjectSource("memory://bucket/a.dcm"),
     ]
 
@@ -51,7 +51,7 @@ def test_every_source_has_every_attribute(sources):
 
 def test_readers_end_with_none(sources, tmp_path):
     for source in sources:
-        if isinstance(source, (Piece, ObjectSource)):
+        if isinstance(source, (Partition, ObjectSource)):
             continue
         reader = source.start()
         chunk = reader.read_chunk(10)

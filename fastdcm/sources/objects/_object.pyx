@@ -9,7 +9,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from fastdcm.errors import DicomError, error_for
-from fastdcm.sources.objects.stores import check_process, locate, mtime_ns, server_error
+from fastdcm.sources.objects.stores import check_process, locate, mtime_ns_of, server_error
 
 cdef extern from "Python.h":
     str PyUnicode_DecodeFSDefaultAndSize(const char *path, Py_ssize_t length)
@@ -131,7 +131,7 @@ cdef class Object:
     @cython.critical_section
     cdef int check(self, int64_t offset, int64_t length, dict meta, bytes data) except -1:
         """Check that an answer is complete and of the same version as the first one."""
-        size, changed = meta["size"], mtime_ns(meta)
+        size, changed = meta["size"], mtime_ns_of(meta)
         version = meta["e_tag"] or changed
         if self.version is None and self.size in (None, size):
             self.version, self.size, self.mtime_ns = version, size, changed

@@ -100,7 +100,7 @@ def server_error(error: Exception, url: str, code: str = "stream") -> DicomError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def mtime_ns(meta: Mapping[str, Any]) -> int:
+def mtime_ns_of(meta: Mapping[str, Any]) -> int:
     """Return the modification time of an object in nanoseconds since 1970.
 
     Parameters
@@ -183,7 +183,7 @@ class ObstoreStore:
 
 
 def _entry(meta: Mapping[str, Any], prefix: str) -> ObjectEntry:
-    return meta["path"][len(prefix) :], meta["size"], mtime_ns(meta)
+    return meta["path"][len(prefix) :], meta["size"], mtime_ns_of(meta)
 
 
 _Answer = namedtuple("_Answer", "meta")

@@ -282,7 +282,7 @@ run(paths(), sys.argv[2], 2)
         assert done.returncode == 2
         assert done.stderr.splitlines() == [
             f"error: another process writes to the index: file {index!r}",
-            "hint: wait until it is done",
+            "hint: wait until the other process has finished",
         ]
         first.kill()
     scan(archive).write(index)  # the lock of a process that has ended is released
@@ -325,7 +325,7 @@ def test_file_size_limit(tmp_path):
         assert (status, message) == (
             2,
             f"error: {index}{name}: {os.strerror(errno.EFBIG)}\n"
-            "hint: the same command goes on from here, when that is mended\n",
+            "hint: repeat the command to resume when this is fixed\n",
         )
     assert open_index(index).rows == 0
     status, message = run(1 << 20)

@@ -426,6 +426,6 @@ def test_the_command(tree, run):
     assert stats["files"] == 82
     for arguments in (["--update"], ["--update", "-o", "x.parquet"]):
         done = run("scan", folder, *arguments)
-        assert done.exit_code == 2 and "--update goes with -o and an index folder" in done.output
+        assert done.exit_code == 2 and "--update needs -o with an index folder" in done.output
     done = run("scan", folder / "1/11.dcm", "-o", f"{index}/", "--update", *tags)
     assert done.exit_code == 2 and "can be updated only from the one folder" in done.output

@@ -163,7 +163,8 @@ cdef class Plan:
                                  f"as {name}.CodeValue or {name}[*].CodeValue")
             lists = many + sum(item == 0 for _, _, item in path)
             if lists > DCM_COLUMN_LISTS:
-                raise ValueError(f"{name}: {lists} nested lists; at most {DCM_COLUMN_LISTS} are possible")
+                raise ValueError(f"{name}: {lists} nested lists; "
+                                 f"at most {DCM_COLUMN_LISTS} are possible")
             level = meta if path[0][0] >> 16 == 2 else data
             for step in steps:
                 if column_type(step[0], step[1])[0] not in (DCM_VR_SQ, DCM_VR_UN, DCM_VR_NONE):
@@ -213,7 +214,7 @@ cdef class Plan:
         """
         cdef dcm_level *level = &self.levels[number]
         cdef dcm_want *want
-        cdef uint32_t i, first = self.n_wants
+        cdef uint32_t first = self.n_wants
         inside = []
         level.first = first
         for (tag, creator, item), inner in sorted(
@@ -233,7 +234,8 @@ cdef class Plan:
                     self.text += name
                     level.private_count += 1
                 if item is not None:
-                    want.vr = DCM_VR_SQ if column_type(tag, creator)[0] == DCM_VR_SQ else DCM_VR_NONE
+                    want.vr = (DCM_VR_SQ if column_type(tag, creator)[0] == DCM_VR_SQ
+                               else DCM_VR_NONE)
                     want.item = item
                     want.level = self.n_levels
                     inside.append((inner, self.n_levels))

@@ -607,7 +607,7 @@ static int finish(work *w, int failed) {
 static int wait_for_bytes(work *w) {
     undo(w);
     w->r->state = DCM_READER_BYTES;
-    return DCM_NEED;
+    return DCM_WAITING;
 }
 
 /* Appends the values of the row and completes it, or waits for bytes or text. */
@@ -622,7 +622,7 @@ static int put_row(work *w) {
     if (r->n_text_requests && !r->text_requests[r->n_text_requests - 1].done) {
         undo(w);
         r->state = DCM_READER_TEXT;
-        return DCM_NEED;
+        return DCM_WAITING;
     }
     return finish(w, 0);
 }
@@ -658,7 +658,7 @@ static int read_row(work *w) {
     if (code) return finish(w, 1);
     if (r->part10.deflated) {
         r->state = DCM_READER_INFLATE;
-        return DCM_NEED;
+        return DCM_WAITING;
     }
     return put_row(w);
 }

@@ -11,8 +11,9 @@
 typedef enum dcm_code {
     DCM_OK = 0,
     DCM_NEED = 1,      /* more bytes are needed: supply them and call again */
-    DCM_NOT_FOUND = 2, /* a lookup found no entry */
+    DCM_NOT_FOUND = 2, /* what was looked for does not exist */
     DCM_END = 3,       /* an iteration has no more entries */
+    DCM_WAITING = 4,   /* a row waits for its caller: see dcm_reader_state */
 
     /* Errors: the operation failed. */
     DCM_E_MEMORY = 16,   /* an allocation failed */

@@ -155,7 +155,7 @@ typedef struct dcm_reader_level {
     uint64_t cap_items;
 } dcm_reader_level;
 
-/* What the current row waits for after DCM_NEED. */
+/* What the current row waits for after DCM_WAITING. */
 typedef enum dcm_reader_state {
     DCM_READER_IDLE = 0, /* nothing: no row was begun */
     DCM_READER_INFLATE,  /* `inflated`: the file's bytes from part10.data_begin on */
@@ -193,7 +193,7 @@ typedef struct dcm_part {
 } dcm_part;
 
 /* Appends one row for a file, or for its part that holds a member, also if it cannot
- * be read. DCM_OK, DCM_E_MEMORY, or DCM_NEED: the caller supplies what the reader's
+ * be read. DCM_OK, DCM_E_MEMORY, or DCM_WAITING: the caller supplies what the reader's
  * state says and calls dcm_columns_resume. path, display_path and ranges must live
  * until the row is done. */
 int dcm_columns_file(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, dcm_span path,

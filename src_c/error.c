@@ -16,8 +16,9 @@ typedef struct code_row {
 static const code_row rows[] = {
     R(OK) = {"ok", "no error"},
     R(NEED) = {"need", "more bytes are needed"},
-    R(NOT_FOUND) = {"not-found", "no entry was found"},
+    R(NOT_FOUND) = {"not-found", "it does not exist"},
     R(END) = {"end", "there are no more entries"},
+    R(WAITING) = {"waiting", "the row is not complete yet"},
 
     E(MEMORY) = {"memory", "there is not enough memory"},
     E(OPEN) = {"open", "the file cannot be opened"},

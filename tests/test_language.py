@@ -71,7 +71,8 @@ EXCEPTIONS = (
 GENERATED = {"dict_table.h", "_uid_table.py", "_keywords.pyi", "test_language.py"}
 PYTHON = {".py", ".pyx", ".pxd", ".pyi"}
 C = {".c", ".h"}
-HASH = {".toml", ".yml", ".yaml", ".sh", ".cfg"}
+CONFIGURATION = {".toml", ".yml", ".yaml"}
+HASH = {".sh", ".cfg"}
 
 _PYTHON_TEXT = re.compile(
     r"(?P<comment>\#[^\n]*)"
@@ -92,7 +93,7 @@ def written_files():
     for folder in ("fastdcm", "src_c", "tests", "benches", "docs", "examples", ".github"):
         found += (ROOT / folder).rglob("*")
     found += (ROOT / ".ci").glob("*")
-    kinds = PYTHON | C | HASH | {".md"}
+    kinds = PYTHON | C | CONFIGURATION | HASH | {".md"}
     return sorted(
         path
         for path in set(found)
@@ -112,7 +113,7 @@ def markdown_text(text):
     fenced = False
     for line, part in enumerate(text.splitlines(), 1):
         if part.startswith("```"):
-            fenced = not fenced
+            fenced = not fenced and part.strip("`") != "text"
         elif not fenced:
             yield line, part
         elif "# " in part:
@@ -146,6 +147,8 @@ def prose(path):
             yield text.count("\n", 0, m.start()) + 1, m[1].replace("_", " ")
     elif path.suffix in C:
         yield from source_text(text, _C_TEXT, not is_test)
+    elif path.suffix in CONFIGURATION:
+        yield from enumerate(text.splitlines(), 1)
     else:
         for line, part in enumerate(text.splitlines(), 1):
             if "#" in part:
@@ -171,11 +174,18 @@ def problems(path):
     excepted = [
         re.compile(text, re.I) for files, text, _ in EXCEPTIONS if Path(name(path)).match(files)
     ]
+    before = 0, ""
     for line, text in prose(path):
         text = re.sub(r"``[^`]*``|`[^`]*`", "``", text)
         for pattern in excepted:
             text = pattern.sub("", text)
+        # A phrase may continue on the next line.
+        start = len(before[1]) + 1 if before[0] == line - 1 else 0
+        text = f"{before[1]} {text}" if start else text
+        before = line, text[start:]
         for m in BANNED.finditer(text):
+            if m.end() <= start:
+                continue  # reported with the line before
             instead = list(PHRASES.values())[int(m.lastgroup[1:])]
             found.append(f"{name(path)}:{line}: {m[0]!r}: write {instead}: {text.strip()}")
     for line, word in identifiers(path):
@@ -205,6 +215,11 @@ def test_the_check_finds_words(tmp_path, monkeypatch):
     source = tmp_path / "source.c"
     source.write_text('/* honest */ int lies; char *s = "a guest value"; // the end\n')
     assert len(problems(source)) == 3
+    page.write_text("It can be\nhad. He goes\non.\n```text\nthe house\n```\n")
+    assert len(problems(page)) == 3
+    settings = tmp_path / "settings.toml"
+    settings.write_text('description = "An honest reader"\n')
+    assert len(problems(settings)) == 1
     for text in ("neighborhood", "standard", "color", "executes", "mask", "floor program"):
         page.write_text(text)
         assert problems(page) == []

@@ -595,3 +595,10 @@ def test_large_values_are_not_held_in_memory(tmp_path):
     assert (tmp_path / "big.dcm.out").stat().st_size == len(head) + (300 << 20) + len(
         b.element(0x00100010, "PN", "A")
     )
+
+
+def test_an_error_names_the_target(tmp_path):
+    target = str(tmp_path / "missing" / "a.dcm")
+    with pytest.raises(FileNotFoundError) as caught:
+        dcmwrite(target, Dataset({"PatientID": "1"}), implicit_vr=True)
+    assert caught.value.filename == target

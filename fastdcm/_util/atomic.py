@@ -55,8 +55,9 @@ def write_atomically(
             os.unlink(temporary)
         except OSError:
             pass
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = path  # write() and fsync() do not name the file
+        # Name the target, not the temporary file; write() and fsync() name none.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            error.filename = path
         raise
     if durable:
         sync_directory(directory)

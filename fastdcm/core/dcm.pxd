@@ -2,10 +2,15 @@
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint32_t, uint64_t
 
 
+cdef extern from "dcm_endian.h" nogil:
+    enum:
+        DCM_HOST_BIG
+
 cdef extern from "dcm_base.h" nogil:
     enum:
         DCM_OK
         DCM_NEED
+        DCM_WAITING
         DCM_NOT_FOUND
         DCM_END
 

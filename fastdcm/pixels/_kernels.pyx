@@ -11,10 +11,6 @@ import os
 
 from fastdcm.errors import error_for
 
-cdef extern from "dcm_endian.h" nogil:
-    enum:
-        DCM_HOST_BIG
-
 NATIVE_FRAME_DTYPE = [
     ("offset", "=u8"), ("size", "=u8"), ("mtime_ns", "=i8"),
     ("slope", "=f8"), ("intercept", "=f8"), ("center", "=f8"), ("width", "=f8"),

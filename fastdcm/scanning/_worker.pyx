@@ -172,7 +172,7 @@ cdef class Worker:
     cdef int finish_stream(self, Batch batch, stream, OpenedStream *one, int code, error) except -1:
         """Complete the row of a stream.
 
-        code : DCM_NEED if the row needs something from Python.
+        code : DCM_WAITING if the row needs something from Python.
         error : why the stream could not be opened, if so.
         """
         cdef dcm_error err
@@ -182,7 +182,7 @@ cdef class Worker:
         try:
             if one.failed:
                 raise error
-            while code == DCM_NEED:
+            while code == DCM_WAITING:
                 if self.reader.state == DCM_READER_BYTES:
                     self.fetch(stream, one)
                 code = self.resume(batch)
@@ -190,7 +190,7 @@ cdef class Worker:
             self.add_hashes(batch, True)
         except (DicomError, OSError) as error:
             fill_error(&err, error)
-            if code == DCM_NEED:
+            if code == DCM_WAITING:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, &err)
             else:
                 code = dcm_columns_error(&batch.c, &self.plan.plan, &self.reader,
@@ -268,8 +268,8 @@ cdef class Worker:
                         if i % 16 == 0 and dcm_columns_fill(&batch.c) > limit:
                             break
                 if chunk.parts != NULL:
-                    self.part = &chunk.parts[i if code == DCM_NEED else i - 1]
-                while code == DCM_NEED:
+                    self.part = &chunk.parts[i if code == DCM_WAITING else i - 1]
+                while code == DCM_WAITING:
                     code = self.resume(batch)
                     if code == DCM_OK:
                         i += 1
@@ -329,13 +329,13 @@ cdef class Worker:
         elif self.reader.state == DCM_READER_TEXT:
             for i in range(self.reader.n_text_requests):
                 if not self.reader.text_requests[i].done:
-                    self.answer(&self.reader.text_requests[i])
+                    self.decode_text(&self.reader.text_requests[i])
         if self.fetched > SMALL_ROW:
             with nogil:
                 code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
         else:
             code = dcm_columns_resume(&batch.c, &self.plan.plan, &self.reader, failed)
-        if code != DCM_NEED:
+        if code != DCM_WAITING:
             self.borrowed.clear()
         return code
 
@@ -364,29 +364,29 @@ cdef class Worker:
         check_memory(dcm_bytes_borrow(inflated, inner.bytes.data, inner.bytes.total))
         return True
 
-    cdef int answer(self, dcm_text_request *ask) except -1:
-        cdef const char *p = <const char *>self.reader.pool + ask.value
-        cdef const char *q = <const char *>self.reader.pool + ask.charset
+    cdef int decode_text(self, dcm_text_request *request) except -1:
+        cdef const char *p = <const char *>self.reader.pool + request.value
+        cdef const char *q = <const char *>self.reader.pool + request.charset
         cdef bytes text
         cdef Text charsets
-        cdef int kind = dcm_vr_rows[ask.vr].kind
-        ask.done = 1
+        cdef int kind = dcm_vr_rows[request.vr].kind
+        request.done = 1
         if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
-            text = numbers_text(<const uint8_t *>p, ask.length, &dcm_vr_rows[ask.vr], ask.big)
+            text = numbers_text(<const uint8_t *>p, request.length, &dcm_vr_rows[request.vr], request.big)
         else:
-            charsets = text_of_value(q[:ask.charset_length])
-            data = p[:ask.length]
+            charsets = text_of_value(q[:request.charset_length])
+            data = p[:request.length]
             if charsets.undefined:
-                ask.issue = DCM_I_CHARSET
+                request.issue = DCM_I_CHARSET
             try:
                 decoded = charset.decode(data, charsets.encodings, strict=True)
             except UnicodeError:
-                ask.issue = DCM_I_TEXT
+                request.issue = DCM_I_TEXT
                 decoded = charset.decode(data, charsets.encodings)
             text = decoded.encode("utf-8", "replace")
         self.borrowed.append(text)
-        ask.text = PyBytes_AS_STRING(text)
-        ask.text_length = PyBytes_GET_SIZE(text)
+        request.text = PyBytes_AS_STRING(text)
+        request.text_length = PyBytes_GET_SIZE(text)
         return 0
 
 

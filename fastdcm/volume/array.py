@@ -48,7 +48,9 @@ def read_array(slices: Sequence[Slice], rescale: bool, threads: int | None) -> _
     if first.samples > 1:
         shape = (*shape, first.samples)
     rescale = (
-        rescale and first.samples == 1 and any(s.slope != 1 or s.intercept != 0 for s in slices)
+        rescale
+        and first.samples == 1
+        and any(s.slope != 1 or s.intercept != 0 or s.has_modality_lut for s in slices)
     )
     # One frame of each kind is decoded before the array is allocated, so that
     # undecodable files cannot make it allocate much.
@@ -73,7 +75,12 @@ def read_array(slices: Sequence[Slice], rescale: bool, threads: int | None) -> _
     native = []
     by_image: dict[int, list[int]] = {}
     for i, each in enumerate(slices):
-        if len(examples) == 1 and dtype.kind != "f" and _is_native(each):
+        if (
+            len(examples) == 1
+            and dtype.kind != "f"
+            and _is_native(each)
+            and not (rescale and each.has_modality_lut)
+        ):
             native.append(i)
         else:
             by_image.setdefault(id(each.image), []).append(i)
@@ -165,16 +172,16 @@ def _read_decoded(
     array: _Array, slices: Sequence[Slice], indices: list[int], rescale: bool
 ) -> None:
     """Decode slices of one image, each frame once."""
-    frames = slices[indices[0]].image.open().frames
-    number = slices[indices[0]].frame
-    frame = frames[number]
+    ds = slices[indices[0]].image.open()
+    number = -1
     for i in indices:
         each = slices[i]
+        through_lut = rescale and each.has_modality_lut
         if each.frame != number:
             number = each.frame
-            frame = frames[number]
+            frame = ds.modality_pixels(number) if through_lut else ds.frames[number]
         cells = _crop_to_tile(frame, each)
-        array[i] = cells * each.slope + each.intercept if rescale else cells
+        array[i] = cells * each.slope + each.intercept if rescale and not through_lut else cells
 
 
 def _crop_to_tile(frame: _Array, each: Slice) -> _Array:

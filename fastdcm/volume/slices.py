@@ -180,11 +180,14 @@ class Slice:
         Spacing Between Slices, else Slice Thickness, in mm.
     slope, intercept : float
         Rescale Slope and Intercept.
+    has_modality_lut : bool
+        Whether the image has a Modality LUT, which may replace them.
     """
 
     __slots__ = (
         "columns",
         "frame",
+        "has_modality_lut",
         "image",
         "intercept",
         "orientation",
@@ -219,6 +222,7 @@ class Slice:
         self.slice_spacing = abs(between[0]) if between and between[0] else None
         rescale = functional_groups.rescale_of(values, image.path)
         self.slope, self.intercept = rescale or (1.0, 0.0)
+        self.has_modality_lut = bool(image.row["ModalityLUTSequence.LUTDescriptor"])
 
     @property
     def path_and_frame(self) -> tuple[str | bytes | None, int]:

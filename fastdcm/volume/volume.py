@@ -244,9 +244,9 @@ def read_volume(
         finding "left-out" about the rest.
     rescale : bool
         True: modality values, which are stored values * Rescale Slope + Rescale
-        Intercept of each slice (Dose Grid Scaling for RT Dose), in float32;
-        where all slopes are 1 and all intercepts 0, the stored values in their
-        own type. False: stored values.
+        Intercept of each slice (Dose Grid Scaling for RT Dose), or the result of
+        its Modality LUT, in float32; where all slopes are 1 and all intercepts 0,
+        the stored values in their own type. False: stored values.
     threads : int or None
         None: one for each CPU.
 
@@ -322,12 +322,7 @@ def _read_slices(
             code = "missing-pixels" if problem else "not-an-image"
             findings.append(Finding(code, text, problem, {"paths": paths}))
     with_pixels = [image for image in images if image.row["pixel_length"] is not None]
-    slices = _slices_of_images(with_pixels, tags, findings)
-    paths = [i.path for i in with_pixels if i.row["ModalityLUTSequence.LUTDescriptor"]]
-    if paths:
-        text = f"{counted(len(paths), 'image')} with a Modality LUT, which is not applied"
-        findings.append(Finding("modality-lut", text, False, {"paths": paths}))
-    return slices
+    return _slices_of_images(with_pixels, tags, findings)
 
 
 def _slices_of_images(

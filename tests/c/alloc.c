@@ -54,7 +54,7 @@ static int read_twice(const input *in) {
 static int one_row(dcm_columns *c, const dcm_plan *plan, dcm_reader *r, const input *in) {
     dcm_span path = {in->path, strlen(in->path)};
     int code = dcm_columns_file(c, plan, r, path, path, NULL);
-    while (code == DCM_NEED) {
+    while (code == DCM_WAITING) {
         int text = r->state == DCM_READER_TEXT;
         dcm_error failed = {DCM_E_DEFLATE, 0, 0, 0, 0};
         for (uint64_t i = 0; i < r->n_text_requests; i++) {

@@ -117,7 +117,7 @@ static void check_stream(const dcm_columns *c, dcm_reader *r, const uint8_t *dat
     dcm_columns s = {0};
     CHECK(!dcm_columns_init(&s, &plan));
     int code = dcm_columns_stream(&s, &plan, r, name, &list, size, 0);
-    while (code == DCM_NEED) {
+    while (code == DCM_WAITING) {
         if (r->state == DCM_READER_BYTES)
             add_range(&list, ranges, data, size);
         else
@@ -146,7 +146,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     CHECK(!dcm_columns_init(&c, &plan) && !dcm_columns_init(&other, &plan));
     for (int i = 0; i < 2; i++) {
         int code = dcm_columns_file(&c, &plan, r, name, name, NULL), helped = 0;
-        while (code == DCM_NEED) {
+        while (code == DCM_WAITING) {
             CHECK(helped++ < 1000);
             help(r, data, size);
             code = dcm_columns_resume(&c, &plan, r, NULL);

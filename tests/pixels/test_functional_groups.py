@@ -272,6 +272,27 @@ def test_one_rule_of_rescale(put, load, name, in_group):
     assert np.array_equal(load(path), wanted)
 
 
+@pytest.mark.parametrize("has_rescale", [False, True])
+@pytest.mark.parametrize("in_group", [False, True])
+def test_modality_lut(put, load, has_rescale, in_group):
+    """A Modality LUT comes before slope and intercept of its level, a group before both."""
+    lut = [
+        (0x00283002, "US", [256, 0, 16]),
+        (0x00283004, "LO", "HU"),
+        (0x00283006, "US", [3 * i + 7 for i in range(256)]),
+    ]
+    elements = [(0x00283000, [lut])]
+    elements += rescale(2, 5) if has_rescale else []
+    elements += [(SHARED, [[(PIXEL_VALUES, [rescale(4, 1)])]])] if in_group else []
+    path = put(raw=image(FRAMES.astype("u2"), *elements, frames=2))
+    wanted = FRAMES * 4.0 + 1 if in_group else FRAMES * 3.0 + 7
+    assert np.array_equal(fastdcm.dcmread(path).modality_pixels(), wanted)
+    assert all(np.array_equal(volume_frames(path)[i][0], wanted[i]) for i in range(2))
+    stored = fastdcm.read_volume(path, rescale=False, on_problem="keep").array
+    assert np.array_equal(np.squeeze(stored), np.squeeze(FRAMES[: len(stored)]))
+    assert np.array_equal(load(path), wanted)
+
+
 def test_slope_and_intercept_are_of_one_level(put, load):
     """A slope per frame does not go with an intercept at the top level."""
     frames = [[(PIXEL_VALUES, [[(0x00281053, "DS", n)]])] for n in (2, 3)]

@@ -1,6 +1,7 @@
 """Find the imports between the modules of a package in its source text.
 
-Nothing is imported or compiled, so a tree made by a test can be read as well.
+Nothing is imported or compiled, so a tree made by a test can be read as well. Stubs (.pyi)
+are not read: they describe modules that refer to each other's classes.
 """
 
 import ast
@@ -23,6 +24,16 @@ class Import(NamedTuple):
     line: int
     in_function: bool
     module: str
+
+
+def _imports_by_name(call):
+    """Whether a call is import_module("x") or __import__("x")."""
+    function = getattr(call.func, "attr", getattr(call.func, "id", None))
+    return (
+        function in ("import_module", "__import__")
+        and bool(call.args)
+        and isinstance(call.args[0], ast.Constant)
+    )
 
 
 class Package:
@@ -74,6 +85,8 @@ class Package:
                 modules = self._resolve(path, node.level, node.module or "", names)
             elif isinstance(node, ast.Import):
                 modules = [m for alias in node.names for m in self._resolve(path, 0, alias.name)]
+            elif isinstance(node, ast.Call) and _imports_by_name(node):
+                modules = self._resolve(path, 0, node.args[0].value)
             else:
                 continue
             for module in modules:

@@ -179,7 +179,7 @@ def open_index(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> Ind
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
     if not is_index(folder):
         raise ValueError(
-            f"{folder}: not an index folder; `fastdcm scan SRC -o {folder}/` makes one"
+            f"{folder}: not an index folder; `fastdcm scan SRC -o {folder.rstrip('/')}/` makes one"
         )
     try:
         return IndexFolder(folder)

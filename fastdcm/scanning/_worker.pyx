@@ -372,7 +372,9 @@ cdef class Worker:
         cdef int kind = dcm_vr_rows[request.vr].kind
         request.done = 1
         if kind == DCM_KIND_INT or kind == DCM_KIND_UINT or kind == DCM_KIND_FLOAT:
-            text = numbers_text(<const uint8_t *>p, request.length, &dcm_vr_rows[request.vr], request.big)
+            text = numbers_text(
+                <const uint8_t *>p, request.length, &dcm_vr_rows[request.vr], request.big
+            )
         else:
             charsets = text_of_value(q[:request.charset_length])
             data = p[:request.length]

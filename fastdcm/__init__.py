@@ -42,6 +42,7 @@ __all__ = [
     "keyword_for_tag",
     "open_index",
     "read_volume",
+    "read_volumes",
     "scan",
     "scan_chunk",
     "tag_for_keyword",
@@ -62,6 +63,10 @@ def __getattr__(name: str) -> object:
         from fastdcm.volume import volume
 
         found = volume.read_volume
+    elif name == "read_volumes":
+        from fastdcm.volume import series
+
+        found = series.read_volumes
     else:
         raise AttributeError(f"module 'fastdcm' has no attribute {name!r}")
     globals()[name] = found

@@ -17,6 +17,7 @@ from fastdcm.scanning.scanner import scan as scan
 from fastdcm.scanning.scanner import scan_chunk as scan_chunk
 from fastdcm.uid import UID as UID
 from fastdcm.uid import generate_uid as generate_uid
+from fastdcm.volume.series import read_volumes as read_volumes
 from fastdcm.volume.volume import read_volume as read_volume
 from fastdcm.writer import dcmwrite as dcmwrite
 
@@ -41,6 +42,7 @@ __all__ = [
     "keyword_for_tag",
     "open_index",
     "read_volume",
+    "read_volumes",
     "scan",
     "scan_chunk",
     "tag_for_keyword",

@@ -39,6 +39,7 @@ LATE = {
     "scanning.scanner",
     "scanning.index.folder",
     "volume.volume",
+    "volume.series",
     "ml.datasets",
 }
 
@@ -85,12 +86,15 @@ scanning.output
 scanning.index.manifest scanning.index.folder scanning.open_source scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
-volume._csa volume.siemens volume.slices volume.sorting volume.array volume.nifti volume.volume
+volume._csa volume.siemens volume.slices volume.sorting volume.times volume.colors
+volume.quantities volume.array volume.diffusion volume.projections volume.dimensions
+volume.resample volume.segmentation volume.protocols volume.exports volume.nifti volume.result
+volume.volume volume.series
 volume
 ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
 distributed.partitions distributed.images distributed.ray distributed.dask
 __init__
-cli cli._shared cli._picture cli.dump cli.image cli.query cli.scan cli.sheet cli.summary
+cli cli._shared cli._picture cli.dump cli.image cli.nifti cli.query cli.scan cli.sheet cli.summary
 """.split()
 # Packages whose __init__.py has no code.
 EMPTY = (

@@ -5,37 +5,63 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fastdcm._util.atomic import write_atomically
 from fastdcm.errors import DicomError
+from fastdcm.volume.diffusion import fsl_directions
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+_Array = npt.NDArray[Any]
+_Floats = npt.NDArray[np.float64]
 
 _RGB = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
+_MAX_NIFTI1 = 32767  # its lengths are int16
 
 
-def nifti_image(array: npt.NDArray[Any], ras: npt.NDArray[np.float64], *, positioned: bool) -> Any:
+class Header(NamedTuple):
+    """What the header of a NIfTI image says besides the affine.
+
+    Attributes
+    ----------
+    positioned : bool
+        Whether the affine is in the coordinates of the patient; it is the
+        scanner code of the header.
+    dims : tuple of str
+        The axes of the array, with "channel" for the samples of a color.
+    time_step : float or None
+        Seconds between the volumes of a series; None: not known, or not constant.
+    scale : (float, float) or None
+        Slope and intercept that gave the values of the array.
+    """
+
+    positioned: bool
+    dims: tuple[str, ...]
+    time_step: float | None = None
+    scale: tuple[float, float] | None = None
+
+
+def nifti_image(array: _Array, ras: _Floats, header: Header) -> Any:
     """Return a nibabel image of an array.
 
     Parameters
     ----------
-    array : (slices, rows, columns[, samples]) array
-        Not copied if it has no samples axis.
+    array : ([...,] slices, rows, columns[, samples]) array
+        Not copied unless its values are stored in another type.
     ras : (4, 4) float64 array
         From (column, row, slice, 1) to mm in RAS.
-    positioned : bool
-        Whether the affine is in the coordinates of the patient; it is the
-        scanner code of the header.
+    header : Header
 
     Returns
     -------
     nibabel.Nifti1Image
-        Indexed (column, row, slice); three uint8 samples are RGB24. Its qform
-        is set unless the affine has a shear, which a qform cannot hold.
+        Indexed (column, row, slice[, ...]); three uint8 samples are RGB24. Its qform
+        is set unless the affine has a shear, which a qform cannot hold. Values are int16
+        with a slope and intercept where the stored values allow it. A
+        nibabel.Nifti2Image where an axis is longer than 32767.
 
     Raises
     ------
@@ -48,22 +74,66 @@ def nifti_image(array: npt.NDArray[Any], ras: npt.NDArray[np.float64], *, positi
         import nibabel
     except ImportError:
         raise ImportError("NIfTI needs nibabel: pip install 'fastdcm-dicom[volume]'") from None
-    if array.ndim == 4:
-        if array.shape[3] != 3 or array.dtype != np.uint8:
+    spatial = header.dims
+    slope, intercept = 1.0, 0.0
+    if header.dims[-1] == "channel":
+        if array.shape[-1] != 3 or array.dtype != np.uint8:
             raise DicomError(
-                f"NIfTI cannot hold pixels of {array.shape[3]} samples of {array.dtype}: "
+                f"NIfTI cannot hold pixels of {array.shape[-1]} samples of {array.dtype}: "
                 "only 3 of uint8",
                 "volume",
             )
         array = np.ascontiguousarray(array).view(_RGB)[..., 0]
-    image = nibabel.Nifti1Image(array.transpose(2, 1, 0), ras, dtype=array.dtype)
-    code = 1 if positioned else 0
+        spatial = header.dims[:-1]
+    else:
+        array, slope, intercept = _as_int16(array, header.scale)
+    kind = nibabel.Nifti1Image if max(array.shape) <= _MAX_NIFTI1 else nibabel.Nifti2Image
+    # a NIfTI image begins with x, y, z, and time comes before other axes
+    image = kind(array.transpose(_axes(spatial)), ras, dtype=array.dtype)
+    if (slope, intercept) != (1.0, 0.0):
+        image.header.set_slope_inter(slope, intercept)
+    code = 1 if header.positioned else 0
     image.set_sform(ras, code)
     axes = ras[:3, :3] / np.linalg.norm(ras[:3, :3], axis=0)
     has_shear = not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
     image.set_qform(None if has_shear else ras, 0 if has_shear else code)
-    image.header.set_xyzt_units("mm")
+    image.header.set_xyzt_units("mm", "sec" if len(spatial) > 3 else None)
+    if len(spatial) > 3:
+        zooms = list(image.header.get_zooms())
+        zooms[3] = header.time_step or 0.0
+        image.header.set_zooms(zooms)
     return image
+
+
+def _axes(dims: tuple[str, ...]) -> list[int]:
+    """Return the axes of an array in the order of NIfTI: x, y, z, t, and the others."""
+    last = len(dims) - 1
+    others = [i for i in range(last - 3, -1, -1) if dims[i] != "t"]
+    time = [i for i in range(last - 2) if dims[i] == "t"]
+    return [last, last - 1, last - 2, *time, *others]
+
+
+def _as_int16(array: _Array, scale: tuple[float, float] | None) -> tuple[_Array, float, float]:
+    """Return the values as int16 with slope and intercept, where nothing is lost."""
+    limits = np.iinfo(np.int16)
+    if array.dtype == np.uint16 and array.size and array.max() <= limits.max:
+        return array.astype(np.int16), 1.0, 0.0
+    if array.dtype != np.float32 or scale is None or not array.size:
+        return array, 1.0, 0.0
+    # NIfTI-1 has both as float32
+    slope, intercept = (float(np.float32(value)) for value in scale)
+    lowest, highest = float(array.min()), float(array.max())
+    ends = sorted([(lowest - intercept) / slope, (highest - intercept) / slope])
+    if not limits.min - 0.5 < ends[0] <= ends[1] < limits.max + 0.5:  # also for NaN
+        return array, 1.0, 0.0
+    out = np.empty(array.shape, np.int16)
+    largest = max(abs(lowest), abs(highest), abs(intercept))
+    for cells, stored in zip(array, out, strict=True):
+        exact = (cells.astype(np.float64) - intercept) / slope
+        stored[...] = np.rint(exact)
+        if np.abs(stored * slope + intercept - cells).max() > 1e-6 * largest:
+            return array, 1.0, 0.0  # these are not the values that were read
+    return out, slope, intercept
 
 
 def write_nifti(image: Any, path: Path) -> None:
@@ -91,3 +161,33 @@ def write_nifti(image: Any, path: Path) -> None:
             image.to_stream(buffered)
 
     write_atomically(path, fill)
+
+
+def write_gradients(
+    path: Path, b_values: _Floats, directions: _Floats | None, ras: _Floats
+) -> None:
+    """Write b-values and gradient directions next to a NIfTI file, as FSL reads them.
+
+    Parameters
+    ----------
+    path : path
+        Of the image; ``.bval`` and ``.bvec`` replace its suffix.
+    b_values : (n,) float64 array
+        In s/mm2.
+    directions : (n, 3) float64 array or None
+        In LPS, NaN for none. None: no ``.bvec`` is written.
+    ras : (4, 4) float64 array
+        The affine of the image.
+    """
+    base = os.fsdecode(os.fspath(path))
+    for suffix in (".gz", ".nii"):
+        if base.lower().endswith(suffix):
+            base = base[: -len(suffix)]
+    _write_rows(base + ".bval", [b_values])
+    if directions is not None:
+        _write_rows(base + ".bvec", fsl_directions(directions, ras).T)
+
+
+def _write_rows(path: str, rows: Any) -> None:
+    text = "".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows)
+    write_atomically(path, lambda out: out.write(text.encode()))

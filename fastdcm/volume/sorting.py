@@ -447,11 +447,17 @@ def build_stack(slices: list[Slice], key: Key) -> Stack:
     """
     stack = Stack(slices, key)
     if not stack.has_geometry:
+        # one image, such as a radiograph, is complete without them
+        is_series = len(slices) > 1
+        by_number = "sorted by Instance Number, and " if is_series else ""
         stack.add(
             "missing-position",
-            f"{counted(len(slices), 'slice')} without position or orientation: sorted by Instance "
-            "Number, and the affine is not in the coordinates of the patient",
+            f"{counted(len(slices), 'slice')} without position or orientation: {by_number}"
+            "the affine is not in the coordinates of the patient",
+            is_series,
         )
+        if slices[0].spacing is None:
+            stack.add("missing-spacing", "Pixel Spacing is missing: 1 mm is assumed", is_series)
         return stack
     if slices[0].spacing is None:
         stack.add("missing-spacing", "Pixel Spacing is missing: 1 mm is assumed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -15,9 +16,31 @@ import numpy.typing as npt
 
 from fastdcm.errors import DicomError, Finding
 from fastdcm.scanning.tags import parse_tag
-from fastdcm.volume.array import read_array
-from fastdcm.volume.nifti import nifti_image, write_nifti
+from fastdcm.volume import diffusion, dimensions, projections, segmentation
+from fastdcm.volume.array import Conversion, read_array
+from fastdcm.volume.colors import COLOR_MODES, ColorMode, check_color, is_color, photometric_of
+from fastdcm.volume.dimensions import (
+    Dims,
+    Joined,
+    alone,
+    axis_names,
+    complete_frame_times,
+    join_stacks,
+    repetition_time,
+)
+from fastdcm.volume.quantities import (
+    PADDING_TAGS,
+    QUANTITIES,
+    QUANTITY_TAGS,
+    Quantity,
+    RealWorldMapping,
+    apply_suv,
+    real_world_mappings,
+)
+from fastdcm.volume.resample import even_grid, on_grid
+from fastdcm.volume.result import Volume, VolumeError
 from fastdcm.volume.slices import (
+    HEADER_TAGS,
     Slice,
     SourceImage,
     TagExpression,
@@ -26,7 +49,6 @@ from fastdcm.volume.slices import (
     slices_of_image,
 )
 from fastdcm.volume.sorting import (
-    Key,
     Stack,
     build_stack,
     counted,
@@ -40,159 +62,62 @@ from fastdcm.volume.sorting import (
 _TAGS = ("SOPInstanceUID", "InstanceNumber")
 # The error codes of files that are not DICOM, as opposed to damaged.
 _NOT_DICOM = ("not-dicom", "empty")
+# The findings that resampling corrects.
+_RESAMPLED = ("uneven-spacing", "tilt", "shifted-slices")
 
 
-class VolumeError(DicomError):
-    """A series is not one volume, for the reasons in `findings`.
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `read_volume`, checked."""
 
-    Its `code` is "volume".
+    tags: Sequence[TagExpression] = ()
+    on_problem: str = "reject"
+    rescale: bool = True
+    color: ColorMode = "rgb"
+    quantity: Quantity | None = None
+    padding: float | None = None
+    dims: Dims = None
+    like: Volume | None = None
+    resample: bool = False
+    threads: int | None = None
 
-    Parameters
-    ----------
-    findings : list of Finding
-        Problems and notes.
-    filename : str, bytes or None
-        The source, if it is a path.
-
-    Examples
-    --------
-    >>> try:  # doctest: +SKIP
-    ...     volume = fastdcm.read_volume("series")
-    ... except VolumeError as error:
-    ...     print([finding.code for finding in error.findings if finding.problem])
-    ['gap']
-    """
-
-    def __init__(self, findings: list[Finding], filename: str | bytes | None = None) -> None:
-        problems = [finding for finding in findings if finding.problem]
-        text = "; ".join(map(str, problems or findings)) or "there is no image in the source"
-        super().__init__(text, "volume", None, "", filename)
-        self.args = (findings, filename)
-        self.findings = findings
-
-
-class Volume:
-    """An array of slices with its geometry, as `read_volume` returns it.
-
-    Attributes
-    ----------
-    array : (slices, rows, columns[, samples]) array
-        Slices ascend along the normal, which is row direction x column direction.
-    affine : (4, 4) float64 array
-        From (column, row, slice, 1), the indices of the array from last to
-        first, to (x, y, z, 1) in mm, LPS: x increases to the left of the
-        patient, y to the back, z to the head (PS3.3 C.7.6.2.1.1).
-    positions : (slices, 3) float64 array
-        Image Position (Patient) of each slice, NaN where there is none. With
-        uneven spacing they are exact where the affine is not.
-    tags : dict of str to list
-        A value for each slice; always with "path" and "frame" (from 0).
-    key : dict
-        What distinguishes this volume from the others of a split series.
-    findings : list of Finding
-        Notes and, unless problems were rejected, problems.
-    frame_of_reference_uid : str or None
-
-    Examples
-    --------
-    >>> volume = fastdcm.read_volume("CT_small.dcm")  # doctest: +SKIP
-    >>> volume  # doctest: +SKIP
-    <Volume (1, 128, 128) float32, 0.6615 x 0.6615 x 5 mm, findings: ['single-slice']>
-    """
-
-    def __init__(
-        self,
-        array: npt.NDArray[Any],
-        affine: npt.NDArray[np.float64],
-        positions: npt.NDArray[np.float64],
-        tags: dict[str, list[Any]],
-        key: Key,
-        findings: list[Finding],
-        frame_of_reference_uid: str | None,
-    ) -> None:
-        self.array = array
-        self.affine = affine
-        self.positions = positions
-        self.tags = tags
-        self.key = key
-        self.findings = findings
-        self.frame_of_reference_uid = frame_of_reference_uid
+    def __post_init__(self) -> None:
+        if self.on_problem not in ("reject", "split", "keep"):
+            raise ValueError(
+                f"on_problem must be 'reject', 'split' or 'keep', got {self.on_problem!r}"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, or None, got {self.threads}")
+        if self.color not in COLOR_MODES:
+            raise ValueError(f"color must be 'rgb', 'raw' or 'error', got {self.color!r}")
+        if self.quantity is not None and self.quantity not in QUANTITIES:
+            raise ValueError(f"quantity must be 'suv', 'rwv' or None, got {self.quantity!r}")
+        if self.quantity is not None and not self.rescale:
+            raise ValueError(f"quantity={self.quantity!r} needs rescale=True")
+        if self.like is not None and not isinstance(self.like, Volume):
+            raise TypeError(f"like must be a Volume, got {type(self.like).__name__}")
+        axis_names(self.dims)
 
     @property
-    def ras(self) -> npt.NDArray[np.float64]:
-        """The affine to RAS (x to the right, y to the front), as NIfTI uses it."""
-        ras: npt.NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0]) @ self.affine
-        return ras
+    def axes(self) -> tuple[str, ...]:
+        """The axes that `dims` names."""
+        return axis_names(self.dims)
 
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Distances in mm between columns, rows and slices.
-
-        With `origin` and `direction` as ITK defines them.
-        """
-        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
-        return x, y, z
-
-    @property
-    def origin(self) -> tuple[float, float, float]:
-        """The center (x, y, z) of the first cell, in mm, LPS."""
-        x, y, z = self.affine[:3, 3].tolist()
-        return x, y, z
-
-    @property
-    def direction(self) -> npt.NDArray[np.float64]:
-        """The unit vectors along columns, rows and slices, as the columns of (3, 3).
-
-        They are not perpendicular after gantry tilt.
-        """
-        direction: npt.NDArray[np.float64] = self.affine[:3, :3] / np.array(self.spacing)
-        return direction
-
-    def __repr__(self) -> str:
-        codes = [finding.code for finding in self.findings]
-        return (
-            f"<Volume {self.array.shape} {self.array.dtype}, "
-            f"{' x '.join(f'{s:.4g}' for s in self.spacing)} mm, findings: {codes}>"
-        )
-
-    @overload
-    def to_nifti(self, path: None = None) -> Any: ...
-    @overload
-    def to_nifti(self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> None: ...
-    def to_nifti(
-        self, path: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None = None
-    ) -> Any:
-        """Return a NIfTI image, or write it to a file.
-
-        Parameters
-        ----------
-        path : path or None
-            ``.nii`` or ``.nii.gz``; written atomically.
-
-        Returns
-        -------
-        nibabel.Nifti1Image or None
-            None if a path is given. The data is a view of `array`, indexed
-            (column, row, slice); the sform is `ras`, and so is the qform unless
-            the affine has a shear. Three uint8 samples per pixel are RGB24.
-
-        Raises
-        ------
-        ImportError
-            Without nibabel.
-        DicomError
-            "volume" for samples that NIfTI cannot hold.
-
-        Examples
-        --------
-        >>> fastdcm.read_volume("series").to_nifti("series.nii.gz")  # doctest: +SKIP
-        """
-        positioned = all(finding.code != "missing-position" for finding in self.findings)
-        image = nifti_image(self.array, self.ras, positioned=positioned)
-        if path is None:
-            return image
-        write_nifti(image, path)
-        return None
+    def header_tags(self) -> list[TagExpression]:
+        """Return the elements to read besides those that every volume needs."""
+        wanted: list[TagExpression] = [
+            *self.tags,
+            *dimensions.TAGS,
+            *diffusion.TAGS,
+            *projections.TAGS,
+        ]
+        if self.padding is not None:
+            wanted += PADDING_TAGS
+        if self.quantity is not None:
+            wanted += QUANTITY_TAGS[self.quantity]
+        if self.like is not None:
+            wanted += segmentation.TAGS
+        return [tag for tag in dict.fromkeys(wanted) if tag not in HEADER_TAGS]
 
 
 @overload
@@ -202,6 +127,12 @@ def read_volume(
     tags: Sequence[TagExpression] = (),
     on_problem: Literal["reject", "keep"] = "reject",
     rescale: bool = True,
+    color: ColorMode = "rgb",
+    quantity: Quantity | None = None,
+    padding: float | None = None,
+    dims: Dims = None,
+    like: Volume | None = None,
+    resample: bool = False,
     threads: int | None = None,
 ) -> Volume: ...
 @overload
@@ -211,6 +142,12 @@ def read_volume(
     tags: Sequence[TagExpression] = (),
     on_problem: Literal["split"],
     rescale: bool = True,
+    color: ColorMode = "rgb",
+    quantity: Quantity | None = None,
+    padding: float | None = None,
+    dims: Dims = None,
+    like: Volume | None = None,
+    resample: bool = False,
     threads: int | None = None,
 ) -> list[Volume]: ...
 def read_volume(
@@ -219,6 +156,12 @@ def read_volume(
     tags: Sequence[TagExpression] = (),
     on_problem: Literal["reject", "split", "keep"] = "reject",
     rescale: bool = True,
+    color: ColorMode = "rgb",
+    quantity: Quantity | None = None,
+    padding: float | None = None,
+    dims: Dims = None,
+    like: Volume | None = None,
+    resample: bool = False,
     threads: int | None = None,
 ) -> Volume | list[Volume]:
     """Read a series into an array with its geometry, and report what was found.
@@ -247,6 +190,33 @@ def read_volume(
         Intercept of each slice (Dose Grid Scaling for RT Dose), or the result of
         its Modality LUT, in float32; where all slopes are 1 and all intercepts 0,
         the stored values in their own type. False: stored values.
+    color : "rgb", "raw" or "error"
+        "rgb": palettes and YBR are converted to RGB (8 bits), as `Dataset.to_rgb` does.
+        "raw": the stored samples, which are no intensities. "error": raise a DicomError
+        for images in color.
+    quantity : "suv", "rwv" or None
+        "suv": the standardized uptake value by body weight of PET, in g/ml (of values that
+        are corrected for attenuation and decay). "rwv": the first Real World Value Mapping
+        of each frame (PS3.3 C.7.6.16.2.11), NaN for stored values outside its range. The
+        unit is in `Volume.units`.
+    padding : float or None
+        The value of cells without data: those with the Pixel Padding Value or in its
+        range (PS3.3 C.7.5.1.1.2), and with `resample` or `like` those outside the slices.
+        None: padding is left as it is stored, and cells outside are NaN.
+    dims : "auto", sequence of str or None
+        None: one 3D array. "auto": stacks that differ in b-value and gradient
+        direction, cardiac phase, or time become one array ("b", "phase" and "t" before
+        "z", "y", "x"), in order of acquisition. A sequence names the axes: those, or
+        "echo", "ti", "flip" and "segment". Several axes where every combination of
+        their positions exists, else one with all stacks.
+    like : Volume or None
+        Return the values on the grid of this volume. A segmentation becomes a label map:
+        each cell has the number of its segment, or 0, and of fractional segments the
+        largest of at least one half; with ``dims=["segment"]`` an axis of masks, or of
+        fractions in float32. Other images are interpolated linearly, in float32.
+    resample : bool
+        True: stacks with gantry tilt, with uneven steps, or shifted in their plane are
+        interpolated linearly to even steps along the normal, in float32.
     threads : int or None
         None: one for each CPU.
 
@@ -260,7 +230,8 @@ def read_volume(
     VolumeError
         If there is no image, or with "reject" if there is a problem.
     DicomError
-        If pixel data cannot be read.
+        If pixel data cannot be read; "quantity" where attributes for `quantity` are
+        missing; "color" with ``color="error"``.
     ValueError, FileNotFoundError
         For sources and tags, as `scan` does.
 
@@ -270,40 +241,40 @@ def read_volume(
     >>> volume.array.shape, volume.spacing  # doctest: +SKIP
     ((120, 512, 512), (0.75, 0.75, 2.5))
     """
-    if on_problem not in ("reject", "split", "keep"):
-        raise ValueError(f"on_problem must be 'reject', 'split' or 'keep', got {on_problem!r}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, or None, got {threads}")
+    options = Options(
+        tags, on_problem, rescale, color, quantity, padding, dims, like, resample, threads
+    )
     findings: list[Finding] = []
-    slices = drop_duplicates(_read_slices(source, tags, threads, findings), findings)
-    stacks = []
-    for key, group in split_mixtures(slices, findings):
-        for more, part in separate_stacks(group, findings):
-            stacks.append(build_stack(part, {**key, **more}))
-    if not stacks or on_problem == "reject":
-        everything = findings + [finding for stack in stacks for finding in stack.findings]
-        if not stacks or any(finding.problem for finding in everything):
-            raise VolumeError(everything, _path_of(source))
-    elif on_problem == "keep" and len(stacks) > 1:
-        stacks = [_largest(stacks, findings)]
-    elif on_problem == "split":
-        stacks = [part for stack in stacks for part in _evenly_spaced(stack)]
-    volumes = [_volume(stack, findings, tags, rescale, threads) for stack in stacks]
+    images = read_images(source, options, findings)
+    volumes = volumes_of_images(images, options, findings, path_of(source))
     return volumes if on_problem == "split" else volumes[0]
 
 
-def _path_of(source: object) -> str | bytes | None:
+def path_of(source: object) -> str | bytes | None:
+    """Return the source, if it is a path."""
     return os.fspath(source) if isinstance(source, (str, bytes, os.PathLike)) else None
 
 
-def _read_slices(
-    source: VolumeSource,
-    tags: Sequence[TagExpression],
-    threads: int | None,
-    findings: list[Finding],
-) -> list[Slice]:
-    """Return the slices of all readable images; add findings about the rest."""
-    images, failed = read_headers(source, tags, threads)
+# ----------------------------------------------------------------- images ---
+
+
+def read_images(
+    source: VolumeSource, options: Options, findings: list[Finding]
+) -> list[SourceImage]:
+    """Return the images of a source; add findings about what else is in it.
+
+    Parameters
+    ----------
+    source : path, Dataset, or iterable of either
+    options : Options
+    findings : list of Finding
+
+    Returns
+    -------
+    list of SourceImage
+        Those with pixel data.
+    """
+    images, failed = read_headers(source, options.header_tags(), options.threads)
     for problem in (False, True):
         paths = [row["path"] for row in failed if (row["error"] not in _NOT_DICOM) is problem]
         if paths:
@@ -321,14 +292,13 @@ def _read_slices(
             text = f"{counted(len(paths), 'data set')} without pixel data"
             code = "missing-pixels" if problem else "not-an-image"
             findings.append(Finding(code, text, problem, {"paths": paths}))
-    with_pixels = [image for image in images if image.row["pixel_length"] is not None]
-    return _slices_of_images(with_pixels, tags, findings)
+    return [image for image in images if image.row["pixel_length"] is not None]
 
 
 def _slices_of_images(
-    images: Iterable[SourceImage], tags: Sequence[TagExpression], findings: list[Finding]
+    images: Iterable[SourceImage], options: Options, findings: list[Finding]
 ) -> list[Slice]:
-    keywords = [tag for tag in tags if isinstance(tag, str) and tag.isidentifier()]
+    keywords = [tag for tag in options.header_tags() if isinstance(tag, str) and tag.isidentifier()]
     slices: list[Slice] = []
     errors = []
     for image in images:
@@ -342,43 +312,107 @@ def _slices_of_images(
     return slices
 
 
-def _largest(stacks: Sequence[Stack], findings: list[Finding]) -> Stack:
-    """Return the stack with the most slices; add a finding about the others."""
-    largest = max(stacks, key=lambda stack: len(stack.slices))
-    others = [stack for stack in stacks if stack is not largest]
-    slices = sum(len(stack.slices) for stack in others)
+# ----------------------------------------------------------------- stacks ---
+
+
+def volumes_of_images(
+    images: Iterable[SourceImage],
+    options: Options,
+    findings: list[Finding],
+    path: str | bytes | None,
+    series_instance_uid: str | None = None,
+) -> list[Volume]:
+    """Return the volumes of images.
+
+    Parameters
+    ----------
+    images : iterable of SourceImage
+    options : Options
+    findings : list of Finding
+        About the source; those about the series are added.
+    path : str, bytes or None
+        The source, for errors.
+    series_instance_uid : str or None
+        The series, for errors.
+
+    Returns
+    -------
+    list of Volume
+        One, except with ``on_problem="split"``.
+
+    Raises
+    ------
+    VolumeError, DicomError
+        As `read_volume`.
+    """
+    slices = drop_duplicates(_slices_of_images(images, options, findings), findings)
+    diffusion.complete_diffusion(slices)
+    projections.complete_spacing(slices, findings)
+    check_color(slices, options.color, findings)
+    if "t" in options.axes:
+        complete_frame_times(slices)
+    units = apply_suv(slices) if options.quantity == "suv" else None
+    if options.like is not None and segmentation.is_segmentation(slices):
+        return [_segments_like(slices, options, findings, path)]
+    stacks = []
+    for key, group in split_mixtures(slices, findings):
+        for more, part in separate_stacks(group, findings):
+            stacks.append(build_stack(part, {**key, **more}))
+    if options.resample:
+        for stack in stacks:
+            stack.findings = [_as_note(f) if f.code in _RESAMPLED else f for f in stack.findings]
+    joined = join_stacks(stacks, options.axes, findings)
+    if not joined or options.on_problem == "reject":
+        everything = findings + [finding for one in joined for finding in one.findings]
+        if not joined or any(finding.problem for finding in everything):
+            raise VolumeError(everything, path, series_instance_uid)
+    elif options.on_problem == "keep" and len(joined) > 1:
+        joined = [_largest(joined, findings)]
+    elif options.on_problem == "split":
+        joined = [part for one in joined for part in _exact_parts(one)]
+    return [_volume(one, findings, options, units) for one in joined]
+
+
+def _as_note(finding: Finding) -> Finding:
+    return Finding(finding.code, finding.text, False, finding.details)
+
+
+def _largest(joined: Sequence[Joined], findings: list[Finding]) -> Joined:
+    """Return what has the most slices; add a finding about the others."""
+    largest = max(joined, key=lambda one: len(one.slices))
+    others = [one for one in joined if one is not largest]
+    slices = sum(len(one.slices) for one in others)
+    stacks = sum(len(one.stacks) for one in others)
     findings.append(
         Finding(
             "left-out",
-            f"{counted(slices, 'slice')} of {counted(len(others), 'other stack')} left out",
+            f"{counted(slices, 'slice')} of {counted(stacks, 'other stack')} left out",
             True,
-            {"slices": slices, "stacks": [stack.key for stack in others]},
+            {"slices": slices, "stacks": [one.key for one in others]},
         )
     )
     return largest
 
 
-def _evenly_spaced(stack: Stack) -> list[Stack]:
-    """Return the stack, or, where its spacing changes, its evenly spaced parts."""
-    if not {"gap", "uneven-spacing"} & {finding.code for finding in stack.findings}:
-        return [stack]
-    parts = split_at_spacing_changes(stack)
-    return [
-        build_stack(part, {**stack.key, "run": i} if len(parts) > 1 else stack.key)
-        for i, part in enumerate(parts)
-    ]
+def _exact_parts(joined: Joined) -> list[Joined]:
+    """Return the stacks unchanged, or, where their spacing changes, the evenly spaced parts."""
+    problems = {finding.code for finding in joined.findings if finding.problem}
+    if not {"gap", "uneven-spacing"} & problems:
+        return [joined]
+    parts = []
+    for stack in joined.stacks:
+        runs = split_at_spacing_changes(stack)
+        for i, part in enumerate(runs):
+            key = {**stack.key, "run": i} if len(runs) > 1 else stack.key
+            parts.append(alone(build_stack(part, key)))
+    return parts
 
 
-def _volume(
-    stack: Stack,
-    findings: list[Finding],
-    tags: Sequence[TagExpression],
-    rescale: bool,
-    threads: int | None,
-) -> Volume:
-    """Read the pixels of a stack."""
-    slices = stack.slices
-    first = slices[0]
+# ---------------------------------------------------------------- volumes ---
+
+
+def _affine(stack: Stack) -> npt.NDArray[np.float64]:
+    first = stack.slices[0]
     affine = np.eye(4)
     between_rows, between_columns = first.spacing or (1.0, 1.0)
     orientation: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
@@ -388,20 +422,145 @@ def _volume(
     affine[:3, 0] = np.multiply(orientation[:3], between_columns)
     affine[:3, 1] = np.multiply(orientation[3:], between_rows)
     affine[:3, 2] = stack.step
+    return affine
+
+
+def _tags_of(slices: Sequence[Slice], options: Options) -> dict[str, list[Any]]:
     values: dict[str, list[Any]] = {
         "path": [each.image.path for each in slices],
         "frame": [each.frame for each in slices],
     }
-    for tag in (*_TAGS, *tags):
+    for tag in (*_TAGS, *options.tags):
         name = parse_tag(tag)[0]
         values[name] = [each.values.get(name) for each in slices]
+    return values
+
+
+def _volume(joined: Joined, findings: list[Finding], options: Options, units: str | None) -> Volume:
+    """Read the pixels of one array."""
+    slices = joined.slices
+    first = slices[0]
+    findings = findings + joined.findings
+    mappings: dict[int, RealWorldMapping] | None = None
+    if options.quantity == "rwv":
+        mappings, units = real_world_mappings(slices)
+    conversion = Conversion(options.rescale, options.color, options.padding, mappings)
+    array = read_array(slices, conversion, options.threads)
+    of_stack = joined.stacks[0].slices
+    affine = _affine(joined.stacks[0])
+    positions = np.array([each.position or (np.nan,) * 3 for each in of_stack])
+    tags = _tags_of(slices, options)
+    array = array.reshape(-1, len(of_stack), *array.shape[1:])
+    codes = {finding.code for finding in joined.findings}
+    if options.resample and codes & {*_RESAMPLED}:
+        array, affine, nearest = _resampled(array, affine, positions, options)
+        count = len(of_stack)
+        tags = {
+            name: [values[start + i] for start in range(0, len(values), count) for i in nearest]
+            for name, values in tags.items()
+        }
+        positions = affine[:3, 3] + np.arange(len(nearest))[:, None] * affine[:3, 2]
+    if options.like is not None:
+        array = _on_grid_of(array, affine, options)
+        findings += _check_reference(first, options.like)
+        affine, positions = options.like.affine, options.like.positions
+        count = array.shape[1]
+        tags = {name: _common(values, len(array) * count) for name, values in tags.items()}
     uid = first.values["FrameOfReferenceUID"]
+    photometric = photometric_of(first) or None
+    if options.color == "rgb" and is_color(first):
+        photometric = "RGB"
+    scales = {(each.slope, each.intercept) for each in slices}
+    is_scaled = options.rescale and not any(s.has_modality_lut for s in slices) and not mappings
     return Volume(
-        array=read_array(slices, rescale, threads),
+        array=array.reshape(*joined.shape, *array.shape[1:]),
         affine=affine,
-        positions=np.array([each.position or (np.nan,) * 3 for each in slices]),
-        tags=values,
-        key=stack.key,
-        findings=findings + stack.findings,
+        positions=positions,
+        tags=tags,
+        key=joined.key,
+        findings=findings,
         frame_of_reference_uid=str(uid) if uid else None,
+        dims=(*joined.names, *("z", "y", "x", "channel")[: array.ndim - 1]),
+        coords=joined.coords,
+        series_instance_uid=first.values["SeriesInstanceUID"] or None,
+        photometric_interpretation=photometric,
+        units=units,
+        scale=next(iter(scales)) if is_scaled and len(scales) == 1 else None,
+        repetition_time=repetition_time(slices),
+    )
+
+
+def _outside(options: Options) -> float:
+    return float("nan") if options.padding is None else options.padding
+
+
+def _needs_grayscale(array: npt.NDArray[Any]) -> None:
+    if array.ndim > 4:
+        raise DicomError("an array of colors cannot be resampled", "volume")
+
+
+def _resampled(
+    array: npt.NDArray[Any],
+    affine: npt.NDArray[np.float64],
+    positions: npt.NDArray[np.float64],
+    options: Options,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64], list[int]]:
+    """Return (stacks, slices, rows, columns) on an even grid, its affine, and nearest slices."""
+    _needs_grayscale(array)
+    parts = [even_grid(stack, affine, positions, _outside(options)) for stack in array]
+    return np.stack([part[0] for part in parts]), parts[0][1], parts[0][2]
+
+
+def _on_grid_of(
+    array: npt.NDArray[Any], affine: npt.NDArray[np.float64], options: Options
+) -> npt.NDArray[Any]:
+    """Return (stacks, slices, rows, columns) on the grid of `like`."""
+    _needs_grayscale(array)
+    assert options.like is not None
+    shape, grid = options.like.grid_shape, options.like.affine
+    return np.stack([on_grid(stack, affine, shape, grid, _outside(options)) for stack in array])
+
+
+def _common(values: list[Any], count: int) -> list[Any]:
+    """Return the value that all have, or None, so many times."""
+    first = values[0]
+    return [first if all(value == first for value in values) else None] * count
+
+
+def _check_reference(first: Slice, like: Volume) -> list[Finding]:
+    """Return a finding where two images are not in one frame of reference."""
+    own, other = first.values["FrameOfReferenceUID"], like.frame_of_reference_uid
+    if not own or not other or own == other:
+        return []
+    text = "the frame of reference is not that of the volume in `like`"
+    return [Finding("mixed-frame-of-reference", text, True, {"uids": [own, other]})]
+
+
+def _segments_like(
+    slices: list[Slice], options: Options, findings: list[Finding], path: str | bytes | None
+) -> Volume:
+    """Return a segmentation on the grid of `like`."""
+    like = options.like
+    assert like is not None
+    first = slices[0]
+    separate = "segment" in options.axes
+    array, numbers = segmentation.segments_on_grid(
+        slices, like.grid_shape, like.affine, separate, options.threads, findings
+    )
+    findings += _check_reference(first, like)
+    if options.on_problem == "reject" and any(finding.problem for finding in findings):
+        raise VolumeError(findings, path)
+    count = like.grid_shape[0] * (len(numbers) if separate else 1)
+    tags = _tags_of(slices, options)
+    return Volume(
+        array=array,
+        affine=like.affine,
+        positions=like.positions,
+        tags={name: _common(values, count) for name, values in tags.items()},
+        key={},
+        findings=findings,
+        frame_of_reference_uid=first.values["FrameOfReferenceUID"] or None,
+        dims=("segment", "z", "y", "x") if separate else ("z", "y", "x"),
+        coords={"segment": np.array(numbers, np.float64)} if separate else {},
+        series_instance_uid=first.values["SeriesInstanceUID"] or None,
     )

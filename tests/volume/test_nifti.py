@@ -15,7 +15,7 @@ def test_nifti(series, tmp_path):
     for name in ("a.nii", "a.nii.gz"):
         volume.to_nifti(tmp_path / name)
         image = nibabel.load(tmp_path / name)
-        assert image.shape == (COLUMNS, ROWS, 3) and image.get_data_dtype() == np.float32
+        assert image.shape == (COLUMNS, ROWS, 3) and image.get_data_dtype() == np.int16
         assert (volume.array == np.asarray(image.dataobj).T).all()
         # world of the cell in column 5, row 3, slice 2, in RAS
         assert np.allclose(

@@ -114,7 +114,7 @@ def test_frames_with_spacing_between_slices(put):
 
 def test_frames_without_geometry(put):
     path = put(encode_image(frames_of(3), frames=3, modality="XA", **NO_GEOMETRY))
-    assert codes(problems(path)) == ["missing-position"]
+    assert codes(problems(path)) == ["missing-position", "missing-spacing"]
     kept = fastdcm.read_volume(path, on_problem="keep")
     assert (kept.array == frames_of(3)).all() and (kept.affine == np.eye(4)).all()
 

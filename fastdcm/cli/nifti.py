@@ -102,9 +102,9 @@ def nifti(
             continue
         click.echo(path)
     if failed:
-        raise Failure(f"{plural(failed, 'series')} of {output} not converted")
+        raise Failure(f"{plural(failed, 'series')} not converted")
 
 
 def printable(text: str) -> str:
-    """Return a text without characters that control a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    """Return a text whose characters that control a terminal are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,8 +1,9 @@
 """Diffusion weighting: b-values and gradient directions, also of private elements.
 
 Enhanced MR has them in the MR Diffusion functional group (PS3.3 C.8.13.5.9). Classic MR
-has no attribute for them; each manufacturer writes elements of its own. Directions of GE
-are relative to the directions of encoding, not to the patient, and are left out.
+has no attribute for them; manufacturers write elements of their own, of which those of
+Siemens, Philips and GE are read. Directions of GE are relative to the directions of
+encoding, not to the patient, and are left out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ _PRIVATE: tuple[tuple[str, tuple[str, ...]], ...] = (
         "(2001,xx03,Philips Imaging DD 001)",
         tuple(f"(2005,xx{e},Philips MR Imaging DD 001)" for e in ("B0", "B1", "B2")),
     ),
-    ("(0065,xx09,Image Private Header)", ("(0065,xx37,Image Private Header)",)),
 )
 #: The private elements of b-values and directions, as `scan` names them.
 TAGS = (_GE_B_VALUE, *(tag for value, direction in _PRIVATE for tag in (value, *direction)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -68,23 +68,27 @@ class Joined:
     coords : dict of str to array
         Values along axes.
     findings : list of Finding
+    attributes : set of str
+        Those in whose values the stacks differ.
     """
 
     def __init__(
         self,
         stacks: list[Stack],
         key: dict[str, Any],
-        names: tuple[str, ...] = (),
-        shape: tuple[int, ...] = (),
-        coords: dict[str, _Array] | None = None,
-        findings: list[Finding] | None = None,
+        names: tuple[str, ...],
+        shape: tuple[int, ...],
+        coords: dict[str, _Array],
+        findings: list[Finding],
+        attributes: Iterable[str],
     ) -> None:
         self.stacks = stacks
         self.key = key
         self.names = names
         self.shape = shape
-        self.coords = coords or {}
-        self.findings = findings or []
+        self.coords = coords
+        self.findings = findings
+        self.attributes = set(attributes)
 
     @property
     def slices(self) -> list[Slice]:
@@ -208,8 +212,7 @@ def join_stacks(
             )
         joined.append(_join(kept, names) if len(kept) > 1 else alone(kept[0]))
         joined += [alone(stack) for stack in others]
-    used = {name for one in joined for name in one.names}
-    merged = {attribute for name in used for attribute in AXES[name]}
+    merged = {attribute for one in joined for attribute in one.attributes}
     findings[:] = [
         finding
         for finding in findings
@@ -221,7 +224,7 @@ def join_stacks(
 
 def alone(stack: Stack) -> Joined:
     """Return a stack that is an array by itself."""
-    return Joined([stack], stack.key, findings=list(stack.findings))
+    return Joined([stack], stack.key, (), (), {}, list(stack.findings), ())
 
 
 def _same_grid(stacks: list[Stack]) -> tuple[list[Stack], list[Stack]]:
@@ -263,11 +266,8 @@ def _label(stack: Stack, axis: str) -> tuple[Any, ...]:
 
 def _join(stacks: list[Stack], names: Sequence[str]) -> Joined:
     varying = [n for n in names if len({repr(_label(stack, n)) for stack in stacks}) > 1]
-    key = {
-        name: value
-        for name, value in stacks[0].key.items()
-        if not any(attribute_of(name) in AXES[axis] for axis in varying)
-    }
+    attributes = {attribute for axis in varying for attribute in AXES[axis]}
+    key = {k: value for k, value in stacks[0].key.items() if attribute_of(k) not in attributes}
     findings = list(stacks[0].findings)
     known = {str(finding) for finding in findings}
     for stack in stacks[1:]:
@@ -286,7 +286,7 @@ def _join(stacks: list[Stack], names: Sequence[str]) -> Joined:
                 tuple(i if a == axis else 0 for a in range(len(shape))) for i in range(shape[axis])
             ]
             coords |= _coordinates(name, [grid[place] for place in places], findings)
-        return Joined(ordered, key, tuple(varying), shape, coords, findings)
+        return Joined(ordered, key, tuple(varying), shape, coords, findings, attributes)
     # not every combination exists: one axis, in order of acquisition
     main = next(name for name in (*_AUTO, *names) if name in varying)
     order = _acquisition_order(stacks)
@@ -294,7 +294,7 @@ def _join(stacks: list[Stack], names: Sequence[str]) -> Joined:
     coords = {}
     for name in varying:
         coords |= _coordinates(name, ordered, findings if name == main else [])
-    return Joined(ordered, key, (main,), (len(ordered),), coords, findings)
+    return Joined(ordered, key, (main,), (len(ordered),), coords, findings, attributes)
 
 
 def _ordered_labels(stacks: list[Stack], axis: str) -> list[str]:

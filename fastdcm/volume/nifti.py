@@ -44,7 +44,7 @@ class Header(NamedTuple):
     scale: tuple[float, float] | None = None
 
 
-def nifti_image(array: _Array, ras: _Floats, header: Header) -> Any:
+def nifti_image(array: _Array, ras: _Floats, header: Header, *, compact: bool) -> Any:
     """Return a nibabel image of an array.
 
     Parameters
@@ -54,13 +54,15 @@ def nifti_image(array: _Array, ras: _Floats, header: Header) -> Any:
     ras : (4, 4) float64 array
         From (column, row, slice, 1) to mm in RAS.
     header : Header
+    compact : bool
+        For a file: int16 with a slope and intercept where the stored values allow it.
+        nibabel applies the slope to images from files only.
 
     Returns
     -------
     nibabel.Nifti1Image
         Indexed (column, row, slice[, ...]); three uint8 samples are RGB24. Its qform
-        is set unless the affine has a shear, which a qform cannot hold. Values are int16
-        with a slope and intercept where the stored values allow it. A
+        is set unless the affine has a shear, which a qform cannot hold. A
         nibabel.Nifti2Image where an axis is longer than 32767.
 
     Raises
@@ -85,7 +87,7 @@ def nifti_image(array: _Array, ras: _Floats, header: Header) -> Any:
             )
         array = np.ascontiguousarray(array).view(_RGB)[..., 0]
         spatial = header.dims[:-1]
-    else:
+    elif compact:
         array, slope, intercept = _as_int16(array, header.scale)
     kind = nibabel.Nifti1Image if max(array.shape) <= _MAX_NIFTI1 else nibabel.Nifti2Image
     # a NIfTI image begins with x, y, z, and time comes before other axes

@@ -173,7 +173,8 @@ class Volume:
         for attribute, value in self.key.items():
             if attribute != "SeriesInstanceUID":
                 values = value if isinstance(value, (list, tuple)) else (value,)
-                parts.append("-".join(map(str, (attribute, *values))))
+                texts = (f"{v:g}" if isinstance(v, float) else str(v) for v in values)
+                parts.append("-".join([attribute, *texts]))
         return "_".join(parts)
 
     @property
@@ -212,18 +213,18 @@ class Volume:
         Parameters
         ----------
         path : path or None
-            ``.nii`` or ``.nii.gz``; written atomically. Along the axis "b" also the files
-            ``.bval`` and, where directions are known, ``.bvec`` are written, as FSL reads
-            them.
+            ``.nii`` or ``.nii.gz``; written atomically. Values are int16 where none is
+            lost: with the slope and intercept of `scale`, or for uint16 up to 32767. Along
+            the axis "b" also the files ``.bval`` and, where directions are known, ``.bvec``
+            are written, as FSL reads them.
 
         Returns
         -------
         nibabel.Nifti1Image
-            None if a path is given. The data is indexed (column, row, slice[, t]); the sform
-            is `ras`, and so is the qform unless the affine has a shear. The type is int16
-            where no value is lost: with the slope and intercept of `scale`, or for uint16
-            up to 32767; else the data is a view of `array`. Three uint8 samples per pixel
-            are RGB24. Where an axis is longer than 32767, a nibabel.Nifti2Image.
+            None if a path is given. The data is a view of `array`, indexed
+            (column, row, slice[, t]); the sform is `ras`, and so is the qform unless
+            the affine has a shear. Three uint8 samples per pixel are RGB24. Where an axis
+            is longer than 32767, a nibabel.Nifti2Image.
 
         Raises
         ------
@@ -244,7 +245,7 @@ class Volume:
             )
         positioned = all(finding.code != "missing-position" for finding in self.findings)
         header = Header(positioned, self.dims, self.time_step, self.scale)
-        image = nifti_image(self.array, self.ras, header)
+        image = nifti_image(self.array, self.ras, header, compact=path is not None)
         if path is None:
             return image
         write_nifti(image, path)

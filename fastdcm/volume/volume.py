@@ -182,7 +182,8 @@ def read_volume(
         "reject": raise VolumeError if any finding is a problem.
         "split": return a list of volumes, each with an affine that is exact:
         mixtures are split by series, size, orientation, echo, time and so on,
-        and a stack is split where its spacing changes.
+        a stack is split where its spacing changes, and images without position
+        are volumes by themselves.
         "keep": return the largest stack even if its spacing is uneven, with a
         finding "left-out" about the rest.
     rescale : bool
@@ -352,6 +353,8 @@ def volumes_of_images(
     if "t" in options.axes:
         complete_frame_times(slices)
     units = apply_suv(slices) if options.quantity == "suv" else None
+    if options.like is not None and slices:
+        findings += _check_reference(slices[0], options.like)
     if options.like is not None and segmentation.is_segmentation(slices):
         return [_segments_like(slices, options, findings, path)]
     stacks = []
@@ -397,6 +400,8 @@ def _largest(joined: Sequence[Joined], findings: list[Finding]) -> Joined:
 def _exact_parts(joined: Joined) -> list[Joined]:
     """Return the stacks unchanged, or, where their spacing changes, the evenly spaced parts."""
     problems = {finding.code for finding in joined.findings if finding.problem}
+    if "missing-position" in problems and len(joined.stacks) == 1:
+        return _single_images(joined)
     if not {"gap", "uneven-spacing"} & problems:
         return [joined]
     parts = []
@@ -406,6 +411,19 @@ def _exact_parts(joined: Joined) -> list[Joined]:
             key = {**stack.key, "run": i} if len(runs) > 1 else stack.key
             parts.append(alone(build_stack(part, key)))
     return parts
+
+
+def _single_images(joined: Joined) -> list[Joined]:
+    """Return each image of a stack without positions by itself."""
+    images: dict[int, list[Slice]] = {}
+    for each in joined.slices:
+        images.setdefault(id(each.image), []).append(each)
+    if len(images) == 1:
+        return [joined]
+    return [
+        alone(build_stack(part, {**joined.key, "image": i}))
+        for i, part in enumerate(images.values())
+    ]
 
 
 # ---------------------------------------------------------------- volumes ---
@@ -462,7 +480,6 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
         positions = affine[:3, 3] + np.arange(len(nearest))[:, None] * affine[:3, 2]
     if options.like is not None:
         array = _on_grid_of(array, affine, options)
-        findings += _check_reference(first, options.like)
         affine, positions = options.like.affine, options.like.positions
         count = array.shape[1]
         tags = {name: _common(values, len(array) * count) for name, values in tags.items()}
@@ -547,7 +564,6 @@ def _segments_like(
     array, numbers = segmentation.segments_on_grid(
         slices, like.grid_shape, like.affine, separate, options.threads, findings
     )
-    findings += _check_reference(first, like)
     if options.on_problem == "reject" and any(finding.problem for finding in findings):
         raise VolumeError(findings, path)
     count = like.grid_shape[0] * (len(numbers) if separate else 1)

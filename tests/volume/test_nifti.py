@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastdcm
-from support.series import BETWEEN_COLUMNS, BETWEEN_ROWS, COLUMNS, ROWS
+from support.series import BETWEEN_COLUMNS, BETWEEN_ROWS, COLUMNS, ROWS, encode_image
 
 
 def test_nifti(series, tmp_path):
@@ -41,3 +41,54 @@ def test_nifti_without_nibabel(series, monkeypatch):
     monkeypatch.setitem(sys.modules, "nibabel", None)
     with pytest.raises(ImportError, match=r"pip install 'fastdcm-dicom\[volume\]'"):
         fastdcm.read_volume(series([0, 1])).to_nifti()
+
+
+def test_int16_with_slope(series, tmp_path):
+    """Stored values and a constant slope; nothing else is rounded."""
+    nibabel = pytest.importorskip("nibabel")
+    path = tmp_path / "a.nii"
+
+    def written(volume):
+        volume.to_nifti(path)
+        image = nibabel.load(path)
+        assert np.allclose(image.get_fdata().T, volume.array, rtol=1e-6, equal_nan=True)
+        in_memory = volume.to_nifti()
+        assert np.array_equal(in_memory.get_fdata().T, volume.array, equal_nan=True)
+        return image
+
+    for slope, intercept in [(0.5, 0), (1.27985347985347, -500), (-2, 7), (1, -1024)]:
+        image = written(fastdcm.read_volume(series([0, 1], slope=slope, intercept=intercept)))
+        assert image.get_data_dtype() == np.int16
+        assert image.dataobj.slope == pytest.approx(slope)
+        assert image.dataobj.inter == pytest.approx(intercept)
+    # each slice with a slope of its own
+    image = written(fastdcm.read_volume(series([0, 1], slope=lambda i: i + 1)))
+    assert image.get_data_dtype() == np.float32
+    # values that were not read
+    volume = fastdcm.read_volume(series([0, 1], slope=0.5))
+    for value in (np.nan, np.inf, 0.3, 1e6):
+        volume.array[1, 2, 3] = value
+        assert written(volume).get_data_dtype() == np.float32
+    assert written(fastdcm.read_volume(series([0, 1]))).get_data_dtype() == np.int16
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(32767, np.int16), (32768, np.uint16)])
+def test_unsigned_values_are_int16_where_they_fit(series, tmp_path, value, dtype):
+    nibabel = pytest.importorskip("nibabel")
+    volume = fastdcm.read_volume(series([0, 1], signed=0))
+    volume.array[0, 0, 0] = value
+    volume.to_nifti(tmp_path / "a.nii")
+    image = nibabel.load(tmp_path / "a.nii")
+    assert image.get_data_dtype() == dtype
+    assert (volume.array == np.asarray(image.dataobj).T).all()
+
+
+def test_axis_too_long_for_nifti_1(put, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    pixels = np.zeros((1, 32768), "<i2")
+    pixels[0, -1] = 5
+    path = put(encode_image(pixels, rows=1, columns=32768, position=[0, 0, 0]))
+    fastdcm.read_volume(path).to_nifti(tmp_path / "long.nii.gz")
+    image = nibabel.load(tmp_path / "long.nii.gz")
+    assert isinstance(image, nibabel.Nifti2Image) and image.shape == (32768, 1, 1)
+    assert np.asarray(image.dataobj)[-1, 0, 0] == 5

@@ -132,7 +132,8 @@ def _suv_factor(each: Slice) -> float:
         return factor
     if units != "BQML":
         raise _fail(f"SUV needs PET in units of BQML, GML or CNTS, got {units!r}", each)
-    corrected = values.get("CorrectedImage") or ()
+    corrected = values.get("CorrectedImage")
+    corrected = corrected if isinstance(corrected, (list, tuple)) else (corrected,)
     missing = [name for name in ("ATTN", "DECY") if name not in corrected]
     if missing:
         raise _fail(f"Corrected Image has no {' or '.join(missing)}, which SUV needs", each)
@@ -281,17 +282,19 @@ def _read_mapping(item: Any, each: Slice) -> RealWorldMapping:
         value = item.get(f"RealWorldValue{word}ValueMapped")
         if value is None:
             value = item.get(f"DoubleFloatRealWorldValue{word}ValueMapped")
-        numbers = finite_numbers(value, 1)
-        if numbers is None:
+        if not isinstance(value, (int, float)) or value != value:
             raise _fail(f"the Real World Value Mapping has no {word} Value Mapped", each)
-        limits.append(numbers[0])
+        limits.append(float(value))
     first, last = limits
     unit = ""
     for code in sequence_items(item, "MeasurementUnitsCodeSequence")[:1]:
         unit = str(code.get("CodeValue") or "")
     table = item.get("RealWorldValueLUTData")
     if table is not None:
-        entries = np.atleast_1d(np.asarray(table, np.float64))
+        try:
+            entries = np.asarray(table, np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            raise _fail("the table of real world values has no numbers", each) from None
         if len(entries) != last - first + 1:
             raise _fail(
                 f"the table of real world values has {len(entries)} entries for {first:.0f} to "

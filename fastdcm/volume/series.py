@@ -11,7 +11,7 @@ from fastdcm.volume.dimensions import Dims
 from fastdcm.volume.quantities import Quantity
 from fastdcm.volume.result import Volume, VolumeError
 from fastdcm.volume.slices import SourceImage, TagExpression, VolumeSource
-from fastdcm.volume.volume import Options, path_of, read_images, volumes_of_images
+from fastdcm.volume.volume import Options, path_of, read_images, series_of, volumes_of_images
 
 
 def read_volumes(
@@ -66,7 +66,7 @@ def read_volumes(
     images = read_images(source, options, findings)
     by_series: dict[str | None, list[SourceImage]] = {}
     for image in images:
-        by_series.setdefault(image.row["SeriesInstanceUID"] or None, []).append(image)
+        by_series.setdefault(series_of(image), []).append(image)
     return _volumes(by_series, options, findings, path_of(source))
 
 

@@ -131,7 +131,9 @@ def _comparable(value: Any) -> Any:
         return tuple(map(_comparable, value))
     if isinstance(value, float):
         return float(f"{value:.6g}") if value == value else None
-    return value
+    if value is None or isinstance(value, (str, bytes, int)):
+        return value
+    return repr(value)  # a sequence, where a value belongs
 
 
 def _sorted(values: Iterable[Any]) -> list[Any]:

@@ -259,6 +259,12 @@ def path_of(source: object) -> str | bytes | None:
 # ----------------------------------------------------------------- images ---
 
 
+def series_of(image: SourceImage) -> str | None:
+    """Return the Series Instance UID as text, None where there is none."""
+    uid = image.row["SeriesInstanceUID"]
+    return str(uid) if uid else None
+
+
 def read_images(
     source: VolumeSource, options: Options, findings: list[Finding]
 ) -> list[SourceImage]:
@@ -499,7 +505,7 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
         frame_of_reference_uid=str(uid) if uid else None,
         dims=(*joined.names, *("z", "y", "x", "channel")[: array.ndim - 1]),
         coords=joined.coords,
-        series_instance_uid=first.values["SeriesInstanceUID"] or None,
+        series_instance_uid=series_of(first.image),
         photometric_interpretation=photometric,
         units=units,
         scale=next(iter(scales)) if is_scaled and len(scales) == 1 else None,
@@ -578,5 +584,5 @@ def _segments_like(
         frame_of_reference_uid=first.values["FrameOfReferenceUID"] or None,
         dims=("segment", "z", "y", "x") if separate else ("z", "y", "x"),
         coords={"segment": np.array(numbers, np.float64)} if separate else {},
-        series_instance_uid=first.values["SeriesInstanceUID"] or None,
+        series_instance_uid=series_of(first.image),
     )

@@ -1,0 +1,127 @@
+"""Elements of another VR or multiplicity, where volumes expect one value."""
+
+import pytest
+
+import fastdcm
+from support.builder import EXPLICIT_LE, element, sequence
+from support.series import cells, encode_image
+
+# The values of each VR, of which none, one or two are put into an element.
+VALUES = {
+    **{vr: ("1", "x") for vr in ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")},
+    **{vr: (1, 2) for vr in ("SL", "SS", "SV", "UL", "US", "UV", "AT", "FD", "FL")},
+    **{vr: (b"\1\0", b"\2\0") for vr in ("OB", "OW", "UN")},
+    "AS": ("030Y", "040Y"),
+    "DA": ("20240102", "x"),
+    "DS": ("1.5", "nan"),
+    "DT": ("20240102", "x"),
+    "IS": ("3", "x"),
+    "OD": (b"\1" * 8, b"\2" * 8),
+    "OF": (b"\1" * 4, b"\2" * 4),
+    "TM": ("1200", "x"),
+    "UI": ("1.2", "1.3"),
+}
+DOSE = 0x00540016
+ATTRIBUTES = {
+    "series": (0x0020000E, {}),
+    "reference": (0x00200052, {}),
+    "class": (0x00080016, {}),
+    "photometric": (0x00280004, {}),
+    "padding": (0x00280120, {"padding": 0}),
+    "padding limit": (0x00280121, {"padding": 0}),
+    "imager spacing": (0x00181164, {}),
+    "page spacing": (0x00182010, {}),
+    "regions": (0x00186011, {}),
+    "repetition time": (0x00180080, {"dims": "auto"}),
+    "frame time": (0x00181063, {"dims": "auto"}),
+    "frame times": (0x00181065, {"dims": "auto"}),
+    "reference time": (0x00541300, {"dims": "auto"}),
+    "acquisition time": (0x00080032, {"dims": "auto"}),
+    "acquisition date and time": (0x0008002A, {"dims": "auto"}),
+    "b-value": (0x00189087, {"dims": "auto"}),
+    "direction": (0x00189089, {"dims": "auto"}),
+    "trigger time": (0x00181060, {"dims": "auto"}),
+    "units": (0x00541001, {"quantity": "suv"}),
+    "SUV type": (0x00541006, {"quantity": "suv"}),
+    "corrections": (0x00280051, {"quantity": "suv"}),
+    "decay": (0x00541102, {"quantity": "suv"}),
+    "weight": (0x00101030, {"quantity": "suv"}),
+    "series time": (0x00080031, {"quantity": "suv"}),
+    "dose": (DOSE, {"quantity": "suv"}),
+    "mapping": (0x00409096, {"quantity": "rwv"}),
+    "segmentation": (0x00620001, {"like": True}),
+    "fraction": (0x0062000E, {"like": True}),
+}
+PET = {
+    0x00080021: element(0x00080021, "DA", "20240102"),
+    0x00080031: element(0x00080031, "TM", "1300"),
+    0x00080032: element(0x00080032, "TM", "1305"),
+    0x00101030: element(0x00101030, "DS", 70),
+    0x00280051: element(0x00280051, "CS", ["ATTN", "DECY"]),
+    0x00541001: element(0x00541001, "CS", "BQML"),
+    0x00541102: element(0x00541102, "CS", "START"),
+    DOSE: sequence(
+        DOSE,
+        [
+            element(0x00181072, "TM", "1200")
+            + element(0x00181074, "DS", 3e8)
+            + element(0x00181075, "DS", 6000)
+        ],
+    ),
+}
+
+
+def odd_elements(tag):
+    """Return an element of every VR with none, one and two values, and sequences."""
+    for vr, values in VALUES.items():
+        for count in (0, 1, 2):
+            several = values[:count]
+            yield element(
+                tag, vr, b"".join(several) if vr[0] == "O" or vr == "UN" else list(several)
+            )
+    yield sequence(tag, [])
+    yield sequence(tag, [b""])
+    yield sequence(tag, [element(0x00080100, "SH", "x"), b""])
+
+
+@pytest.mark.parametrize("name", ATTRIBUTES)
+def test_a_volume_or_a_typed_error(put, name):
+    tag, options = ATTRIBUTES[name]
+    position = None if "spacing" in name or name in ("regions", "frame time") else [0, 0, 0]
+    if options.get("like"):
+        options = {"like": fastdcm.read_volume(put(encode_image(cells(0), position=[0, 0, 0])))}
+    for n, odd in enumerate(odd_elements(tag)):
+        raw = {**PET, tag: odd}
+        path = put(
+            encode_image(cells(n), raw, position=position, modality="PT", spacing=[1, 1]),
+            transfer_syntax=EXPLICIT_LE,
+        )
+        for source in ([path], [fastdcm.dcmread(path)]):
+            try:
+                volumes = fastdcm.read_volume(source, on_problem="split", **options)
+            except fastdcm.DicomError:
+                continue
+            for volume in volumes:
+                assert volume.array.shape[-2:] == (4, 6) or volume.array.shape[-1] == 3
+                assert volume.dims[-1] in "x channel"
+                repr(volume)
+        list(fastdcm.read_volumes(source, **options))
+
+
+@pytest.mark.parametrize("tag", [0x00409211, 0x00409212, 0x00409213, 0x00409216, 0x00409225])
+def test_odd_mappings(put, tag):
+    for odd in odd_elements(tag):
+        parts = {
+            0x00409211: element(0x00409211, "US", 100),
+            0x00409216: element(0x00409216, "US", 0),
+            0x00409224: element(0x00409224, "FD", 0.0),
+            0x00409225: element(0x00409225, "FD", 1.0),
+        } | {tag: odd}
+        content = b"".join(parts[key] for key in sorted(parts))
+        raw = {0x00409096: sequence(0x00409096, [content])}
+        path = put(encode_image(cells(0), raw, position=[0, 0, 0]))
+        try:
+            volume = fastdcm.read_volume(path, quantity="rwv")
+        except fastdcm.DicomError:
+            continue
+        assert volume.array.dtype == "f4"

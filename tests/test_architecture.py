@@ -86,10 +86,12 @@ scanning.output
 scanning.index.manifest scanning.index.folder scanning.open_source scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
-volume._csa volume.siemens volume.slices volume.sorting volume.times volume.colors
-volume.quantities volume.array volume.diffusion volume.projections volume.dimensions
-volume.resample volume.segmentation volume.protocols volume.exports volume.nifti volume.result
-volume.volume volume.series
+volume._csa volume.siemens volume.slices volume.sorting
+volume.values.times volume.values.colors volume.values.quantities volume.values.diffusion
+volume.values.projections volume.dimensions volume.array
+volume.grids.resample volume.grids.segmentation
+volume.exports.protocols volume.exports.libraries volume.exports.nifti
+volume.result volume.volume volume.series
 volume
 ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
 distributed.partitions distributed.images distributed.ray distributed.dask
@@ -106,6 +108,9 @@ EMPTY = (
     "formats",
     "scanning",
     "scanning.index",
+    "volume.values",
+    "volume.grids",
+    "volume.exports",
     "distributed",
 )
 # {files: functions of the system that only these files may call}. (value.c calls strtod

@@ -15,9 +15,9 @@ from fastdcm.errors import DicomError
 from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE, read_frames
 from fastdcm.pixels.layout import direct_byte_order, native_length
 from fastdcm.sources.urls import is_url, path_bytes
-from fastdcm.volume.colors import ColorMode, needs_conversion
-from fastdcm.volume.quantities import RealWorldMapping, padding_range
 from fastdcm.volume.slices import Slice
+from fastdcm.volume.values.colors import ColorMode, needs_conversion
+from fastdcm.volume.values.quantities import RealWorldMapping, padding_range
 
 _Array = npt.NDArray[Any]
 _Reader = Callable[[_Array, list[int]], None]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastdcm.errors import Finding
 from fastdcm.volume.slices import Slice, finite_numbers
 from fastdcm.volume.sorting import TOLERANCE, Stack, build_stack, counted
-from fastdcm.volume.times import acquisition_seconds
+from fastdcm.volume.values.times import acquisition_seconds
 
 _Array = npt.NDArray[np.float64]
 #: The names of axes, or "auto".

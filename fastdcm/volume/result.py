@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdcm.errors import DicomError, Finding
-from fastdcm.volume import exports
-from fastdcm.volume.nifti import Header, nifti_image, write_gradients, write_nifti
+from fastdcm.volume.exports import libraries
+from fastdcm.volume.exports.nifti import Header, nifti_image, write_gradients, write_nifti
 from fastdcm.volume.sorting import Key
 
 
@@ -276,7 +276,7 @@ class Volume:
         >>> fastdcm.read_volume("series").to_sitk().GetSize()  # doctest: +SKIP
         (512, 512, 120)
         """
-        return exports.to_sitk(self)
+        return libraries.to_sitk(self)
 
     def to_xarray(self) -> Any:
         """Return an xarray.DataArray that shares the array.
@@ -298,4 +298,4 @@ class Volume:
         >>> fastdcm.read_volume("series").to_xarray().dims  # doctest: +SKIP
         ('z', 'y', 'x')
         """
-        return exports.to_xarray(self)
+        return libraries.to_xarray(self)

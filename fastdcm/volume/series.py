@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from fastdcm.errors import DicomError, Finding
-from fastdcm.volume.colors import ColorMode
 from fastdcm.volume.dimensions import Dims
-from fastdcm.volume.quantities import Quantity
 from fastdcm.volume.result import Volume, VolumeError
 from fastdcm.volume.slices import SourceImage, TagExpression, VolumeSource
+from fastdcm.volume.values.colors import ColorMode
+from fastdcm.volume.values.quantities import Quantity
 from fastdcm.volume.volume import Options, path_of, read_images, series_of, volumes_of_images
 
 

@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from fastdcm.errors import DicomError, Finding
 from fastdcm.scanning.tags import parse_tag
-from fastdcm.volume import diffusion, dimensions, projections, segmentation
+from fastdcm.volume import dimensions
 from fastdcm.volume.array import Conversion, read_array
-from fastdcm.volume.colors import COLOR_MODES, ColorMode, check_color, is_color, photometric_of
 from fastdcm.volume.dimensions import (
     Dims,
     Joined,
@@ -28,16 +27,8 @@ from fastdcm.volume.dimensions import (
     join_stacks,
     repetition_time,
 )
-from fastdcm.volume.quantities import (
-    PADDING_TAGS,
-    QUANTITIES,
-    QUANTITY_TAGS,
-    Quantity,
-    RealWorldMapping,
-    apply_suv,
-    real_world_mappings,
-)
-from fastdcm.volume.resample import even_grid, on_grid
+from fastdcm.volume.grids import segmentation
+from fastdcm.volume.grids.resample import even_grid, on_grid
 from fastdcm.volume.result import Volume, VolumeError
 from fastdcm.volume.slices import (
     HEADER_TAGS,
@@ -56,6 +47,23 @@ from fastdcm.volume.sorting import (
     separate_stacks,
     split_at_spacing_changes,
     split_mixtures,
+)
+from fastdcm.volume.values import diffusion, projections
+from fastdcm.volume.values.colors import (
+    COLOR_MODES,
+    ColorMode,
+    check_color,
+    is_color,
+    photometric_of,
+)
+from fastdcm.volume.values.quantities import (
+    PADDING_TAGS,
+    QUANTITIES,
+    QUANTITY_TAGS,
+    Quantity,
+    RealWorldMapping,
+    apply_suv,
+    real_world_mappings,
 )
 
 # What `Volume.tags` always has.
@@ -545,7 +553,7 @@ def _on_grid_of(
 
 
 def _common(values: list[Any], count: int) -> list[Any]:
-    """Return the value that all have, or None, so many times."""
+    """Return a list of the value that all have, or of None."""
     first = values[0]
     return [first if all(value == first for value in values) else None] * count
 

@@ -131,7 +131,7 @@ def _cells_of_slice(
 ) -> tuple[_Floats, npt.NDArray[np.bool_]]:
     """Return where the cells of a slice are in an array, and whether they are inside.
 
-    A cell is inside up to half a cell beyond the centers at the edge.
+    A cell is inside up to half a cell outside the centers at the edge.
     """
     columns, rows = np.meshgrid(np.arange(shape[2]), np.arange(shape[1]))
     ones = np.ones_like(rows)

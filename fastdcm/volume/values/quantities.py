@@ -13,7 +13,7 @@ from fastdcm.errors import DicomError
 from fastdcm.pixels import functional_groups
 from fastdcm.pixels.lookup_table import sequence_items
 from fastdcm.volume.slices import Slice, finite_numbers
-from fastdcm.volume.times import seconds_of_date_time, seconds_of_day
+from fastdcm.volume.values.times import seconds_of_date_time, seconds_of_day
 
 #: What the values of a volume can be converted to.
 Quantity = Literal["suv", "rwv"]

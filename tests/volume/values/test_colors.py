@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastdcm
-from fastdcm.volume.colors import COLOR_MODES
+from fastdcm.volume.values.colors import COLOR_MODES
 from support.builder import element
 from support.series import COLUMNS, ROWS, encode_image, problems
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastdcm
-from fastdcm.volume.diffusion import fsl_directions
+from fastdcm.volume.values.diffusion import fsl_directions
 from support.builder import element
 from support.series import cells, encode_image
 

@@ -9,7 +9,7 @@ import numpy as np
 from fastdcm.errors import DicomError
 
 if TYPE_CHECKING:
-    from fastdcm.volume.protocols import ArrayWithGeometry
+    from fastdcm.volume.exports.protocols import ArrayWithGeometry
 
 
 def to_sitk(volume: ArrayWithGeometry) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastdcm._util.atomic import write_atomically
 from fastdcm.errors import DicomError
-from fastdcm.volume.diffusion import fsl_directions
+from fastdcm.volume.values.diffusion import fsl_directions
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Array = npt.NDArray[Any]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastdcm.volume.times import acquisition_seconds, seconds_of_date_time, seconds_of_day
+from fastdcm.volume.values.times import acquisition_seconds, seconds_of_date_time, seconds_of_day
 
 
 @pytest.mark.parametrize(

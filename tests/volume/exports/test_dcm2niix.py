@@ -5,6 +5,8 @@ The differences, with their reasons:
 - dcm2niix reverses the rows of an image, so both are turned to the same orientation first.
 - dcm2niix writes the repetition time as the length of the fourth axis also where there is none;
   a 3D image has no time step here.
+- The rows of a gradient in a .bvec file are relative to the axes of the image, so they are compared
+  in RAS.
 - By default dcm2niix scales Philips images by private elements. It is run with ``-p n``, so that
   it uses Rescale Slope and Intercept, which define modality values (PS3.3 C.11.1).
 """
@@ -70,3 +72,34 @@ def test_real_series(folder, program, corpus, tmp_path):
     # no image of these series has diffusion weighting
     assert not list(tmp_path.glob("*.bval"))
     assert not any("b" in volume.coords for volume in volumes)
+
+
+def gradients(nibabel, path):
+    """Return the b-values next to an image, and its gradients in RAS."""
+    affine = nibabel.load(path).affine[:3, :3]
+    axes = affine / np.linalg.norm(affine, axis=0)
+    relative = np.loadtxt(path.with_suffix(".bvec"))
+    if np.linalg.det(axes) > 0:
+        relative[0] *= -1
+    return np.loadtxt(path.with_suffix(".bval")), axes @ relative
+
+
+def test_real_diffusion_series(program, corpus, tmp_path):
+    nibabel = require_package("nibabel")
+    files = corpus("nibabel/siemens_dwi_*.dcm")
+    source, theirs = tmp_path / "source", tmp_path / "theirs"
+    for folder in (source, theirs):
+        folder.mkdir()
+    for file in files:
+        shutil.copy(file, source)
+    command = [program, "-z", "n", "-o", str(theirs), "-f", "dwi", str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    volume = fastdcm.read_volume(source, dims="auto")
+    volume.to_nifti(tmp_path / "dwi.nii")
+    paths = (tmp_path / "dwi.nii", theirs / "dwi.nii")
+    ours, other = (nibabel.as_closest_canonical(nibabel.load(path)) for path in paths)
+    assert is_equal(ours, other) and ours.shape == (128, 128, 48, 2)
+    assert ours.header["pixdim"][4] == pytest.approx(other.header["pixdim"][4])
+    (b, directions), (expected_b, expected) = (gradients(nibabel, path) for path in paths)
+    assert b.tolist() == expected_b.tolist() == [0, 1000]
+    assert np.allclose(directions, expected, atol=1e-4)

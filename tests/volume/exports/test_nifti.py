@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastdcm
+from support.builder import element
 from support.series import BETWEEN_COLUMNS, BETWEEN_ROWS, COLUMNS, ROWS, encode_image
 
 
@@ -81,6 +82,21 @@ def test_unsigned_values_are_int16_where_they_fit(series, tmp_path, value, dtype
     image = nibabel.load(tmp_path / "a.nii")
     assert image.get_data_dtype() == dtype
     assert (volume.array == np.asarray(image.dataobj).T).all()
+
+
+def test_color_and_time(put, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    shades = np.arange(3 * ROWS * COLUMNS * 3, dtype=np.uint8).reshape(3, ROWS, COLUMNS, 3)
+    raw = {
+        0x00181063: element(0x00181063, "DS", 40),
+        0x00280006: element(0x00280006, "US", 0),
+    }
+    path = put(encode_image(shades, raw, frames=3, samples=3, bits=8, signed=0))
+    fastdcm.read_volume(path, dims="auto").to_nifti(tmp_path / "cine.nii")
+    image = nibabel.load(tmp_path / "cine.nii")
+    assert image.shape == (COLUMNS, ROWS, 1, 3)
+    assert image.header["pixdim"][4] == pytest.approx(0.04)
+    assert image.dataobj[5, 3, 0, 2].tolist() == tuple(shades[2, 3, 5].tolist())
 
 
 def test_axis_too_long_for_nifti_1(put, tmp_path):

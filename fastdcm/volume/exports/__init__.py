@@ -1,0 +1,1 @@
+"""Volumes as NIfTI files and as objects of other libraries."""

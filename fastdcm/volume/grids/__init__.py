@@ -1,0 +1,1 @@
+"""Volumes and segmentations on other grids."""

@@ -1,0 +1,1 @@
+"""What the values of slices mean: color, padding, quantities, diffusion, spacing, times."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -16,6 +16,7 @@ from fastdcm.volume.series import read_volumes
 
 if TYPE_CHECKING:
     from fastdcm.volume.result import Volume
+    from fastdcm.volume.values.quantities import Quantity
 
 _TAGS = ("SeriesNumber", "SeriesDescription")
 _LONGEST = 120  # characters of a name
@@ -75,7 +76,7 @@ def nifti(
         on_problem="split",
         dims=None if only_3d else "auto",
         resample=resample,
-        quantity="suv" if quantity == "suv" else "rwv" if quantity == "rwv" else None,
+        quantity=cast("Quantity | None", quantity),
         threads=threads,
     )
     try:

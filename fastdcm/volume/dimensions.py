@@ -273,10 +273,10 @@ def _join(stacks: list[Stack], names: Sequence[str]) -> Joined:
     for stack in stacks[1:]:
         findings += [finding for finding in stack.findings if str(finding) not in known]
         known.update(map(str, stack.findings))
-    labels = {n: _ordered_labels(stacks, n) for n in varying}
+    labels = {n: {text: i for i, text in enumerate(_ordered_labels(stacks, n))} for n in varying}
     grid: dict[tuple[int, ...], Stack] = {}
     for stack in stacks:
-        grid[tuple(labels[n].index(repr(_label(stack, n))) for n in varying)] = stack
+        grid[tuple(labels[n][repr(_label(stack, n))] for n in varying)] = stack
     shape = tuple(len(labels[n]) for n in varying)
     if len(grid) == len(stacks) == int(np.prod(shape)):
         ordered = [grid[place] for place in np.ndindex(*shape)]

@@ -107,7 +107,7 @@ _GROUPS = {
     0x00209310: ("TemporalPositionTimeOffset",),
     0x00189114: ("EffectiveEchoTime",),  # MR Echo
     0x00189115: ("InversionTimes",),  # MR Modifier
-    0x00189112: ("FlipAngle",),  # MR Timing
+    0x00189112: ("FlipAngle", "RepetitionTime"),  # MR Timing
     0x00189117: ("DiffusionBValue",),  # MR Diffusion
     0x00189118: ("NominalCardiacTriggerDelayTime",),  # Cardiac Synchronization
     0x00189226: ("FrameType", "ComplexImageComponent"),  # MR Image Frame Type

@@ -29,7 +29,8 @@ from fastdcm.volume.dimensions import (
 )
 from fastdcm.volume.grids import segmentation
 from fastdcm.volume.grids.resample import even_grid, on_grid
-from fastdcm.volume.result import Volume, VolumeError
+from fastdcm.volume.result import Volume as Volume
+from fastdcm.volume.result import VolumeError as VolumeError
 from fastdcm.volume.slices import (
     HEADER_TAGS,
     Slice,
@@ -104,6 +105,8 @@ class Options:
             raise ValueError(f"quantity={self.quantity!r} needs rescale=True")
         if self.like is not None and not isinstance(self.like, Volume):
             raise TypeError(f"like must be a Volume, got {type(self.like).__name__}")
+        if self.like is not None and np.isnan(self.like.positions).any():
+            raise ValueError("like must be a volume whose slices have positions")
         axis_names(self.dims)
 
     @property
@@ -313,7 +316,7 @@ def read_images(
 def _slices_of_images(
     images: Iterable[SourceImage], options: Options, findings: list[Finding]
 ) -> list[Slice]:
-    keywords = [tag for tag in options.header_tags() if isinstance(tag, str) and tag.isidentifier()]
+    keywords = [tag for tag in options.tags if isinstance(tag, str) and tag.isidentifier()]
     slices: list[Slice] = []
     errors = []
     for image in images:
@@ -484,7 +487,9 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
     tags = _tags_of(slices, options)
     array = array.reshape(-1, len(of_stack), *array.shape[1:])
     codes = {finding.code for finding in joined.findings}
-    if options.resample and codes & {*_RESAMPLED}:
+    is_resampled = options.resample and bool(codes & {*_RESAMPLED})
+    changed = mappings is not None or is_resampled or options.like is not None
+    if is_resampled:
         array, affine, nearest = _resampled(array, affine, positions, options)
         count = len(of_stack)
         tags = {
@@ -493,6 +498,12 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
         }
         positions = affine[:3, 3] + np.arange(len(nearest))[:, None] * affine[:3, 2]
     if options.like is not None:
+        if not joined.stacks[0].has_geometry:
+            raise DicomError(
+                "like= needs the position and orientation of the slices",
+                "volume",
+                filename=first.image.path,
+            )
         array = _on_grid_of(array, affine, options)
         affine, positions = options.like.affine, options.like.positions
         count = array.shape[1]
@@ -501,8 +512,6 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
     photometric = photometric_of(first) or None
     if options.color == "rgb" and is_color(first):
         photometric = "RGB"
-    scales = {(each.slope, each.intercept) for each in slices}
-    is_scaled = options.rescale and not any(s.has_modality_lut for s in slices) and not mappings
     return Volume(
         array=array.reshape(*joined.shape, *array.shape[1:]),
         affine=affine,
@@ -516,9 +525,17 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
         series_instance_uid=series_of(first.image),
         photometric_interpretation=photometric,
         units=units,
-        scale=next(iter(scales)) if is_scaled and len(scales) == 1 else None,
+        scale=_common_scale(slices) if options.rescale and not changed else None,
         repetition_time=repetition_time(slices),
     )
+
+
+def _common_scale(slices: Sequence[Slice]) -> tuple[float, float] | None:
+    """Return the slope and intercept of all slices, None where they differ."""
+    if slices[0].samples > 1 or any(each.has_modality_lut for each in slices):
+        return None
+    scales = {(each.slope, each.intercept) for each in slices}
+    return scales.pop() if len(scales) == 1 else None
 
 
 def _outside(options: Options) -> float:

@@ -91,7 +91,7 @@ def test_pixels_are_read_when_a_volume_is_requested(study):
     assert all(isinstance(one, VolumeError) for one in volumes)
 
 
-@pytest.mark.parametrize("source", ["folder", "glob", "list", "zip", "url", "table", "datasets"])
+@pytest.mark.parametrize("source", ["folder", "glob", "list", "zip", "url", "table", "index", "datasets"])
 @pytest.mark.parametrize("many", [False, True])
 def test_sources(put, tmp_path, source, many):
     """What `scan` reads, volumes read: native pixels, too."""
@@ -121,6 +121,10 @@ def test_sources(put, tmp_path, source, many):
             pyarrow = pytest.importorskip("pyarrow")
             given = tmp_path / "series.parquet"
             parquet.write_table(pyarrow.table({"path": paths}), given)
+        elif source == "index":
+            pytest.importorskip("pyarrow")
+            given = tmp_path / "index"
+            fastdcm.scan(str(folder)).write(f"{given}/")
         else:
             given = [fastdcm.dcmread(path) for path in paths]
         if many:

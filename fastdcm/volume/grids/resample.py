@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastdcm.errors import DicomError
+
 _Array = npt.NDArray[Any]
 _Floats = npt.NDArray[np.float64]
 
 _ROUNDING = 1e-3  # in cells: a coordinate this far outside is on the edge
+# How many times as many cells a slice may get. A tilt of 45 degrees of a stack that is as
+# high as its slices are wide needs two; positions of damaged files need any number.
+_MAX_GROWTH = 16
 
 
 def even_grid(
@@ -37,6 +42,12 @@ def even_grid(
         Without shear.
     nearest : list of int
         For each slice the number of the nearest slice before.
+
+    Raises
+    ------
+    DicomError
+        "volume" where the slices are shifted so far that the array would have 16 times as
+        many cells.
     """
     spacing = np.linalg.norm(affine[:3, :2], axis=0)
     along_row, down_column = (affine[:3, :2] / spacing).T
@@ -52,7 +63,14 @@ def even_grid(
         axis=1,
     )
     low = np.floor(offsets.min(axis=0) + _ROUNDING)
-    size = np.ceil(offsets.max(axis=0) - low - _ROUNDING).astype(int) + array.shape[1:]
+    growth = np.ceil(offsets.max(axis=0) - low - _ROUNDING)
+    if np.prod(growth + array.shape[1:]) > _MAX_GROWTH * np.prod(array.shape[1:]):
+        raise DicomError(
+            f"the slices are shifted by {growth[0]:.0f} rows and {growth[1]:.0f} columns, which "
+            "is too far to resample them",
+            "volume",
+        )
+    size = growth.astype(int) + array.shape[1:]
     out = np.empty((len(positions), *size.tolist()), np.float32)
     nearest = []
     for k in range(len(out)):
@@ -119,11 +137,29 @@ def on_grid(
     -------
     (slices, rows, columns) float32 array
     """
+    to_array = inverse(affine) @ grid
     out = np.empty(tuple(shape), np.float32)
     for k in range(shape[0]):
-        places, inside = _cells_of_slice(np.linalg.inv(affine) @ grid, k, shape, array.shape)
+        places, inside = _cells_of_slice(to_array, k, shape, array.shape)
         out[k] = np.where(inside, _interpolated(array, places), fill)
     return out
+
+
+def inverse(affine: _Floats) -> _Floats:
+    """Return the inverse of an affine.
+
+    Raises
+    ------
+    DicomError
+        "volume" where it has none, as with a spacing of 1e-300 mm.
+    """
+    try:
+        found: _Floats = np.linalg.inv(affine).astype(np.float64, copy=False)
+    except np.linalg.LinAlgError:
+        found = np.full((4, 4), np.nan)
+    if not np.isfinite(found).all():
+        raise DicomError("the spacing of the slices is too small to resample them", "volume")
+    return found
 
 
 def _cells_of_slice(

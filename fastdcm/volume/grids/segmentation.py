@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from fastdcm.errors import DicomError, Finding
 from fastdcm.volume.array import Conversion, read_array
+from fastdcm.volume.grids.resample import inverse
 from fastdcm.volume.slices import Slice, finite_numbers
 
 _Array = npt.NDArray[Any]
@@ -177,8 +178,8 @@ class _Segments:
         for group in kinds.values():
             cells = read_array(group, Conversion(rescale=False), self.threads)
             planes = _Planes(group)
-            to_source: _Floats = np.linalg.inv(planes.affine) @ self.grid.affine
-            to_grid: _Floats = np.linalg.inv(self.grid.affine) @ planes.affine
+            to_source: _Floats = inverse(planes.affine) @ self.grid.affine
+            to_grid: _Floats = inverse(self.grid.affine) @ planes.affine
             self.outside += _count_outside(cells, planes, to_grid, out.shape)
             for k in range(out.shape[0]):
                 _fill_slice(out[k], k, to_source, cells, planes)

@@ -125,6 +125,34 @@ def test_on_the_grid_of_another_volume(put, orientation):
     assert (padded.array.ravel()[far] == 0).all()
 
 
+def test_positions_that_are_too_far_apart(put):
+    """The array does not get as large as the numbers in the files say."""
+    paths = [put(slice_at((1e6 * i, 0, 2 * i), AXIAL, 10000)) for i in range(2)]
+    with pytest.raises(fastdcm.DicomError, match="too far to resample") as caught:
+        fastdcm.read_volume(paths, resample=True)
+    assert caught.value.code == "volume"
+
+
+def test_like_needs_positions(put):
+    grid = fastdcm.read_volume(put(slice_at((0, 0, 0), AXIAL, 1)))
+    radiograph = put(encode_image(np.zeros((ROWS, COLUMNS), "<i2"), modality="CR"))
+    with pytest.raises(fastdcm.DicomError, match="needs the position and orientation"):
+        fastdcm.read_volume(radiograph, like=grid)
+    with pytest.raises(ValueError, match="whose slices have positions"):
+        fastdcm.read_volume(radiograph, like=fastdcm.read_volume(radiograph))
+
+
+def test_spacing_without_an_inverse(put):
+    grid = fastdcm.read_volume(put(slice_at((0, 0, 0), AXIAL, 1)))
+    path = put(
+        encode_image(
+            np.zeros((ROWS, COLUMNS), "<i2"), position=[0, 0, 0], spacing=["1e-310", "1e-310"]
+        )
+    )
+    with pytest.raises(fastdcm.DicomError, match="too small to resample"):
+        fastdcm.read_volume(path, like=grid)
+
+
 def test_like_in_another_frame_of_reference(put):
     grid = fastdcm.read_volume(put(slice_at((0, 0, 0), AXIAL, 1)))
     other = put(slice_at((0, 0, 0), AXIAL, 1, reference="1.2.99"))

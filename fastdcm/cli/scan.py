@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fastdcm.cli import Failure
+from fastdcm.cli._output import print_json, print_line, rows_output
 from fastdcm.cli._shared import (
     MonitoredScan,
     distinct,
@@ -93,9 +92,9 @@ def write_table(rows: Scan, output: str | None, as_json: bool) -> dict[str, Any]
         except ValueError as error:
             raise Failure(f"-o {error}") from None
     elif as_json:
-        write_jsonl(monitored, sys.stdout.buffer)
+        write_jsonl(monitored, rows_output())
     else:
-        write_csv(monitored, sys.stdout.buffer)
+        write_csv(monitored, rows_output())
     stats: dict[str, Any] = {**rows.stats}
     if monitored.has_series:
         stats["series"] = len(monitored.series)
@@ -114,11 +113,9 @@ def list_errors(indexes: Iterable[IndexFolder], rows: Scan | None, as_json: bool
                 continue
             count += 1
             if as_json:
-                row = dict(zip(ERROR_COLUMNS, values, strict=True))
-                click.echo(json.dumps(row, ensure_ascii=False))
+                print_json(dict(zip(ERROR_COLUMNS, values, strict=True)))
             else:
-                path = path if path.isprintable() else json.dumps(path)
-                click.echo(f"{path}: {code} at byte {offset}: {reason}")
+                print_line(f"{path}: {code} at byte {offset}: {reason}")
     return count
 
 
@@ -138,7 +135,7 @@ def report(output: str | None, stats: dict[str, Any], update: bool, was_complete
         text = f"{output} is already complete, nothing to do: {text}"
     else:
         text = f"{text}, {stats['files_per_second']:,.0f} files/s"
-    click.echo(text, err=True)
+    print_line(text, err=True)
 
 
 @click.command()
@@ -255,6 +252,6 @@ def scan(
     else:
         stats = write_table(rows, output, as_json)
     if output is not None and as_json:
-        click.echo(json.dumps(stats))
+        print_json(stats)
     report(output, stats, update, was_complete)
     return 1 if fail_on_error and stats["errors"] else 0

@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fastdcm._util.atomic import write_atomically
+from fastdcm._util.optional import require
 from fastdcm.scanning.protocols import BinaryWriter, Table, TableWriter
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def write(table: Table, path: str) -> None:
         If the name has another ending.
     FileNotFoundError
         If the directory does not exist.
+    ImportError
+        Without the package that the format needs.
     """
     if path.startswith(DELTA):
         _write_delta(table, path[len(DELTA) :])
@@ -54,6 +57,8 @@ def write(table: Table, path: str) -> None:
             f"{path}: expected a name that ends in {', '.join(_WRITERS)}, or in / for an index "
             f"folder, or begins with {DELTA} for a Delta table"
         )
+    if writer in (write_parquet, _write_arrow):
+        require("pyarrow", f"writing {os.path.splitext(path)[1]}", "table")
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
         raise FileNotFoundError(errno.ENOENT, "the directory does not exist", directory)
@@ -162,6 +167,8 @@ def _write_delta(table: Table, location: str) -> None:
 
     Its readers see the rows of the version before, or these.
     """
+    require("pyarrow", "a Delta table", "delta")
+    require("deltalake", "a Delta table", "delta")
     import pyarrow
     from deltalake import write_deltalake
 

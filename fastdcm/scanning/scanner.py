@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from fastdcm._util.optional import require
 from fastdcm.scanning import output
 from fastdcm.scanning._batch import Batch, Plan, stream_capsule
 from fastdcm.scanning._worker import Worker
@@ -168,7 +169,10 @@ class Scan:
         ------
         DicomError
             For the first file that cannot be read, with ``on_error="raise"``.
+        ImportError
+            Without pyarrow.
         """
+        require("pyarrow", "read_all()", "table")
         import pyarrow
 
         batches = [pyarrow.record_batch(batch) for batch in self]

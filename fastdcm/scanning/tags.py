@@ -122,10 +122,18 @@ def _parse_element(text: str) -> tuple[int, str | None]:
     if tag is None:
         tag = tag_for_keyword(text)
     if tag is None:
-        similar = difflib.get_close_matches(text, keywords(), 1)
-        hint = f"; did you mean {similar[0]}?" if similar else ""
+        similar = _similar_keyword(text)
+        hint = f"; did you mean {similar}?" if similar else ""
         raise ValueError(f"{text!r} is not a keyword of the DICOM dictionary{hint}")
     return tag, None
+
+
+def _similar_keyword(text: str) -> str | None:
+    """Return the keyword that a name is most similar to, whatever its case and spaces."""
+    by_letters = {keyword.lower(): keyword for keyword in keywords()}
+    letters = "".join(c for c in text.lower() if c.isalnum())
+    similar = difflib.get_close_matches(letters, by_letters, 1)
+    return by_letters[similar[0]] if similar else None
 
 
 def _parse_parentheses(text: str) -> tuple[int, str | None]:

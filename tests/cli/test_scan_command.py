@@ -199,7 +199,7 @@ def test_list_of_errors(archive, tmp_path):
 def test_an_error_is_one_line(tmp_path):
     (tmp_path / "a\nb").write_bytes(b"")
     out, _ = run("scan", tmp_path, "--errors")
-    assert out == f'"{tmp_path}/a\\nb": empty at byte 0: the file is empty\n'
+    assert out == f"{tmp_path}/a\\nb: empty at byte 0: the file is empty\n"
 
 
 def test_summary_of_an_index(archive, tmp_path):

@@ -115,6 +115,9 @@ def test_parsed_elements(tag, name, path):
     "tag, message",
     [
         ("PatinetID", "did you mean PatientID"),
+        ("patientid", "did you mean PatientID"),
+        ("Patient ID", "did you mean PatientID"),
+        ("pixel_spacing", "did you mean PixelSpacing"),
         ("", "cannot parse element '': a step is empty"),
         (".PatientID", "a step is empty"),
         ("PatientID.", "a step is empty"),

@@ -8,12 +8,14 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fastdcm._util.optional import require
+from fastdcm.scanning.index.entries import Parameters
 from fastdcm.scanning.index.manifest import (
     INTERNAL,
     Manifest,
-    Parameters,
     damaged,
     decode_schema,
+    parquet_errors,
 )
 from fastdcm.scanning.output import DELTA
 
@@ -61,6 +63,7 @@ class IndexFolder:
     """
 
     def __init__(self, path: str) -> None:
+        require("pyarrow", "an index folder", "table")
         self._manifest = manifest = Manifest(path)
         self.path = path
         self.parts = [os.path.join(path, part["part"]) for part in manifest.parts]
@@ -80,7 +83,7 @@ class IndexFolder:
     @property
     def schema(self) -> pyarrow.Schema:
         """The schema of all parts."""
-        return decode_schema(self._manifest.head["schema"])
+        return decode_schema(self._manifest)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
         """Yield the rows in batches; memory use does not depend on their number.
@@ -96,8 +99,10 @@ class IndexFolder:
         """
         from pyarrow import parquet
 
-        for path in self.parts:
-            with parquet.ParquetFile(path) as file:
+        for path, part in zip(self.parts, self._manifest.parts, strict=True):
+            with parquet_errors(path), parquet.ParquetFile(path) as file:
+                if file.metadata.num_rows != part["rows"] or file.schema_arrow != self.schema:
+                    raise damaged(path, "its rows are not those that were written")
                 yield from file.iter_batches(_ROWS_PER_BATCH, columns=columns)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:

@@ -40,17 +40,14 @@ from fastdcm.scanning.index.diff import (
     rows_of_part,
     rows_with_entries,
 )
-from fastdcm.scanning.index.file_list import FileListWriter, count_files
+from fastdcm.scanning.index.entries import FileSum, PartEntry, list_name, list_number
+from fastdcm.scanning.index.file_list import FileListWriter, check_list, count_files
 from fastdcm.scanning.index.manifest import (
     MANIFEST,
     UPDATE,
     ChecksumWriter,
-    FileSum,
     Manifest,
-    PartEntry,
     internal_path,
-    list_name,
-    list_number,
     remove_remains,
 )
 from fastdcm.scanning.index.parts import EndOfPart, ExistingPart, PartItem
@@ -142,6 +139,7 @@ class IndexUpdate(IndexBuild):
         try:
             update = Manifest(self.folder, UPDATE)
             update.check()
+            check_list(update)
         except (FileNotFoundError, DicomError):  # a damaged one is not needed
             return None
         return update if update.head.get("before") == manifest.head["files"] else None

@@ -61,6 +61,7 @@ typedef enum dcm_code {
     DCM_I_PADDING,                 /* zero bytes after the last element: ignored */
     DCM_I_VALUE_LENGTH,            /* not a multiple of the VR's size: given as bytes */
     DCM_I_BAD_NUMBER,              /* IS or DS text that is not a valid number */
+    DCM_I_BAD_DATE,                /* DA, TM or DT text that is not a valid date or time */
     DCM_I_CHARSET,                 /* an undefined Specific Character Set */
     DCM_I_TEXT,                    /* text that is invalid in its character set */
     DCM_I_CODESTREAM_END,          /* a compressed frame without its end marker */

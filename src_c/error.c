@@ -82,6 +82,7 @@ static const code_row rows[] = {
     I(VALUE_LENGTH) = {"value-length",
                        "the length does not fit the VR: the value is given as bytes"},
     I(BAD_NUMBER) = {"bad-number", "the text is not a number as its VR requires"},
+    I(BAD_DATE) = {"bad-date", "the text is not a date or time as its VR requires"},
     I(CHARSET) = {"charset", "the Specific Character Set is not defined in the Standard"},
     I(TEXT) = {"text", "the text has bytes that are invalid in its character set"},
     I(CODESTREAM_END) =

@@ -55,6 +55,7 @@ C_ORDER = [
     "walk",
     "header",
     "value",
+    "date",
     "csa",
     "encode",
     "index",
@@ -81,7 +82,7 @@ pixels.lookup_table pixels.functional_groups pixels.grayscale pixels.color pixel
 formats.pydicom formats.text
 writer dataset reader
 scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers
-scanning.output
+scanning.output scanning.dataframes
 scanning.index.entries scanning.index.manifest scanning.index.folder scanning.open_source
 scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update

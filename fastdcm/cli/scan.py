@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
 
-def split_tags(text: str) -> list[str]:
-    """Split the argument of ``--tags``, such as ``"A,(0019,xx0C,X),@file"``.
+def split_tags(text: str) -> dict[str, str]:
+    """Return {column: element} of ``--tags``, such as ``"A,b=(0019,xx0C,X),@file"``.
 
     Commas in parentheses do not separate; ``@file`` is replaced by the lines of a file.
     """
@@ -50,7 +50,16 @@ def split_tags(text: str) -> list[str]:
             word = ""
         else:
             word += c
-    return tags
+    columns: dict[str, str] = {}
+    for tag in tags:
+        name, equals, element = tag.partition("=")
+        if not equals or "(" in name:  # a private creator may contain one
+            name = element = tag
+        name = name.strip()
+        if name in columns:
+            raise ValueError(f"two columns have the name {name!r}; request the element once")
+        columns[name] = element.strip()
+    return columns
 
 
 def read_tags(path: str) -> list[str]:
@@ -157,7 +166,8 @@ def report(output: str | None, stats: dict[str, Any], update: bool, was_complete
     "--tags",
     metavar="LIST",
     help="Elements, separated by commas: keywords, (gggg,eeee), (gggg,xxee,CREATOR), "
-    "Sequence.Element, Sequence[*].Element; @FILE reads one from each line of a file. "
+    "Sequence.Element, Sequence[*].Element; NAME=ELEMENT names the column; @FILE reads one "
+    "from each line of a file. "
     f"Default: {len(DEFAULT_TAGS)} elements of the patient, study, series and image.",
 )
 @click.option(
@@ -178,6 +188,11 @@ def report(output: str | None, stats: dict[str, Any], update: bool, was_complete
     type=click.Choice(["file", "pixels"]),
     multiple=True,
     help="Add a hash of the complete file or of its pixel data; may be given twice.",
+)
+@click.option(
+    "--parse-dates",
+    is_flag=True,
+    help="Make columns of dates and times such, in place of text (DA, TM, DT).",
 )
 @click.option(
     "--on-error",
@@ -209,6 +224,7 @@ def scan(
     pixels: bool,
     frames: bool,
     hashes: tuple[str, ...],
+    parse_dates: bool,
     on_error: Literal["row", "skip", "raise"],
     only_errors: bool,
     fail_on_error: bool,
@@ -226,6 +242,7 @@ def scan(
             "frames" if frames else pixels,
             on_error == "skip",
             hashes,
+            parse_dates,
         )
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None

@@ -59,7 +59,6 @@ _LOOKUP_CHUNK = 4096  # files whose sizes are looked up together
 _LOOKUP_THREADS = 16  # at least: in a network file system each lookup waits
 
 _FIXED_COLUMNS = 8  # that every scan has, first
-_PIXEL_COLUMNS = ("pixel_offset", "pixel_length", "frames", "frame_offsets")
 
 
 class IndexStats(ScanStats):
@@ -229,13 +228,14 @@ class IndexBuild:
     # ------------------------------------------------------- parameters ---
 
     def _parameters(self, source: object) -> Parameters:
-        names = self.scan.column_names[_FIXED_COLUMNS:]
-        hashes = list(self.scan.plan.hashes)
+        plan = self.scan.plan
+        names = plan.names[_FIXED_COLUMNS + len(plan.requested) :]
         return {
-            "tags": [name for name in names if name not in (*_PIXEL_COLUMNS, *hashes)],
+            "tags": plan.requested,
             "pixels": "frames" if "frame_offsets" in names else "pixel_offset" in names,
-            "hash": hashes,
+            "hash": list(plan.hashes),
             "on_error": self.scan.on_error,
+            "parse_dates": plan.parse_dates,
             "source": source,
         }
 

@@ -53,6 +53,7 @@ class Parameters(TypedDict):
     pixels: bool | str
     hash: list[str]
     on_error: str
+    parse_dates: bool
     source: Any
 
 
@@ -126,6 +127,7 @@ _is_parameters = _has_fields(
         "pixels": lambda value: value in (False, True, "frames"),
         "hash": _is_list_of(_is_text),
         "on_error": _is_text,
+        "parse_dates": lambda value: isinstance(value, bool),
         "source": lambda value: True,
     }
 )

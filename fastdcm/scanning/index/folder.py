@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fastdcm._util.optional import require
+from fastdcm.scanning.dataframes import to_pandas, to_polars
 from fastdcm.scanning.index.entries import Parameters
 from fastdcm.scanning.index.manifest import (
     INTERNAL,
@@ -20,6 +21,8 @@ from fastdcm.scanning.index.manifest import (
 from fastdcm.scanning.output import DELTA
 
 if TYPE_CHECKING:
+    import pandas
+    import polars
     import pyarrow
     import pyarrow.dataset
 
@@ -59,7 +62,8 @@ class IndexFolder:
     complete : bool
         Whether all files have been read.
     parameters : dict
-        What was requested: ``tags``, ``pixels``, ``hash``, ``on_error``, ``source``.
+        What was requested: ``tags``, ``pixels``, ``hash``, ``on_error``,
+        ``parse_dates``, ``source``.
     """
 
     def __init__(self, path: str) -> None:
@@ -133,6 +137,24 @@ class IndexFolder:
         import pyarrow
 
         return pyarrow.Table.from_batches(self.batches(), self.schema)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return all rows as a data frame of pandas, as `Scan.to_pandas` does.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        return to_pandas(self)
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return all rows as a data frame of polars.
+
+        Returns
+        -------
+        polars.DataFrame
+        """
+        return to_polars(self)
 
     def verify(self) -> None:
         """Read every file of the index, and compare size and checksum.

@@ -231,7 +231,8 @@ class IndexUpdate(IndexBuild):
         self._count_files(diff)
         self._total = update.head["files"]["entries"]
         self._write(update, self._new_parts(manifest, update, plan_segments(diff.parts)))
-        update.append({"complete": True})
+        if not update.complete:
+            update.append({"complete": True})
         update.make_current()
         remove_remains(self.folder, update)
         self._progress = counts_of_parts(update.parts), None

@@ -34,6 +34,7 @@ def test_what_is_written(index):
         "pixels": False,
         "hash": [],
         "on_error": "row",
+        "parse_dates": False,
         "source": [{"path": os.path.join(os.path.dirname(index), "in"), "recursive": True}],
     }
     assert head["folder"] is None  # paths are absolute

@@ -79,8 +79,8 @@ sources.paths sources.path_tables sources.resolve
 pixels.protocols pixels._kernels pixels._codestream pixels._frame_table
 pixels.layout pixels.decoders pixels.video pixels.frames
 pixels.lookup_table pixels.functional_groups pixels.grayscale pixels.color pixels.overlay pixels
-formats.pydicom formats.text
-writer dataset reader
+formats.pydicom formats.text formats.waveform
+decoded_data writer dataset reader
 scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers
 scanning.output scanning.dataframes
 scanning.index.entries scanning.index.manifest scanning.index.folder scanning.open_source

@@ -1,4 +1,7 @@
-"""Build the C core once, as a static library, and link every extension module with it.
+"""Build the C core once, and link every extension module with it.
+
+It is a shared library in the package: modules with a copy of their own would make a
+wheel three times as large. On Windows it is a static library.
 
 FASTDCM_BUILD selects the kind of build: release (the default), debug, asan
 (AddressSanitizer and UBSan), ubsan, tsan or coverage. Each kind keeps its objects
@@ -16,6 +19,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 MSVC = sys.platform == "win32"
+MACOS = sys.platform == "darwin"
+CORE_LIBRARY = f"libfastdcm_core.{'dylib' if MACOS else 'so'}"
 
 CORE = sorted(glob("src_c/*.c"))
 HEADERS = sorted(glob("src_c/*.h"))
@@ -23,7 +28,7 @@ MODULES = sorted(glob("fastdcm/**/*.pyx", recursive=True))
 DECLARATIONS = sorted(glob("fastdcm/**/*.pxd", recursive=True))
 
 KINDS = {  # kind: (compiler flags, linker flags)
-    "release": (["-O3"], []),
+    "release": (["-O3", "-g0"], ["-Wl,-x" if MACOS else "-Wl,-s"]),
     "debug": (["-O0", "-g3", "-UNDEBUG"], []),
     "asan": (
         [
@@ -64,20 +69,32 @@ if MSVC:
     compile_args = ["/O2"] if kind == "release" else ["/Od", "/Zi", "/FS"]
     link_args = [] if kind == "release" else ["/DEBUG"]
 else:
-    compile_args = [*compile_args, "-fvisibility=hidden"]
+    # Calls inside the core are direct, as in a static library.
+    core_args += ["-fPIC", "-fno-semantic-interposition"]
 
 build_base = "build" if kind == "release" else f"build/{kind}"
 
 
 def extension(path):
+    name = path.removesuffix(".pyx").replace(os.sep, ".")
+    if MSVC:
+        return Extension(
+            name,
+            [path],
+            include_dirs=["src_c"],
+            depends=[*CORE, *HEADERS, *DECLARATIONS],
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+        )
+    to_package = "/".join(["@loader_path" if MACOS else "$ORIGIN"] + [".."] * (name.count(".") - 1))
     return Extension(
-        path.removesuffix(".pyx").replace(os.sep, "."),
+        name,
         [path],
         include_dirs=["src_c"],
-        depends=[*CORE, *HEADERS, *DECLARATIONS],
+        depends=[*HEADERS, *DECLARATIONS],
         # Cython's own loops compare signed with unsigned.
-        extra_compile_args=compile_args + ([] if MSVC else ["-Wno-sign-compare"]),
-        extra_link_args=link_args,
+        extra_compile_args=[*compile_args, "-Wno-sign-compare", "-fvisibility=hidden"],
+        extra_link_args=[*link_args, f"-Wl,-rpath,{to_package}"],
     )
 
 
@@ -95,6 +112,42 @@ class BuildExt(build_ext):
     def run(self):
         self.run_command("build_clib")
         super().run()
+
+    def build_extensions(self):
+        if not MSVC:
+            self.link_core()
+        super().build_extensions()
+
+    def link_core(self):
+        """Link the static library of the core to a shared one, which the modules use."""
+        command = self.get_finalized_command("build_clib")
+        [name] = command.get_library_names()
+        archive = os.path.join(command.build_clib, self.compiler.library_filename(name))
+        library = os.path.join(self.build_lib, "fastdcm", CORE_LIBRARY)
+        self.mkpath(os.path.dirname(library))
+        if MACOS:
+            flags = ["-dynamiclib", f"-Wl,-install_name,@rpath/{CORE_LIBRARY}"]
+            flags += [f"-Wl,-force_load,{archive}"]
+        else:
+            flags = ["-shared", f"-Wl,-soname,{CORE_LIBRARY}", "-Wl,-Bsymbolic"]
+            flags += ["-Wl,--whole-archive", archive, "-Wl,--no-whole-archive"]
+        self.make_file(
+            [archive],
+            library,
+            self.spawn,
+            ([*self.compiler.compiler, *compile_args, *flags, *link_args, "-o", library],),
+        )
+        self.compiler.set_libraries([lib for lib in self.compiler.libraries if lib != name])
+        self.compiler.set_link_objects([library])
+
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        if not MSVC:
+            self.copy_file(
+                os.path.join(self.build_lib, "fastdcm", CORE_LIBRARY),
+                os.path.join("fastdcm", CORE_LIBRARY),
+                level=self.verbose,
+            )
 
     def build_extension(self, ext):
         with self.translating:

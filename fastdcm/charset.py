@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 # The default repertoire is ISO IR 6; Latin-1 also keeps bytes that violate it.
 DEFAULT = "iso8859"
 
-# After a delimiter the first character set is active again (PS3.5 6.1.2.5.3).
+# After a delimiter the first character set is active again (PS3.5 6.1.2.5.3): in text of
+# one value (LT, ST, UT), of several values (LO, SH, UC), and in names (PN).
 TEXT_DELIMITERS = frozenset(b"\r\n\t\f")
-PN_DELIMITERS = frozenset(b"^=")
+STRING_DELIMITERS = TEXT_DELIMITERS | frozenset(b"\\")
+PN_DELIMITERS = STRING_DELIMITERS | frozenset(b"^=")
 
 _SINGLE_BYTE = {
     "6": DEFAULT,
@@ -39,6 +41,7 @@ _SINGLE_BYTE = {
     "144": "iso_ir_144",
     "148": "iso_ir_148",
     "166": "iso_ir_166",
+    "203": "iso8859_15",
 }
 _TERMS = {"": DEFAULT}
 for _number, _codec in _SINGLE_BYTE.items():
@@ -58,6 +61,13 @@ _TERMS.update(
         "ISO 2022 58": "GB2312",
     }
 )
+
+# {registration number of ISO 2375: codec}, for terms that are misspelled.
+_CODEC_OF_NUMBER = {
+    **_SINGLE_BYTE,
+    **{term[12:]: codec for term, codec in _TERMS.items() if term.startswith("ISO 2022 IR ")},
+    "192": "UTF8",
+}
 
 # Without code extensions (PS3.3 table C.12-5).
 _STAND_ALONE = ("ISO_IR 192", "GBK", "GB18030")
@@ -80,6 +90,7 @@ _ESCAPES = {
     b"\x1b-L": "iso_ir_144",
     b"\x1b-M": "iso_ir_148",
     b"\x1b-T": "iso_ir_166",
+    b"\x1b-b": "iso8859_15",
     b"\x1b)I": "shift_jis",
     b"\x1b(J": "shift_jis",  # ISO IR 13, 14
     b"\x1b$B": "iso2022_jp",
@@ -109,13 +120,13 @@ def _is_codec(name: str) -> bool:
 
 
 def _codec_of(term: str) -> str:
-    """Return the codec of a term, also if its separator is wrong."""
+    """Return the codec of a term, also of one with other separators or letters."""
     if term in _TERMS:
         return _TERMS[term]
-    if term[:3] == "ISO" and term[3:4] != "_" and term[4:6] == "IR":
-        return _TERMS.get("ISO_IR" + term[6:], DEFAULT)
-    if (term[:3], term[4:8], term[9:11]) == ("ISO", "2022", "IR") and term[11:]:
-        return _TERMS.get("ISO 2022 IR " + term[12:], DEFAULT)
+    letters = "".join(c for c in term[:32] if c.isalnum()).upper()
+    for prefix in ("ISO2022IR", "ISO2022", "ISOIR"):
+        if letters.startswith(prefix):
+            return _CODEC_OF_NUMBER.get(letters[len(prefix) :], DEFAULT)
     return term if _is_codec(term) else DEFAULT
 
 
@@ -136,9 +147,10 @@ def encodings(value: str | Sequence[str] | None) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        One or more codecs; the first is active before any escape sequence. A
-        wrong separator in a term is corrected, the name of a Python codec is
-        accepted, an unknown term is Latin-1. UTF-8, GBK and GB18030, which do
+        One or more codecs; the first is active before any escape sequence. Wrong
+        separators and letters in a term are corrected ("ISO-IR 100", "iso_ir192",
+        "ISO_IR 149"), the name of a Python codec is accepted ("UTF-8"), an unknown
+        term is Latin-1. UTF-8, GBK and GB18030, which do
         not allow other terms, are used alone if they come first and ignored
         otherwise.
 

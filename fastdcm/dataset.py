@@ -8,11 +8,10 @@ from fastdcm.core._elements import DataElement, ElementMap
 from fastdcm.core._flat import iterall
 from fastdcm.core._level import issues_of, read_meta
 from fastdcm.core.private import PrivateBlock, find_private_block, list_private_creators
+from fastdcm.decoded_data import DecodedData
 from fastdcm.formats.pydicom import from_pydicom as _from_pydicom
 from fastdcm.formats.pydicom import to_pydicom as _to_pydicom
 from fastdcm.formats.text import text_of
-from fastdcm.pixels import modality_pixels, overlay_array, pixel_array, to_rgb, windowed
-from fastdcm.pixels.frames import open_frames
 from fastdcm.writer import dcmwrite
 
 TYPE_CHECKING = False
@@ -21,14 +20,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self, TypeAlias
 
-    import numpy as np
     import pydicom
-    from numpy.typing import NDArray
 
     from fastdcm.core.protocols import TagLike, Target
     from fastdcm.errors import Issue
-    from fastdcm.pixels.frames import Frames
-    from fastdcm.pixels.protocols import FrameSelection, VOIFunction
 
     # Elements by tag, or values by keyword.
     _Elements: TypeAlias = ElementMap | Mapping[Any, Any] | Iterable[tuple[Any, Any]]
@@ -37,7 +32,7 @@ if TYPE_CHECKING:
 _BINARY = frozenset(("OB", "OW", "OF", "OD", "OL", "OV", "UN"))
 
 
-class Dataset(ElementMap):
+class Dataset(DecodedData):
     """A DICOM data set: its elements by keyword, tag or slice.
 
     ``ds.PatientName`` and ``ds["PatientName"].value`` are values, ``ds[tag]`` is
@@ -381,137 +376,6 @@ class Dataset(ElementMap):
         return sorted(set(super().__dir__()) | set(self.dir()))
 
     trait_names = __dir__
-
-    # ---- pixels
-
-    @property
-    def frames(self) -> Frames:
-        """The frames of the pixel data (PS3.3 C.7.6.3), each decoded on access.
-
-        Examples
-        --------
-        >>> ds.frames[3].shape  # doctest: +SKIP
-        (512, 512)
-        """
-        self.__dict__["_frames"] = frames = open_frames(self, self.__dict__.get("_frames"))
-        return frames
-
-    @property
-    def pixel_array(self) -> NDArray[Any]:
-        """The stored values of the pixel data, as from `get_pixels`."""
-        return pixel_array(self)
-
-    def get_pixels(
-        self,
-        mmap: bool | None = None,
-        native_endian: bool = False,
-        *,
-        threads: int | None = None,
-        out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
-        """Return the stored values of all frames: `fastdcm.pixels.pixel_array`.
-
-        Parameters
-        ----------
-        mmap : bool, optional
-            Map native pixel data instead of reading it; by default from 1 MB.
-        native_endian : bool, default False
-            Convert to the byte order of the machine.
-        threads : int, optional
-            How many threads decode frames; by default as many as there are
-            processors, one for less than 1 MiB.
-        out : ndarray, optional
-            Where to store the values.
-
-        Returns
-        -------
-        ndarray
-            Of shape (frames, rows, columns, samples), without the dimensions
-            that are 1 (frames and samples).
-
-        Raises
-        ------
-        DicomError
-            If there is no pixel data, or it cannot be decoded.
-        """
-        return pixel_array(self, mmap, native_endian, threads=threads, out=out)
-
-    def modality_pixels(
-        self, frames: FrameSelection = None, out: NDArray[Any] | None = None
-    ) -> NDArray[np.float32]:
-        """Return modality values, such as Hounsfield units (PS3.3 C.11.1).
-
-        Parameters
-        ----------
-        frames, out
-            As of `fastdcm.pixels.modality_pixels`.
-
-        Returns
-        -------
-        ndarray of float32
-        """
-        return modality_pixels(self, frames, out)
-
-    def windowed(
-        self,
-        frames: FrameSelection = None,
-        *,
-        center: float | None = None,
-        width: float | None = None,
-        function: VOIFunction | None = None,
-        index: int = 0,
-        out: NDArray[np.uint8] | None = None,
-    ) -> NDArray[np.uint8]:
-        """Return grayscale values for display (PS3.3 C.11.2).
-
-        Parameters
-        ----------
-        frames, center, width, function, index, out
-            As of `fastdcm.pixels.windowed`.
-
-        Returns
-        -------
-        ndarray of uint8
-        """
-        return windowed(
-            self, frames, center=center, width=width, function=function, index=index, out=out
-        )
-
-    def to_rgb(
-        self,
-        frames: FrameSelection = None,
-        *,
-        center: float | None = None,
-        width: float | None = None,
-        index: int = 0,
-    ) -> NDArray[np.uint8]:
-        """Return any image as RGB for display.
-
-        Parameters
-        ----------
-        frames, center, width, index
-            As of `fastdcm.pixels.to_rgb`.
-
-        Returns
-        -------
-        ndarray of uint8
-        """
-        return to_rgb(self, frames, center=center, width=width, index=index)
-
-    def overlay_array(self, group: int) -> NDArray[np.uint8]:
-        """Return the bits of the overlay in a group (PS3.3 C.9.2).
-
-        Parameters
-        ----------
-        group : int
-            The group number, 0x6000 to 0x60FE.
-
-        Returns
-        -------
-        ndarray of uint8
-            0 or 1, as from `fastdcm.pixels.overlay_array`.
-        """
-        return overlay_array(self, group)
 
     # ---- private elements
 

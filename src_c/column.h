@@ -11,6 +11,11 @@ static inline int is_varying(const dcm_column *c, unsigned at) {
     return at < c->lists || c->type == DCM_COLUMN_TEXT || c->type == DCM_COLUMN_BYTES;
 }
 
+/* The size of a number in a column of numbers. */
+static inline uint64_t number_size(const dcm_column *c) {
+    return c->type == DCM_COLUMN_DATE ? 4 : 8;
+}
+
 static inline int layer_grow(dcm_column *c, unsigned at, uint64_t count) {
     dcm_layer *l = c->layers + at;
     uint64_t valid = l->capacity, ends = l->capacity;
@@ -51,7 +56,7 @@ static inline int put_number(dcm_column *c, const void *value, int valid) {
     int code = reserve_data(c, 8);
     if (code) return code;
     memcpy(c->data + c->used, value, 8);
-    c->used += 8;
+    c->used += number_size(c);
     return push(c, c->lists, valid);
 }
 
@@ -77,7 +82,7 @@ static inline void column_truncate(dcm_column *c, uint64_t rows) {
         if (is_varying(c, at))
             rows = l->ends ? (uint64_t)l->ends[rows] : 0;
         else
-            rows *= 8;
+            rows *= number_size(c);
     }
     c->used = rows;
 }

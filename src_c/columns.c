@@ -188,8 +188,19 @@ static int integer_of(double d, int64_t *out) {
     return (double)*out == d;
 }
 
+static int is_temporal(const dcm_column *c) {
+    return c->type >= DCM_COLUMN_DATE;
+}
+
+/* `out` has 8 bytes; numbers of 4 are the first of them. */
 static int number_of_text(dcm_column *c, dcm_span s, void *out) {
     double d;
+    switch (c->type) {
+    case DCM_COLUMN_DATE: return dcm_parse_date(s, out);
+    case DCM_COLUMN_TIME: return dcm_parse_time(s, out);
+    case DCM_COLUMN_DATETIME: return dcm_parse_datetime(s, out);
+    default: break;
+    }
     if (c->type == DCM_COLUMN_FLOAT) {
         if (!dcm_parse_float(s, &d)) return 0;
         memcpy(out, &d, 8);
@@ -241,7 +252,8 @@ static int put_number_value(work *w, const dcm_want *want, dcm_column *c, unsign
             int ok = number_of_text(c, one, &number);
             if (!ok && dcm_trim(one.p, one.n).n) {
                 if (!c->many && memchr(p, '\\', (size_t)row->length)) return UNFIT;
-                code = add_issue(w, DCM_I_BAD_NUMBER, header, row->tag);
+                code = add_issue(w, is_temporal(c) ? DCM_I_BAD_DATE : DCM_I_BAD_NUMBER, header,
+                                 row->tag);
             }
             if (!code) code = put_number(c, &number, ok);
             if (!c->many) break;
@@ -251,6 +263,7 @@ static int put_number_value(work *w, const dcm_want *want, dcm_column *c, unsign
     case DCM_KIND_INT:
     case DCM_KIND_UINT:
     case DCM_KIND_FLOAT:
+        if (is_temporal(c)) return UNFIT;
         if (row->length % v->unit) {
             code = add_issue(w, DCM_I_VALUE_LENGTH, header, row->tag);
             return code ? code : put_null(c, at);

@@ -35,6 +35,7 @@ typedef enum dcm_code {
     DCM_E_FRAME_SHORT,   /* the file ends inside the frame */
     DCM_E_FRAME_FIT,     /* the shape or type of a frame does not match the output */
     DCM_E_FRAMES,        /* the fragments cannot be assigned to frames */
+    DCM_E_WAVEFORM,      /* a waveform is incomplete or not valid */
     DCM_E_ARCHIVE,       /* an archive is damaged or its format is not supported */
     DCM_E_ARCHIVE_LIMIT, /* an archive exceeds the limits on members or bytes */
     DCM_E_STREAM,        /* an archive or a server did not return the requested bytes */
@@ -58,9 +59,10 @@ typedef enum dcm_code {
     DCM_I_NOT_AN_ITEM,             /* something else in a sequence: it ends there */
     DCM_I_ITEM_LENGTH,             /* an item runs past its sequence: truncated */
     DCM_I_FRAGMENTS,               /* wrong fragment lengths: searched for the next item */
-    DCM_I_PADDING,                 /* zero bytes after the last element: ignored */
+    DCM_I_PADDING,                 /* zero bytes between or after elements: ignored */
     DCM_I_VALUE_LENGTH,            /* not a multiple of the VR's size: given as bytes */
     DCM_I_BAD_NUMBER,              /* IS or DS text that is not a valid number */
+    DCM_I_BAD_DATE,                /* DA, TM or DT text that is not a valid date or time */
     DCM_I_CHARSET,                 /* an undefined Specific Character Set */
     DCM_I_TEXT,                    /* text that is invalid in its character set */
     DCM_I_CODESTREAM_END,          /* a compressed frame without its end marker */

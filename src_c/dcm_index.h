@@ -69,6 +69,7 @@ typedef struct dcm_index {
     uint64_t n_issues, cap_issues;
     uint64_t begin, end, pos;          /* the bytes of the level; the next to read */
     uint64_t closed;                   /* where the last undefined length ended */
+    uint64_t zeros_begin, zeros_end;   /* the last zero bytes that were skipped */
     uint64_t need_offset, need_length; /* after DCM_NEED */
     uint32_t from, stop;               /* stops before the first tag outside of these */
     uint32_t last;                     /* the last tag read */

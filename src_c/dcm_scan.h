@@ -18,9 +18,13 @@
 typedef enum dcm_column_type {
     DCM_COLUMN_TEXT, /* UTF-8 */
     DCM_COLUMN_BYTES,
-    DCM_COLUMN_INT,  /* int64_t */
-    DCM_COLUMN_UINT, /* uint64_t */
-    DCM_COLUMN_FLOAT /* double */
+    DCM_COLUMN_INT,   /* int64_t */
+    DCM_COLUMN_UINT,  /* uint64_t */
+    DCM_COLUMN_FLOAT, /* double */
+    /* Of text, as in date.c: */
+    DCM_COLUMN_DATE,    /* int32_t, days */
+    DCM_COLUMN_TIME,    /* int64_t, microseconds */
+    DCM_COLUMN_DATETIME /* int64_t, microseconds */
 } dcm_column_type;
 
 #define DCM_COLUMN_LISTS 4           /* most nested lists around a value */

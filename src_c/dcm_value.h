@@ -1,5 +1,5 @@
 /* dcm_value.h: encodings (header.c), and text and numbers in values, read
- * (value.c) and written (encode.c). */
+ * (value.c, date.c) and written (encode.c). */
 #ifndef DCM_VALUE_H
 #define DCM_VALUE_H
 
@@ -43,6 +43,17 @@ int dcm_parse_int(dcm_span s, int64_t *out);
 int64_t dcm_load_int(const uint8_t *p, int unit, int big);
 uint64_t dcm_load_uint(const uint8_t *p, int unit, int big);
 double dcm_load_float(const uint8_t *p, int unit, int big);
+
+/* ------------------------------------------------------------- date.c --- */
+/* 1 if the complete span, without surrounding spaces, is a date or time; else 0. Those
+ * of ACR-NEMA, with points and colons, are accepted. Days and microseconds are counted
+ * from 1970-01-01, a time from midnight. */
+
+int dcm_parse_date(dcm_span s, int32_t *days);
+int dcm_parse_time(dcm_span s, int64_t *microseconds);
+/* The local time as written: a UTC offset is checked, and not applied. A date without
+ * month or day is none. */
+int dcm_parse_datetime(dcm_span s, int64_t *microseconds);
 
 /* ----------------------------------------------------------- encode.c --- */
 

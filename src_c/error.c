@@ -44,6 +44,7 @@ static const code_row rows[] = {
     E(FRAME_FIT) = {"frame-fit",
                     "the shape or data type of the frame does not match the output array"},
     E(FRAMES) = {"frames", "the fragments of the pixel data cannot be assigned to frames"},
+    E(WAVEFORM) = {"waveform", "the waveform is incomplete or not valid"},
     E(ARCHIVE) = {"archive", "the archive is damaged or its format is not supported"},
     E(ARCHIVE_LIMIT) = {"archive-limit",
                         "the archive exceeds the limits on members or unpacked bytes"},
@@ -78,10 +79,11 @@ static const code_row rows[] = {
     I(FRAGMENTS) =
         {"fragments",
          "the lengths of the fragments are wrong: the next item or delimiter was searched for"},
-    I(PADDING) = {"padding", "zero bytes follow the last element and were ignored"},
+    I(PADDING) = {"padding", "zero bytes are no element, and were ignored"},
     I(VALUE_LENGTH) = {"value-length",
                        "the length does not fit the VR: the value is given as bytes"},
     I(BAD_NUMBER) = {"bad-number", "the text is not a number as its VR requires"},
+    I(BAD_DATE) = {"bad-date", "the text is not a date or time as its VR requires"},
     I(CHARSET) = {"charset", "the Specific Character Set is not defined in the Standard"},
     I(TEXT) = {"text", "the text has bytes that are invalid in its character set"},
     I(CODESTREAM_END) =

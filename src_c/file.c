@@ -220,12 +220,14 @@ static void close_directory(directory_handle directory) {
     (void)directory;
 }
 
-static void stat_path(directory_handle directory, const char *path, uint64_t prefix,
-                      int64_t *size, int64_t *mtime_ns) {
+/* Returns DCM_OK, also for a path that does not exist, or DCM_E_MEMORY. */
+static int stat_path(directory_handle directory, const char *path, uint64_t prefix,
+                     int64_t *size, int64_t *mtime_ns) {
     WIN32_FILE_ATTRIBUTE_DATA data;
     BY_HANDLE_FILE_INFORMATION info;
     wchar_t *wide = widen(path);
-    int found = wide && GetFileAttributesExW(wide, GetFileExInfoStandard, &data);
+    if (!wide) return DCM_E_MEMORY;
+    int found = GetFileAttributesExW(wide, GetFileExInfoStandard, &data);
     (void)directory;
     (void)prefix;
     if (found && data.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) { /* a link */
@@ -238,9 +240,10 @@ static void stat_path(directory_handle directory, const char *path, uint64_t pre
         data.ftLastWriteTime = info.ftLastWriteTime;
     }
     dcm_free(wide);
-    if (!found) return;
+    if (!found) return DCM_OK;
     *size = (int64_t)((uint64_t)data.nFileSizeHigh << 32 | data.nFileSizeLow);
     *mtime_ns = nanoseconds(data.ftLastWriteTime);
+    return DCM_OK;
 }
 
 /* Reads at most `length` bytes; *count is 0 at the end. Returns 0 or errno. */
@@ -345,12 +348,14 @@ static void close_directory(directory_handle directory) {
     if (directory >= 0) close(directory);
 }
 
-static void stat_path(directory_handle directory, const char *path, uint64_t prefix,
-                      int64_t *size, int64_t *mtime_ns) {
+static int stat_path(directory_handle directory, const char *path, uint64_t prefix,
+                     int64_t *size, int64_t *mtime_ns) {
     struct stat st;
-    if (directory < 0 ? stat(path, &st) : fstatat(directory, path + prefix, &st, 0)) return;
+    if (directory < 0 ? stat(path, &st) : fstatat(directory, path + prefix, &st, 0))
+        return DCM_OK;
     *size = (int64_t)st.st_size;
     *mtime_ns = nanoseconds(&st);
+    return DCM_OK;
 }
 
 static int read_some(const dcm_file *f, uint64_t offset, uint64_t length, void *into,
@@ -456,7 +461,8 @@ int dcm_list_stat(const dcm_list *l) {
         }
         memcpy(path + prefix, p + prefix, (size_t)(n - prefix));
         path[n] = 0;
-        stat_path(directory, path, prefix, l->sizes + i, l->mtimes_ns + i);
+        code = stat_path(directory, path, prefix, l->sizes + i, l->mtimes_ns + i);
+        if (code) break;
     }
     close_directory(directory);
     dcm_free(path);

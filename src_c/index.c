@@ -36,6 +36,8 @@ void dcm_index_start(dcm_index *ix, uint64_t begin, uint64_t end, int encoding, 
     ix->stop = stop;
     ix->scope = (uint8_t)scope;
     ix->last = 0;
+    ix->zeros_begin = 0;
+    ix->zeros_end = UINT64_MAX;
     ix->count = ix->n_issues = ix->sp = 0;
     ix->state = DCM_INDEX_PARTIAL;
     ix->need_mode = DCM_READ_KEEP;
@@ -120,9 +122,10 @@ static void classify(dcm_row *row, const uint8_t *p, uint64_t n, int *encoding) 
     row->flags |= items ? DCM_ROW_ITEMS : DCM_ROW_FRAGMENTS;
 }
 
+/* A value of UN is little endian in every data set (PS3.5 6.2.2). */
 static uint8_t row_flags(const dcm_header *h, int encoding) {
     return (uint8_t)((h->implicit ? DCM_ROW_IMPLICIT : 0) |
-                     (encoding & DCM_BIG ? DCM_ROW_BIG : 0));
+                     (encoding & DCM_BIG && h->vr != DCM_VR_UN ? DCM_ROW_BIG : 0));
 }
 
 /* Closes the container on top of the stack: its value ends at `at`, and the next
@@ -376,17 +379,53 @@ DCM_NOINLINE static uint64_t scan_plain(dcm_index *ix, const uint8_t *p, uint64_
     }
 }
 
+/* Zero bytes of this length are padding up to the end, so that no file is read for them. */
+#define PADDING_LIMIT (64u << 10)
+
+/* Skips eight zero bytes at ix->pos, where a header should be. */
+static int skip_zeros(dcm_index *ix, uint64_t end, uint32_t tag) {
+    int code = DCM_OK;
+    if (ix->pos != ix->zeros_end) {
+        ix->zeros_begin = ix->pos;
+        code = dcm_index_issue(ix, DCM_I_PADDING, ix->pos, tag);
+    }
+    ix->pos += 8;
+    if (ix->pos - ix->zeros_begin >= PADDING_LIMIT) ix->pos = end;
+    ix->zeros_end = ix->pos;
+    return code;
+}
+
+/* What follows zero bytes is read if it is certainly the next element, or a delimiter
+ * where one is possible; otherwise it is skipped like them. p: min(12, left) bytes at
+ * ix->pos. Returns whether something was skipped. */
+static int skip_rest(dcm_index *ix, const uint8_t *p, uint64_t end, uint32_t last, int encoding,
+                     int delimiters) {
+    const uint64_t left = end - ix->pos;
+    dcm_header h;
+    if (left >= 8 && !p[0] && !p[1] && ix->pos - ix->zeros_begin < PADDING_LIMIT) {
+        ix->pos += 2; /* the number of zero bytes was not a multiple of eight */
+    } else if (left >= 8 && dcm_header_read(p, left, encoding, &h) &&
+               (h.tag >> 16 == 0xFFFE
+                    ? delimiters
+                    : h.tag > last && !h.issue && h.vr != DCM_VR_NONE &&
+                          (h.length == DCM_UNDEFINED || h.length <= left - h.size))) {
+        return 0;
+    } else {
+        ix->pos = end;
+    }
+    ix->zeros_end = ix->pos;
+    return 1;
+}
+
 /* Processes one element of an item. p: min(12, left) bytes. */
 static int step_element(dcm_index *ix, const uint8_t *p, uint64_t have) {
     dcm_container *top = ix->stack + ix->sp - 1;
     dcm_header h;
     uint64_t left = top->end - ix->pos;
     int code = DCM_OK;
-    if (!dcm_u64(p, 0)) { /* as at_end() does for the level itself */
-        code = dcm_index_issue(ix, DCM_I_PADDING, ix->pos, top->tag);
-        ix->pos = top->end;
-        return code;
-    }
+    if (!dcm_u64(p, 0)) return skip_zeros(ix, top->end, top->tag);
+    if (ix->pos == ix->zeros_end && skip_rest(ix, p, top->end, top->last, top->encoding, 1))
+        return DCM_OK;
     if (!dcm_header_read(p, left, top->encoding, &h)) {
         code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, h.tag);
         ix->pos = top->end;
@@ -477,7 +516,8 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
             continue;
         }
         if (left < 8) {
-            code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, top->tag);
+            if (ix->pos != ix->zeros_end)
+                code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, top->tag);
             ix->pos = top->end;
             continue;
         }
@@ -505,20 +545,6 @@ static int walk(dcm_index *ix, const dcm_bytes *b, uint64_t base) {
     return code;
 }
 
-/* Whether the bytes at the end of the level are padding or a truncated header. */
-static int at_end(dcm_index *ix, const uint8_t *p, uint64_t left, int *code) {
-    static const uint8_t zeros[8];
-    uint64_t n = left < 8 ? left : 8;
-    if (!memcmp(p, zeros, (size_t)n)) {
-        *code = dcm_index_issue(ix, DCM_I_PADDING, ix->pos, 0);
-    } else if (left < 8) {
-        *code = dcm_index_issue(ix, DCM_I_TRUNCATED_HEADER, ix->pos, 0);
-    } else {
-        return 0;
-    }
-    return 1;
-}
-
 /* Processes the level itself, from ix->pos up to the end or up to a value of
  * undefined length: the loop that every file goes through. */
 static int level(dcm_index *ix, const dcm_bytes *b) {
@@ -544,11 +570,26 @@ static int level(dcm_index *ix, const dcm_bytes *b) {
             if (run < 12 && run < left)
                 return need(ix, pos, left < 12 ? left : 12, DCM_READ_KEEP);
         }
-        if (left < 8 || !dcm_u32(p, 0)) {
+        if (left < 8 || !dcm_u32(p, 0) || pos == ix->zeros_end) {
             ix->pos = pos;
-            if (at_end(ix, p, left, &code)) {
+            if (left < 8) { /* padding or a truncated header */
+                static const uint8_t zeros[8];
                 ix->state = DCM_INDEX_COMPLETE;
-                return code;
+                if (pos == ix->zeros_end) return DCM_OK; /* has an issue */
+                int cut = memcmp(p, zeros, (size_t)left) != 0;
+                return dcm_index_issue(ix, cut ? DCM_I_TRUNCATED_HEADER : DCM_I_PADDING, pos,
+                                       0);
+            }
+            int skipped = !dcm_u64(p, 0);
+            if (skipped)
+                code = skip_zeros(ix, end, 0);
+            else if (pos == ix->zeros_end)
+                skipped = skip_rest(ix, p, end, ix->last, encoding, 0);
+            if (code) return code;
+            if (skipped) {
+                pos = ix->pos;
+                run = 0;
+                continue;
             }
         }
         dcm_header h;

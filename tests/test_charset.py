@@ -114,9 +114,8 @@ MISSPELT = [
     "ISO 2022-IR 13",
     "ISO 2022 IR-58",
     "ISO-2022 IR 999",
-    "ISO_IR_192",
 ]
-FOREIGN = ["latin1", "utf-8", "UTF8", "cp1252", "ascii", "ISO_IR 100 ", "iso_ir_6"]
+FOREIGN = ["latin1", "utf-8", "UTF8", "cp1252", "ascii"]
 UNKNOWN = [
     "nonsense",
     "ISO",
@@ -132,8 +131,40 @@ UNKNOWN = [
 ]
 
 
+# Terms that pydicom does not know, or reads as Latin-1 (with the codec that is meant).
+OF_OUR_OWN = {
+    "ISO_IR 203": "iso8859_15",  # CP-2113
+    "ISO 2022 IR 203": "iso8859_15",
+    "ISO_IR 149": "euc_kr",
+    "ISO IR 149": "euc_kr",
+    "ISO-IR 149": "euc_kr",
+    "ISO_IR 58": "iso_ir_58",
+    "ISO_IR 87": "iso2022_jp",
+    "ISO_IR192": "UTF8",
+    "ISO_IR_192": "UTF8",
+    "ISO 2022 IR 192": "UTF8",
+    "ISO_2022_IR_192": "UTF8",
+    "ISO2022 IR 100": "latin_1",
+    "ISO2022IR6": "iso8859",
+    "ISO 2022 100": "latin_1",
+    "ISO_IR_100": "latin_1",
+    "ISO_IR100": "latin_1",
+    " ISO_IR 101 ": "iso8859_2",
+    "iso_ir 144": "iso_ir_144",
+    "Iso-Ir-166": "iso_ir_166",
+}
+
+
 def test_terms_are_those_of_pydicom():
     assert set(DEFINED) == set(theirs.python_encoding)
+
+
+@pytest.mark.parametrize(("term", "codec"), OF_OUR_OWN.items())
+def test_terms_that_are_corrected(term, codec):
+    assert encodings(term) == (codec,)
+    assert encodings(["ISO_IR 100", term])[-1] == codec or codec == "UTF8"
+    expected = () if term.endswith("203") else (term,)
+    assert charset.undefined_terms(term) == expected
 
 
 @pytest.mark.parametrize("term", DEFINED + MISSPELT + FOREIGN + UNKNOWN)
@@ -316,7 +347,7 @@ def test_random_texts_round_trip(seed):
         strict = codecs[0] not in ("iso2022_jp", "iso2022_jp_2")
         text = "".join(random_.choices(CHARACTERS.strip("¥‾~"), k=random_.randrange(7)))
         text = text.replace("¥", "").replace("‾", "")
-        name = text.replace("\r", "").replace("\n", "")
+        name = text.replace("\r", "").replace("\n", "").replace("\\", "")
         try:
             data, of_name = encode(text, codecs, True), encode_pn(name, codecs, True)
         except UnicodeEncodeError:
@@ -366,7 +397,7 @@ def test_ir_58_unlike_pydicom():
     [
         ("ISO_IR 192", b"a\xff\xfeb", "a��b"),
         ("ISO_IR 192", b"\xe7\x8e", "�"),
-        ("iso_ir_6", b"\xe9", "�"),
+        ("ascii", b"\xe9", "�"),
         ("GB18030", b"\xff", "�"),
         (IR_87, b"a\x1b$B\x20\x20", "a\x1b$B  "),
         (IR_149, b"\x1b$)C\xff", "\x1b$)C\xff"),

@@ -39,6 +39,9 @@ DIFFERENCES = {
         "TC0383_no_dicm.dcm",
         "TC0389_dicm_offset256.dcm",
     },
+    "UN above 64 KiB is bytes to pydicom; fastdcm gives it the VR of the dictionary": {
+        "TC0121_seriesdescription_over_64KB.dcm",
+    },
     "pydicom gives up on the whole data set where fragments are truncated; fastdcm keeps "
     "every complete element and notes unclosed": {
         "emri_small_jpeg_2k_lossless_too_short.dcm",

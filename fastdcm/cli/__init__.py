@@ -19,6 +19,7 @@ except ImportError:
     sys.exit("error: the command line needs click\nhint: pip install 'fastdcm-dicom[cli]'")
 
 import fastdcm
+from fastdcm.cli._output import print_any_text, print_line
 from fastdcm.errors import DicomError
 
 
@@ -33,9 +34,9 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the error and its hint to standard error."""
-        click.echo(f"error: {self.message}", err=True)
+        print_line(f"error: {self.message}", err=True)
         if self.hint:
-            click.echo(f"hint: {self.hint}", err=True)
+            print_line(f"hint: {self.hint}", err=True)
 
 
 _HINTS = {
@@ -121,6 +122,7 @@ class CommandGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line; exit the process unless `standalone_mode` is False."""
+        print_any_text()
 
         def run() -> Any:
             return super(CommandGroup, self).main(

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
-
 from fastdcm.cli import Failure
+from fastdcm.cli._output import print_line
 from fastdcm.scanning.index.folder import is_index, open_index
 from fastdcm.scanning.open_source import open_source
 from fastdcm.sources.paths import CombinedSource
@@ -61,7 +60,7 @@ def open_indexes(paths: Iterable[str]) -> tuple[list[IndexFolder], list[str]]:
         except ValueError as error:
             raise Failure(str(error)) from None
         if not index.complete:
-            click.echo(
+            print_line(
                 f"note: {path} is not complete: {index.read:,} of "
                 f"{plural(index.listed, 'file')} read",
                 err=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastdcm.cli._output import printable, rows_output
 from fastdcm.core._flat import flat_rows
 from fastdcm.reader import dcmread
 from fastdcm.uid import UID
@@ -157,8 +157,7 @@ def text_of(line: Line) -> str:
         text = original.strip(" \0")
     else:
         text = "\\".join(map(str, value if isinstance(value, list) else [value]))
-    # A terminal would act on line ends and escape sequences.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = printable(text)
     if len(text) > _MAX_VALUE:
         text = text[: _MAX_VALUE - 4] + " ..."
     if isinstance(value, UID) and value.name != value:
@@ -220,7 +219,7 @@ class TreeWriter:
         source = source_of(ds)
         syntax = source.transfer_syntax
         encoding = f"{UID(syntax).name} ({syntax})" if syntax else "no transfer syntax"
-        name = display_name(ds) or "standard input"
+        name = printable(display_name(ds) or "standard input")
         self.out(f"{self.paint(name, bold=True)}: {source.size} bytes, {encoding}")
         heading = f"{'offset':>10}  tag         VR length  {'name':<{_MAX_NAME}}  value"
         self.out(self.paint(heading, underline=True))
@@ -236,7 +235,7 @@ class TreeWriter:
         for issue in issues:
             path = f"{issue.path} " if issue.path else ""
             code = self.paint(issue.code, fg="yellow")
-            self.out(f"{issue.offset:>10}  {path}{code}: {issue.what}")
+            self.out(f"{issue.offset:>10}  {path}{code}: {printable(issue.what)}")
 
 
 def source_of(ds: Dataset) -> File:
@@ -328,10 +327,7 @@ def dump(file: str, as_json: bool) -> None:
     """
     ds = dcmread(memoryview(sys.stdin.buffer.read()) if file == "-" else file)
     if as_json:
-        binary = sys.stdout.buffer
+        binary = rows_output()
         write_json(ds, lambda text: binary.write(text.encode("utf-8", "replace") + b"\n"))
-        binary.flush()
         return
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
     TreeWriter(lambda text: sys.stdout.write(text + "\n"), sys.stdout.isatty()).write_dataset(ds)

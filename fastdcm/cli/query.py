@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdcm.cli import Failure
+from fastdcm.cli._output import print_line, rows_output
 from fastdcm.cli._shared import open_indexes
 from fastdcm.scanning.output import write, write_csv, write_jsonl
 
@@ -180,15 +182,19 @@ def query(source: str, sql: str, output: str | None, as_json: bool) -> None:
         with connected(parts) as connection:
             rows = select(connection, sql)
             if output is None and not as_json and sys.stdout.isatty():
-                rows.show(max_width=shutil.get_terminal_size().columns, max_rows=_MAX_ROWS)
+                width = shutil.get_terminal_size().columns
+                with contextlib.redirect_stdout(io.StringIO()) as shown:
+                    rows.show(max_width=width, max_rows=_MAX_ROWS)
+                for line in shown.getvalue().splitlines():
+                    print_line(line)
                 return
             result = QueryResult(pyarrow.RecordBatchReader.from_stream(rows))
             if output is not None:
                 write(result, output)
             elif as_json:
-                write_jsonl(result, sys.stdout.buffer)
+                write_jsonl(result, rows_output())
             else:
-                write_csv(result, sys.stdout.buffer)
+                write_csv(result, rows_output())
     except (duckdb.Error, pyarrow.ArrowException) as error:
         raise failure_from(error) from None
     except ValueError as error:

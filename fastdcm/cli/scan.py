@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from fastdcm.cli import Failure
+from fastdcm.cli._output import print_json, print_line, rows_output
 from fastdcm.cli._shared import (
     MonitoredScan,
     distinct,
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 ERROR_COLUMNS = ("path", "error", "error_offset", "error_detail")
 
 
-def split_tags(text: str) -> list[str]:
-    """Split the argument of ``--tags``, such as ``"A,(0019,xx0C,X),@file"``.
+def split_tags(text: str) -> dict[str, str]:
+    """Return {column: element} of ``--tags``, such as ``"A,b=(0019,xx0C,X),@file"``.
 
     Commas in parentheses do not separate; ``@file`` is replaced by the lines of a file.
     """
@@ -51,7 +50,16 @@ def split_tags(text: str) -> list[str]:
             word = ""
         else:
             word += c
-    return tags
+    columns: dict[str, str] = {}
+    for tag in tags:
+        name, equals, element = tag.partition("=")
+        if not equals or "(" in name:  # a private creator may contain one
+            name = element = tag
+        name = name.strip()
+        if name in columns:
+            raise ValueError(f"two columns have the name {name!r}; request the element once")
+        columns[name] = element.strip()
+    return columns
 
 
 def read_tags(path: str) -> list[str]:
@@ -93,9 +101,9 @@ def write_table(rows: Scan, output: str | None, as_json: bool) -> dict[str, Any]
         except ValueError as error:
             raise Failure(f"-o {error}") from None
     elif as_json:
-        write_jsonl(monitored, sys.stdout.buffer)
+        write_jsonl(monitored, rows_output())
     else:
-        write_csv(monitored, sys.stdout.buffer)
+        write_csv(monitored, rows_output())
     stats: dict[str, Any] = {**rows.stats}
     if monitored.has_series:
         stats["series"] = len(monitored.series)
@@ -114,11 +122,9 @@ def list_errors(indexes: Iterable[IndexFolder], rows: Scan | None, as_json: bool
                 continue
             count += 1
             if as_json:
-                row = dict(zip(ERROR_COLUMNS, values, strict=True))
-                click.echo(json.dumps(row, ensure_ascii=False))
+                print_json(dict(zip(ERROR_COLUMNS, values, strict=True)))
             else:
-                path = path if path.isprintable() else json.dumps(path)
-                click.echo(f"{path}: {code} at byte {offset}: {reason}")
+                print_line(f"{path}: {code} at byte {offset}: {reason}")
     return count
 
 
@@ -138,7 +144,7 @@ def report(output: str | None, stats: dict[str, Any], update: bool, was_complete
         text = f"{output} is already complete, nothing to do: {text}"
     else:
         text = f"{text}, {stats['files_per_second']:,.0f} files/s"
-    click.echo(text, err=True)
+    print_line(text, err=True)
 
 
 @click.command()
@@ -160,7 +166,8 @@ def report(output: str | None, stats: dict[str, Any], update: bool, was_complete
     "--tags",
     metavar="LIST",
     help="Elements, separated by commas: keywords, (gggg,eeee), (gggg,xxee,CREATOR), "
-    "Sequence.Element, Sequence[*].Element; @FILE reads one from each line of a file. "
+    "Sequence.Element, Sequence[*].Element; NAME=ELEMENT names the column; @FILE reads one "
+    "from each line of a file. "
     f"Default: {len(DEFAULT_TAGS)} elements of the patient, study, series and image.",
 )
 @click.option(
@@ -181,6 +188,11 @@ def report(output: str | None, stats: dict[str, Any], update: bool, was_complete
     type=click.Choice(["file", "pixels"]),
     multiple=True,
     help="Add a hash of the complete file or of its pixel data; may be given twice.",
+)
+@click.option(
+    "--parse-dates",
+    is_flag=True,
+    help="Make columns of dates and times such, in place of text (DA, TM, DT).",
 )
 @click.option(
     "--on-error",
@@ -212,6 +224,7 @@ def scan(
     pixels: bool,
     frames: bool,
     hashes: tuple[str, ...],
+    parse_dates: bool,
     on_error: Literal["row", "skip", "raise"],
     only_errors: bool,
     fail_on_error: bool,
@@ -229,6 +242,7 @@ def scan(
             "frames" if frames else pixels,
             on_error == "skip",
             hashes,
+            parse_dates,
         )
     except ValueError as error:
         raise Failure(f"--tags: {error}") from None
@@ -255,6 +269,6 @@ def scan(
     else:
         stats = write_table(rows, output, as_json)
     if output is not None and as_json:
-        click.echo(json.dumps(stats))
+        print_json(stats)
     report(output, stats, update, was_complete)
     return 1 if fail_on_error and stats["errors"] else 0

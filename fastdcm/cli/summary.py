@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastdcm.cli import Failure
+from fastdcm.cli._output import print_json, print_line
 from fastdcm.cli._shared import MonitoredScan, open_indexes, open_sources, plural, size_text
 from fastdcm.scanning.scanner import Scan
 from fastdcm.scanning.tags import make_plan
@@ -234,10 +234,10 @@ def summary(
     }
     if as_json:
         document = {"counts": counts, "patients": as_lists(root)["patients"], "errors": errors}
-        click.echo(json.dumps(document, ensure_ascii=False))
+        print_json(document)
     else:
         for text in tree(root, errors):
-            click.echo(text)
+            print_line(text)
         totals = [
             plural(counts["files"], "file"),
             size_text(counts["bytes"]),
@@ -246,5 +246,5 @@ def summary(
             plural(counts["series"], "series"),
             plural(counts["errors"], "error"),
         ]
-        click.echo(", ".join(totals))
+        print_line(", ".join(totals))
     return 1 if fail_on_error and error_count else 0

@@ -713,7 +713,7 @@ cdef class ElementMap:
                         name = creator.encode()
                         if dcm_dict_private(tag, name, len(name), &d) == DCM_OK:
                             vr = d.vr
-            elif vr == DCM_VR_NONE or row.length < 0xFFFF:
+            else:
                 vr = dcm_dict_vr(tag)
             if vr == DCM_VR_NONE:
                 vr = DCM_VR_UN

@@ -16,7 +16,7 @@ cdef class Text:
     cdef bint undefined    # has terms that PS3.3 C.12.1.1.2 does not define
     cdef TextMethod method
 
-    cdef str decode(self, const char *p, uint64_t n, File f, const dcm_row *row)
+    cdef str decode(self, const char *p, uint64_t n, int kind, File f, const dcm_row *row)
 
 
 cdef Text text_of(object terms)
@@ -32,6 +32,7 @@ cdef class PersonName:
 
 cdef PersonName person_name(str text, Text codec)
 
+cdef object delimiters_of(int kind)
 cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Text codec)
 cdef object empty_value(uint8_t vr)
 cdef object convert(uint8_t vr, object value)

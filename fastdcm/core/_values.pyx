@@ -36,7 +36,7 @@ cdef extern from *:
 cdef class Text:
     """How text is decoded: the Specific Character Set of a data set level."""
 
-    cdef str decode(self, const char *p, uint64_t n, File f, const dcm_row *row):
+    cdef str decode(self, const char *p, uint64_t n, int kind, File f, const dcm_row *row):
         """Decode the text of a row; replaced characters are an issue of the file."""
         cdef bytes data
         if self.method == LATIN_1:
@@ -49,11 +49,19 @@ cdef class Text:
             except UnicodeDecodeError:
                 pass
         data = p[:n]
+        delimiters = delimiters_of(kind)
         try:
-            return charset.decode(data, self.encodings, charset.TEXT_DELIMITERS, True)
+            return charset.decode(data, self.encodings, delimiters, True)
         except UnicodeError:
             f.note(DCM_I_TEXT, row.offset - row.header, row.tag)
-            return charset.decode(data, self.encodings, charset.TEXT_DELIMITERS)
+            return charset.decode(data, self.encodings, delimiters)
+
+
+cdef object delimiters_of(int kind):
+    """Return the bytes after which text of a kind is in the first character set again."""
+    if kind == DCM_KIND_PN:
+        return charset.PN_DELIMITERS
+    return charset.STRING_DELIMITERS if kind == DCM_KIND_STRING else charset.TEXT_DELIMITERS
 
 
 cdef bint is_ascii(const char *p, uint64_t n) noexcept:
@@ -335,13 +343,13 @@ cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Tex
         return [UID(t) for t in text.split("\\")]
     if kind == DCM_KIND_STRING:
         span = dcm_trim_right(s, n)
-        text = codec.decode(span.p, span.n, f, row)
+        text = codec.decode(span.p, span.n, kind, f, row)
         if "\\" not in text:
             return text.rstrip("\0 ") if codec.method != LATIN_1 and codec.method != UTF_8 else text
         return [t.rstrip("\0 ") for t in text.split("\\")]
     if kind == DCM_KIND_PN:
         span = dcm_trim_right(s, n)
-        text = codec.decode(span.p, span.n, f, row)
+        text = codec.decode(span.p, span.n, kind, f, row)
         if "\\" not in text:
             return person_name(text, codec)
         return [person_name(t, codec) for t in text.split("\\")]
@@ -349,7 +357,7 @@ cdef object decode(const dcm_row *row, uint8_t vr, const uint8_t *p, File f, Tex
         if vr == DCM_VR_UR:
             return PyUnicode_DecodeLatin1(s, n, NULL).rstrip(" \0\t\r\n\v\f")
         span = dcm_trim_right(s, n)
-        return codec.decode(span.p, span.n, f, row).rstrip("\0 ")
+        return codec.decode(span.p, span.n, kind, f, row).rstrip("\0 ")
     if kind == DCM_KIND_AT:
         return tags(row, p, f)
     return PyBytes_FromStringAndSize(s, <Py_ssize_t>n)

@@ -30,6 +30,7 @@ cdef extern from "dcm_base.h" nogil:
         DCM_I_NOT_AN_ITEM
         DCM_I_VALUE_LENGTH
         DCM_I_BAD_NUMBER
+        DCM_I_BAD_DATE
         DCM_I_CHARSET
         DCM_I_TEXT
         DCM_I_OFFSET_TABLE
@@ -58,7 +59,9 @@ cdef extern from "dcm_dictionary.h" nogil:
         DCM_VR_NONE
         DCM_VR_AE
         DCM_VR_CS
+        DCM_VR_DA
         DCM_VR_DS
+        DCM_VR_DT
         DCM_VR_IS
         DCM_VR_LO
         DCM_VR_OB
@@ -66,6 +69,7 @@ cdef extern from "dcm_dictionary.h" nogil:
         DCM_VR_PN
         DCM_VR_SQ
         DCM_VR_SS
+        DCM_VR_TM
         DCM_VR_UL
         DCM_VR_UN
         DCM_VR_UR
@@ -416,6 +420,9 @@ cdef extern from "dcm_scan.h" nogil:
         DCM_COLUMN_INT
         DCM_COLUMN_UINT
         DCM_COLUMN_FLOAT
+        DCM_COLUMN_DATE
+        DCM_COLUMN_TIME
+        DCM_COLUMN_DATETIME
 
     enum:
         DCM_COLUMN_LISTS

@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 class PrivateBlock:
-    """The 256 elements that a private creator reserves (PS3.5 7.8.1).
+    """The elements that a private creator reserves (PS3.5 7.8.1), 256 in each block.
 
-    Returned by `fastdcm.Dataset.private_block`. An element is identified by the lowest
+    Elements are found in all blocks of the creator in this group; `get_tag` is of the
+    first one. Returned by `fastdcm.Dataset.private_block`. An element is identified by the lowest
     eight bits of its element number, 0 to 255.
     """
 
@@ -44,14 +45,30 @@ class PrivateBlock:
             raise ValueError(f"element_offset must be less than 256, got {element_offset}")
         return Tag(self.group, self.block_start + element_offset)
 
+    def _find(self, element_offset: int) -> Tag:
+        """Return the tag of an element, in this block or a later one of the creator.
+
+        A creator may reserve several blocks of a group (PS3.5 7.8.1).
+        """
+        tag = self.get_tag(element_offset)
+        if tag in self.dataset:
+            return tag
+        for block in range((self.block_start >> 8) + 1, 0x100):
+            creator = self.dataset.get(self.group << 16 | block)
+            if creator is not None and creator.value == self.private_creator:
+                other = Tag(self.group, block << 8 | element_offset)
+                if other in self.dataset:
+                    return other
+        return tag
+
     def __contains__(self, element_offset: int) -> bool:
-        return self.get_tag(element_offset) in self.dataset
+        return self._find(element_offset) in self.dataset
 
     def __getitem__(self, element_offset: int) -> DataElement:
-        return self.dataset[self.get_tag(element_offset)]
+        return self.dataset[self._find(element_offset)]
 
     def __delitem__(self, element_offset: int) -> None:
-        del self.dataset[self.get_tag(element_offset)]
+        del self.dataset[self._find(element_offset)]
 
     def add_new(self, element_offset: int, VR: str, value: object) -> None:
         """Add an element to the block.
@@ -65,7 +82,7 @@ class PrivateBlock:
         value : object
             The value.
         """
-        tag = self.get_tag(element_offset)
+        tag = self._find(element_offset)
         self.dataset.add_new(tag, VR, value)
         self.dataset[tag].private_creator = self.private_creator
 

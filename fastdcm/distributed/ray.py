@@ -12,7 +12,7 @@ import numpy.typing as npt
 from fastdcm.distributed.images import image_bytes, read_images
 from fastdcm.distributed.partitions import header_costs, list_files, split_evenly
 from fastdcm.scanning.scanner import scan
-from fastdcm.scanning.tags import DEFAULT_TAGS, parse_tag
+from fastdcm.scanning.tags import parse_tags
 
 try:
     import pyarrow
@@ -113,7 +113,7 @@ class DicomDatasource(Datasource):
         self.images = images
         self.read: Callable[[Any], Iterator[pyarrow.Table]]
         if images:
-            names = [parse_tag(tag)[0] for tag in (DEFAULT_TAGS if tags is None else tags)]
+            names = [column.name for column in parse_tags(tags)]
             self.read = functools.partial(
                 _read_images,
                 tags=names,

@@ -10,6 +10,8 @@ cdef class Plan:
     cdef dcm_column *types
     cdef bytes text            # the private creators
     cdef readonly tuple hashes  # the names of the columns of hashes
+    cdef readonly bint parse_dates
+    cdef public list requested  # the elements, as text
     cdef readonly list fields  # (name, format, depth of lists) of every column
     cdef uint32_t n_wants, n_levels
 

@@ -13,7 +13,13 @@ class Plan:
         pixels: int = 0,
         skip_errors: bool = False,
         hashes: tuple[str, ...] = (),
+        parse_dates: bool = False,
     ) -> None: ...
+
+    requested: list[str]
+
+    @property
+    def parse_dates(self) -> bool: ...
     @property
     def fields(self) -> list[tuple[str, bytes, int]]: ...
     @property

@@ -11,11 +11,12 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.errno cimport EIO
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp, strlen
 from fastdcm.core.dcm cimport *
 from fastdcm.core._file cimport format_tag
 from fastdcm.core._memory cimport allocate, check_memory
 
+import datetime
 import os
 
 from fastdcm.errors import error_for
@@ -82,7 +83,10 @@ cdef ERRORS = [("error", b"u"), ("error_offset", b"l"), ("error_detail", b"u"),
                ("issues", b"u")]
 cdef PIXELS = [("pixel_offset", b"l"), ("pixel_length", b"l"), ("frames", b"l")]
 cdef TYPES = {b"u": DCM_COLUMN_TEXT, b"z": DCM_COLUMN_BYTES, b"l": DCM_COLUMN_INT,
-              b"L": DCM_COLUMN_UINT, b"g": DCM_COLUMN_FLOAT}
+              b"L": DCM_COLUMN_UINT, b"g": DCM_COLUMN_FLOAT, b"tdD": DCM_COLUMN_DATE,
+              b"ttu": DCM_COLUMN_TIME, b"tsu:": DCM_COLUMN_DATETIME}
+cdef TEMPORAL = {DCM_VR_DA: b"tdD", DCM_VR_TM: b"ttu", DCM_VR_DT: b"tsu:"}
+cdef EPOCH = datetime.datetime(1970, 1, 1)
 cdef LUT_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103, 0x00283002)
 
 
@@ -133,9 +137,13 @@ cdef class Plan:
         Whether files that cannot be read get no row.
     hashes : tuple of str
         "file_hash" and "pixel_hash", which needs `pixels`.
+    parse_dates : bool
+        Whether columns of dates and times are such, in place of text.
 
     Attributes
     ----------
+    requested : list of str
+        The elements as text, each with the name of its column if that is another one.
     fields : list of (str, bytes, int)
         Name, Arrow format of the values and depth of lists of each column.
     names : list of str
@@ -146,7 +154,8 @@ cdef class Plan:
     ValueError
         For an element that cannot be a column.
     """
-    def __init__(self, columns, int pixels=0, bint skip_errors=False, tuple hashes=()):
+    def __init__(self, columns, int pixels=0, bint skip_errors=False, tuple hashes=(),
+                 bint parse_dates=False):
         cdef uint32_t i
         meta, data = {}, {}
         fields = []
@@ -158,6 +167,8 @@ cdef class Plan:
             *steps, leaf = path
             tag, creator, _ = leaf
             vr, form, many = column_type(tag, creator)
+            if parse_dates:
+                form = TEMPORAL.get(vr, form)
             if vr == DCM_VR_SQ:
                 raise ValueError(f"{name} is a sequence: name an element in it, "
                                  f"as {name}.CodeValue or {name}[*].CodeValue")
@@ -186,7 +197,7 @@ cdef class Plan:
         self.fields = [f[:3] for f in fields[:at]] + [
             (*f, f[0] == "issues") for f in ERRORS] + [f[:3] for f in fields[at:]] + [
             (name, b"u", 0) for name in hashes]
-        self.hashes = hashes
+        self.hashes, self.parse_dates = hashes, parse_dates
         self.wants = <dcm_want *>allocate((2 + size_of(meta) + size_of(data)) * sizeof(dcm_want))
         self.levels = <dcm_level *>allocate((2 + size_of(meta) + size_of(data)) * sizeof(dcm_level))
         self.n_levels = 2
@@ -313,6 +324,9 @@ cdef class Batch:
 
     def __len__(self):
         return self.c.rows
+
+    def __repr__(self):
+        return f"<Batch of {self.c.rows} rows, {len(self.plan.fields)} columns>"
 
     @property
     def num_rows(self):
@@ -447,7 +461,7 @@ cdef class Batch:
         cdef int64_t number
         cdef uint64_t unsigned_number
         cdef double real
-        cdef int32_t begin, end
+        cdef int32_t begin, end, days
         if depth < c.lists:
             begin, end = layer.ends[i], layer.ends[i + 1]
             layer = &c.layers[depth + 1]
@@ -462,10 +476,17 @@ cdef class Batch:
         if c.type == DCM_COLUMN_FLOAT:
             memcpy(&real, p + 8 * i, 8)
             return real
+        if c.type == DCM_COLUMN_DATE:
+            memcpy(&days, p + 4 * i, 4)
+            return (EPOCH + datetime.timedelta(days)).date()
         if c.type == DCM_COLUMN_UINT:
             memcpy(&unsigned_number, p + 8 * i, 8)
             return unsigned_number
         memcpy(&number, p + 8 * i, 8)
+        if c.type == DCM_COLUMN_TIME:
+            return (EPOCH + datetime.timedelta(microseconds=number)).time()
+        if c.type == DCM_COLUMN_DATETIME:
+            return EPOCH + datetime.timedelta(microseconds=number)
         return number
 
     def __arrow_c_schema__(self):
@@ -559,9 +580,9 @@ cdef int export_schema(ArrowSchema *s, Plan plan) except -1:
 
 cdef const char *static_format(bytes form):
     """Return the format as constant text, which outlives the bytes."""
-    cdef const char *known = "u\0z\0l\0L\0g"
-    while known[0] != form[0]:
-        known += 2
+    cdef const char *known = "u\0z\0l\0L\0g\0tdD\0ttu\0tsu:"
+    while strcmp(known, form):
+        known += strlen(known) + 1
     return known
 
 

@@ -13,7 +13,7 @@ from fastdcm.scanning._batch cimport Batch, Plan
 from fastdcm.sources._paths cimport DeferredChunk, PathChunk, StreamChunk
 from fastdcm.core._file cimport File
 from fastdcm.core._index cimport Index, open_part10
-from fastdcm.core._values cimport Text, text_of_value
+from fastdcm.core._values cimport Text, delimiters_of, text_of_value
 
 from fastdcm import charset
 from fastdcm.sources.streams import SeekableStream
@@ -380,11 +380,12 @@ cdef class Worker:
             data = p[:request.length]
             if charsets.undefined:
                 request.issue = DCM_I_CHARSET
+            delimiters = delimiters_of(kind)
             try:
-                decoded = charset.decode(data, charsets.encodings, strict=True)
+                decoded = charset.decode(data, charsets.encodings, delimiters, True)
             except UnicodeError:
                 request.issue = DCM_I_TEXT
-                decoded = charset.decode(data, charsets.encodings)
+                decoded = charset.decode(data, charsets.encodings, delimiters)
             text = decoded.encode("utf-8", "replace")
         self.borrowed.append(text)
         request.text = PyBytes_AS_STRING(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from fastdcm._util.optional import require
 from fastdcm.errors import DicomError
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def xxh3() -> Callable[[], _Hash]:
     ModuleNotFoundError
         If xxhash is not installed.
     """
-    try:
-        from xxhash import xxh3_128
-    except ImportError as missing:
-        raise ModuleNotFoundError(
-            "hashes need xxhash: pip install 'fastdcm-dicom[hash]'", name="xxhash"
-        ) from missing
-    new: Callable[[], _Hash] = xxh3_128
+    new: Callable[[], _Hash] = require("xxhash", "hash=", "hash").xxh3_128
     return new
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import math
 import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastdcm._util.atomic import write_atomically
+from fastdcm._util.optional import require
 from fastdcm.scanning.protocols import BinaryWriter, Table, TableWriter
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def write(table: Table, path: str) -> None:
         If the name has another ending.
     FileNotFoundError
         If the directory does not exist.
+    ImportError
+        Without the package that the format needs.
     """
     if path.startswith(DELTA):
         _write_delta(table, path[len(DELTA) :])
@@ -54,6 +58,8 @@ def write(table: Table, path: str) -> None:
             f"{path}: expected a name that ends in {', '.join(_WRITERS)}, or in / for an index "
             f"folder, or begins with {DELTA} for a Delta table"
         )
+    if writer in (write_parquet, _write_arrow):
+        require("pyarrow", f"writing {os.path.splitext(path)[1]}", "table")
     directory = os.path.dirname(path) or "."
     if not os.path.isdir(directory):
         raise FileNotFoundError(errno.ENOENT, "the directory does not exist", directory)
@@ -75,11 +81,8 @@ def write_csv(table: Table, file: BinaryWriter) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(table.column_names)
     file.write(text.flush())
-    lists, binary = _list_columns(table), _binary_columns(table)
-    for batch in table:
-        columns = batch.to_pydict()
-        for name in binary:
-            columns[name] = _base64(columns[name])
+    lists = _list_columns(table)
+    for columns in _json_columns(table):
         for name in lists:
             columns[name] = [
                 v if v is None else json.dumps(v, ensure_ascii=False) for v in columns[name]
@@ -98,12 +101,9 @@ def write_jsonl(table: Table, file: BinaryWriter) -> None:
     """
     import json
 
-    names, binary = table.column_names, _binary_columns(table)
+    names = table.column_names
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-    for batch in table:
-        columns = batch.to_pydict()
-        for name in binary:
-            columns[name] = _base64(columns[name])
+    for columns in _json_columns(table):
         lines = []
         for values in zip(*columns.values(), strict=True):
             row = dict(zip(names, values, strict=True))
@@ -162,6 +162,8 @@ def _write_delta(table: Table, location: str) -> None:
 
     Its readers see the rows of the version before, or these.
     """
+    require("pyarrow", "a Delta table", "delta")
+    require("deltalake", "a Delta table", "delta")
     import pyarrow
     from deltalake import write_deltalake
 
@@ -205,9 +207,25 @@ def _list_columns(table: Table) -> list[str]:
     return [name for name, _, lists in table.fields if lists]
 
 
-def _binary_columns(table: Table) -> list[str]:
-    """Return the columns of bytes, or of lists of bytes."""
-    return [name for name, form, _ in table.fields if form == b"z"]
+def _json_columns(table: Table) -> Iterator[dict[str, list[Any]]]:
+    """Yield the columns of each batch, with values that JSON can represent."""
+    converters: dict[str, Callable[[Any], Any]] = {
+        name: _iso_text if form[:1] == b"t" else _base64
+        for name, form, _ in table.fields
+        if form == b"z" or form[:1] == b"t"
+    }
+    for batch in table:
+        columns = batch.to_pydict()
+        for name, convert in converters.items():
+            columns[name] = convert(columns[name])
+        yield columns
+
+
+def _iso_text(value: Any) -> Any:
+    """Return dates and times, also in lists, as ISO 8601 text."""
+    if isinstance(value, list):
+        return [_iso_text(v) for v in value]
+    return value if value is None else value.isoformat()
 
 
 def _base64(value: Any) -> Any:

@@ -7,21 +7,25 @@ from collections.abc import Generator, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from fastdcm._util.optional import require
 from fastdcm.scanning import output
 from fastdcm.scanning._batch import Batch, Plan, stream_capsule
 from fastdcm.scanning._worker import Worker
+from fastdcm.scanning.dataframes import html_table, to_pandas, to_polars, type_name
 from fastdcm.scanning.index.build import IndexBuild
 from fastdcm.scanning.index.folder import is_index_name
 from fastdcm.scanning.index.update import IndexUpdate
 from fastdcm.scanning.open_source import open_source
 from fastdcm.scanning.protocols import Field, ScanStats
-from fastdcm.scanning.tags import Pixels, TagLike, make_plan
+from fastdcm.scanning.tags import Pixels, Tags, make_plan
 from fastdcm.scanning.workers import CallerThread, PieceFeed, ThreadPool
 from fastdcm.sources.paths import PathList
 from fastdcm.sources.protocols import Source
 from fastdcm.sources.resolve import ResolvingReader
 
 if TYPE_CHECKING:
+    import pandas
+    import polars
     import pyarrow
 
 PathLike: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -168,11 +172,60 @@ class Scan:
         ------
         DicomError
             For the first file that cannot be read, with ``on_error="raise"``.
+        ImportError
+            Without pyarrow.
         """
+        require("pyarrow", "read_all()", "table")
         import pyarrow
 
         batches = [pyarrow.record_batch(batch) for batch in self]
         return pyarrow.Table.from_batches(batches, pyarrow.schema(self))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Run the scan and return all rows as a data frame of pandas.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns of integers are nullable (Int64, UInt64), so that they stay integers
+            where values are missing; dates (``parse_dates=True``) are datetime64.
+
+        Raises
+        ------
+        ImportError
+            Without pyarrow or pandas.
+
+        Examples
+        --------
+        >>> frame = fastdcm.scan("archive/", ["Rows"]).to_pandas()  # doctest: +SKIP
+        """
+        return to_pandas(self)
+
+    def to_polars(self) -> polars.DataFrame:
+        """Run the scan and return all rows as a data frame of polars.
+
+        Returns
+        -------
+        polars.DataFrame
+
+        Raises
+        ------
+        ImportError
+            Without polars.
+
+        Examples
+        --------
+        >>> frame = fastdcm.scan("archive/", ["Rows"]).to_polars()  # doctest: +SKIP
+        """
+        return to_polars(self)
+
+    def __repr__(self) -> str:
+        return f"<Scan of {_source_text(self.source)}: {len(self.fields)} columns>"
+
+    def _repr_html_(self) -> str:
+        """Return the columns as HTML, for notebooks. The scan does not run."""
+        columns = [(name, type_name(form, lists)) for name, form, lists in self.fields]
+        return html_table(f"Scan of {_source_text(self.source)}", ("column", "type"), columns)
 
     def with_source(self, source: Source) -> Scan:
         """Return the same scan of another source."""
@@ -232,12 +285,19 @@ class Scan:
         return self.stats
 
 
+def _source_text(source: Source) -> str:
+    if source.requested is None:
+        return "a list of paths"
+    return ", ".join(requested["path"] for requested in source.requested)
+
+
 def scan(
     source: SourceLike,
-    tags: Iterable[TagLike] | None = None,
+    tags: Tags | None = None,
     *,
     pixels: Pixels = False,
     hash: str | Iterable[str] = (),
+    parse_dates: bool = False,
     threads: int | None = None,
     batch_size: int = BATCH_SIZE,
     on_error: OnError = "row",
@@ -253,12 +313,13 @@ def scan(
         ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep this order. An archive
         (.zip, .tar, .tar.gz, .tgz, .tar.zst) is replaced by its members wherever it
         is found, one row each: ``a.zip!/IM0001``.
-    tags : list of str or int, optional
+    tags : list of str or int, or dict, optional
         Elements: a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or a private
         element ``"(gggg,xxee,CREATOR)"``, whichever block its creator reserves
         (PS3.5 7.8). ``Sequence.Element`` is an element of the first item of a
         sequence, ``Sequence[n].Element`` of the n-th (from 1), and
-        ``Sequence[*].Element`` a list over all items. The column has that name.
+        ``Sequence[*].Element`` a list over all items. The column has that name,
+        or that of a dict: ``{"beam": "BeamSequence[*].BeamName"}``.
         By default 30 common elements of patient, study, series and image.
     pixels : bool or "frames"
         Add the columns ``pixel_offset``, ``pixel_length`` (in bytes; of encapsulated
@@ -276,6 +337,11 @@ def scan(
         hexadecimal, to find duplicates. Null for what cannot be read, and for pixels
         where there are none or the data set is deflated. Files are read completely,
         in the same pass.
+    parse_dates : bool
+        Make columns of DA, TM and DT dates (date32), times (time64, in microseconds)
+        and timestamps (in microseconds), in place of text. They are local times as
+        written: a UTC offset in a DT is not applied. What is no complete date or time,
+        such as a DT of a year alone or a leap second, is null and an issue.
     threads : int, optional
         By default one per core, and more as long as that makes it faster; 32 or 64 for
         URLs.
@@ -310,13 +376,13 @@ def scan(
         raise ValueError(f"threads must be at least 1, or None, got {threads}")
     if not 0 < batch_size <= _MAX_BATCH_SIZE:
         raise ValueError(f"batch_size must be from 1 to {_MAX_BATCH_SIZE}, got {batch_size}")
-    plan = make_plan(tags, pixels, on_error == "skip", hash)
+    plan = make_plan(tags, pixels, on_error == "skip", hash, parse_dates)
     return Scan(open_source(source), plan, threads, batch_size, on_error)
 
 
 def scan_chunk(
     paths: Iterable[PathLike],
-    tags: Iterable[TagLike] | None = None,
+    tags: Tags | None = None,
     *,
     pixels: Pixels = False,
 ) -> Batch:

@@ -8,8 +8,8 @@ PS3.5 7.8), optionally inside sequences: ``PatientID``, ``(0010,0020)``,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
 from fastdcm.core._dictionary import tag_for_keyword
 from fastdcm.scanning._batch import Plan, keywords
@@ -20,6 +20,8 @@ from fastdcm.scanning.hashes import xxh3
 Step: TypeAlias = tuple[int, str | None, int | None]
 #: What `scan` accepts as an element.
 TagLike: TypeAlias = str | int
+#: What `scan` accepts as elements; a mapping gives columns names of their own.
+Tags: TypeAlias = Iterable[TagLike] | Mapping[str, TagLike]
 Pixels: TypeAlias = bool | Literal["frames"]
 
 #: The elements of a scan without `tags`: what identifies patients, studies, series
@@ -122,10 +124,18 @@ def _parse_element(text: str) -> tuple[int, str | None]:
     if tag is None:
         tag = tag_for_keyword(text)
     if tag is None:
-        similar = difflib.get_close_matches(text, keywords(), 1)
-        hint = f"; did you mean {similar[0]}?" if similar else ""
+        similar = _similar_keyword(text)
+        hint = f"; did you mean {similar}?" if similar else ""
         raise ValueError(f"{text!r} is not a keyword of the DICOM dictionary{hint}")
     return tag, None
+
+
+def _similar_keyword(text: str) -> str | None:
+    """Return the keyword that a name is most similar to, whatever its case and spaces."""
+    by_letters = {keyword.lower(): keyword for keyword in keywords()}
+    letters = "".join(c for c in text.lower() if c.isalnum())
+    similar = difflib.get_close_matches(letters, by_letters, 1)
+    return by_letters[similar[0]] if similar else None
 
 
 def _parse_parentheses(text: str) -> tuple[int, str | None]:
@@ -191,17 +201,68 @@ def parse_tag(tag: TagLike) -> tuple[str, list[Step]]:
     return tag, path
 
 
+class Column(NamedTuple):
+    """A column of a scan.
+
+    Attributes
+    ----------
+    name : str
+    path : list of Step
+        To the element.
+    expression : str
+        The element as text.
+    """
+
+    name: str
+    path: list[Step]
+    expression: str
+
+
+def parse_tags(tags: Tags | None = None) -> list[Column]:
+    """Parse the elements of a scan.
+
+    Parameters
+    ----------
+    tags : iterable of str or int, or mapping of str to these, optional
+        By default `DEFAULT_TAGS`.
+
+    Returns
+    -------
+    list of Column
+
+    Raises
+    ------
+    ValueError
+        If an element or a name is not valid.
+    TypeError
+        If `tags` is one str, or an element neither a str nor an int.
+    """
+    if isinstance(tags, str):
+        raise TypeError(f"tags must be a list of elements, got one str: use [{tags!r}]")
+    if not isinstance(tags, Mapping):
+        parsed = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
+        return [Column(name, path, name) for name, path in parsed]
+    columns = []
+    for name, tag in tags.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"the name of a column must be text, got {name!r}")
+        expression, path = parse_tag(tag)
+        columns.append(Column(name, path, expression))
+    return columns
+
+
 def make_plan(
-    tags: Iterable[TagLike] | None = None,
+    tags: Tags | None = None,
     pixels: Pixels = False,
     skip_errors: bool = False,
     hash: str | Iterable[str] = (),
+    parse_dates: bool = False,
 ) -> Plan:
     """Check what a scan requests and return the plan of its columns.
 
     Parameters
     ----------
-    tags : iterable of str or int, optional
+    tags : iterable of str or int, or mapping of str to these, optional
         The elements, by default `DEFAULT_TAGS`.
     pixels : bool or "frames"
         Whether to add columns with the position of the pixel data, or also of frames.
@@ -209,6 +270,8 @@ def make_plan(
         Whether files that cannot be read get no row.
     hash : "file", "pixels" or both
         What to hash; "pixels" implies `pixels`.
+    parse_dates : bool
+        Whether columns of DA, TM and DT are dates and times, in place of text.
 
     Raises
     ------
@@ -224,17 +287,19 @@ def make_plan(
         xxh3()  # a missing package is reported before the first file is read
     if "pixels" in hashes:
         pixels = pixels or True
-    if isinstance(tags, str):
-        raise TypeError(f"tags must be a list of elements, got one str: use [{tags!r}]")
     if pixels not in (False, True, "frames"):
         raise ValueError(f"pixels must be False, True or 'frames', got {pixels!r}")
-    columns = [parse_tag(tag) for tag in (DEFAULT_TAGS if tags is None else tags)]
+    columns = parse_tags(tags)
     plan = Plan(
-        columns,
+        [(column.name, column.path) for column in columns],
         2 if pixels == "frames" else pixels,
         skip_errors,
         tuple(column for what, column in HASH_COLUMNS.items() if what in hashes),
+        parse_dates,
     )
+    plan.requested = [
+        name if name == expression else f"{name}={expression}" for name, _, expression in columns
+    ]
     seen = set()
     for name in plan.names:
         if name in seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from _thread import start_new_thread
 from collections.abc import Iterator
 from itertools import count
@@ -302,6 +303,8 @@ class ThreadPool:
 
     def close(self) -> None:
         """End all threads, and wait for them."""
+        if sys.is_finalizing():  # threads do not run any more: waiting would never end
+            return
         with self._lock:
             self._open = False
             self._space_available.notify_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, cast
 
+from fastdcm._util.optional import require
 from fastdcm.sources.paths import IteratorReader
 from fastdcm.sources.urls import path_bytes
 
@@ -70,6 +71,7 @@ class PathTable:
             yield row["path"]
 
     def _arrow_paths(self, suffix: str) -> Iterator[str]:
+        require("pyarrow", f"reading {suffix}", "table")
         import pyarrow
 
         with pyarrow.OSFile(self.path, "rb") as file:

@@ -199,7 +199,7 @@ def test_list_of_errors(archive, tmp_path):
 def test_an_error_is_one_line(tmp_path):
     (tmp_path / "a\nb").write_bytes(b"")
     out, _ = run("scan", tmp_path, "--errors")
-    assert out == f'"{tmp_path}/a\\nb": empty at byte 0: the file is empty\n'
+    assert out == f"{tmp_path}/a\\nb: empty at byte 0: the file is empty\n"
 
 
 def test_summary_of_an_index(archive, tmp_path):
@@ -267,15 +267,33 @@ def test_not_recursive(archive):
 @pytest.mark.parametrize(
     "given, tags",
     [
-        ("A,B", ["A", "B"]),
-        (" A , ,B,", ["A", "B"]),
-        ("(0010,0010),X", ["(0010,0010)", "X"]),
-        ("(0029,xx08,A (B)),S[*].(0010,0020)", ["(0029,xx08,A (B))", "S[*].(0010,0020)"]),
-        ("", []),
+        ("A,B", {"A": "A", "B": "B"}),
+        (" A , ,B,", {"A": "A", "B": "B"}),
+        ("(0010,0010),X", {"(0010,0010)": "(0010,0010)", "X": "X"}),
+        (
+            "(0029,xx08,A (B)),S[*].(0010,0020)",
+            {"(0029,xx08,A (B))": "(0029,xx08,A (B))", "S[*].(0010,0020)": "S[*].(0010,0020)"},
+        ),
+        (
+            "a=A, b c = B ,(0029,xx08,A=B)",
+            {"a": "A", "b c": "B", "(0029,xx08,A=B)": "(0029,xx08,A=B)"},
+        ),
+        ("csa=(0029,xx08,A=B)", {"csa": "(0029,xx08,A=B)"}),
+        ("", {}),
     ],
 )
 def test_split_tags(given, tags):
     assert split_tags(given) == tags
+
+
+def test_two_columns_of_one_name(archive):
+    out = run("scan", archive, "--tags", "a=Rows,a=Columns", status=2)[1]
+    assert "--tags: two columns have the name 'a'" in out
+
+
+def test_dates(archive):
+    out, _ = run("scan", archive, "--tags", "date=StudyDate", "--parse-dates")
+    assert next(csv.reader(io.StringIO(out)))[-1] == "date"
 
 
 def test_tags_from_a_file(archive, tmp_path):

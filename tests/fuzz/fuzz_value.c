@@ -39,6 +39,17 @@ static int is_plain(const char *text) {
     return !strpbrk(text, "xXpP(_") && *text && !is_blank(*text);
 }
 
+/* Days and microseconds are within the years 1 to 9999 and one day. */
+static void dates(const char *p, size_t size) {
+    const int64_t day = 86400 * INT64_C(1000000);
+    int32_t days;
+    int64_t time, both;
+    if (dcm_parse_date((dcm_span){p, size}, &days)) CHECK(days >= -719162 && days <= 2932896);
+    if (dcm_parse_time((dcm_span){p, size}, &time)) CHECK(time >= 0 && time < day);
+    if (dcm_parse_datetime((dcm_span){p, size}, &both))
+        CHECK(both >= -719162 * day && both < 2932897 * day);
+}
+
 static void decimal(const char *p, size_t size) {
     dcm_span s = dcm_trim(p, size);
     char *text = malloc((size_t)s.n + 1), *end;
@@ -117,6 +128,7 @@ static void lookups(const uint8_t *p, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     spans((const char *)data, size);
+    dates((const char *)data, size);
     decimal((const char *)data, size);
     binary(data, size);
     lookups(data, size);

@@ -3,8 +3,9 @@
 import pyarrow
 import pytest
 
+import fastdcm
 from fastdcm.scanning.scanner import scan
-from fastdcm.scanning.tags import DEFAULT_TAGS, parse_tag
+from fastdcm.scanning.tags import DEFAULT_TAGS, make_plan, parse_tag
 from support import builder as b
 from support.scans import FIXED, one_row
 
@@ -115,6 +116,9 @@ def test_parsed_elements(tag, name, path):
     "tag, message",
     [
         ("PatinetID", "did you mean PatientID"),
+        ("patientid", "did you mean PatientID"),
+        ("Patient ID", "did you mean PatientID"),
+        ("pixel_spacing", "did you mean PixelSpacing"),
         ("", "cannot parse element '': a step is empty"),
         (".PatientID", "a step is empty"),
         ("PatientID.", "a step is empty"),
@@ -173,3 +177,48 @@ def test_the_schema_does_not_depend_on_the_files(put, pydicom_files):
     schema = pyarrow.schema(scan([], tags))
     assert pyarrow.table(scan(pydicom_files[:40], tags)).schema == schema
     assert pyarrow.table(scan([put(raw=b"")], tags)).schema == schema
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        "PatientID",
+        "00100020",
+        "(0010,0020)",
+        0x00100020,
+        "(0029,xx08,A=B)",
+        "SourceImageSequence[*].Rows",
+    ],
+)
+def test_names_of_columns(element, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(b.part10(b.element(0x00100020, "LO", "1")))
+    named_scan = fastdcm.scan(tmp_path / "in", {"own name": element, "Rows": "Columns"})
+    plain = fastdcm.scan(tmp_path / "in", [element, "Columns"])
+    assert named_scan.column_names[-2:] == ["own name", "Rows"]
+    named, unnamed = named_scan.read_all(), plain.read_all()
+    assert named["own name"].to_pylist() == unnamed[plain.column_names[-2]].to_pylist()
+    named_scan.write(f"{tmp_path}/index/")
+    assert fastdcm.open_index(tmp_path / "index").parameters["tags"] == [
+        f"own name={plain.column_names[-2]}",
+        "Rows=Columns",
+    ]
+    assert named_scan.write(f"{tmp_path}/index/")["files"] == 1
+    with pytest.raises(fastdcm.DicomError, match="tags: own name="):
+        fastdcm.scan(tmp_path / "in", {"own name": "Rows", "Rows": "Columns"}).write(
+            f"{tmp_path}/index/"
+        )
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"": "PatientID"}, "the name of a column must be text, got ''"),
+        ({1: "PatientID"}, "the name of a column must be text, got 1"),
+        ({"path": "PatientID"}, "two columns have the name 'path'"),
+        ({"a": "PatinetID"}, "did you mean PatientID"),
+    ],
+)
+def test_names_that_are_not_valid(tags, message):
+    with pytest.raises(ValueError, match=message):
+        make_plan(tags)

@@ -1,6 +1,8 @@
 """Worker threads: order, batches, errors, and the end of all threads."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pyarrow
@@ -10,6 +12,7 @@ import fastdcm
 from fastdcm.scanning import workers
 from fastdcm.scanning.scanner import scan, scan_chunk
 from support import builder as b
+from support.cli import environment
 from support.scans import count_threads, sorted_paths
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
@@ -108,3 +111,29 @@ def test_threads_wait_until_rows_are_fetched(put, monkeypatch, threads):
     for batch in batches:
         numbers += batch.column("InstanceNumber")
     assert numbers == [*range(50)] * 20
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "rows = iter(scan()); next(rows)",
+        "import pyarrow; rows = pyarrow.RecordBatchReader.from_stream(scan()); "
+        "rows.read_next_batch()",
+        "def f():\n    rows = iter(scan()); next(rows); raise ValueError\nf()",
+        "rows = iter(scan())\nfor batch in rows: raise SystemExit(0)",
+        "import os, signal\ndef f():\n    rows = iter(scan()); next(rows)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\nf()",
+    ],
+    ids=["end", "pyarrow", "exception", "exit", "interrupt"],
+)
+def test_a_process_ends_with_a_scan_half_read(archive, code):
+    start = "import sys, fastdcm\nfrom fastdcm.scanning import workers\n"
+    start += "workers._MAX_PIECE = workers._MIN_PIECE = workers._FIRST_PIECE = 1\n"
+    start += "scan = lambda: fastdcm.scan(sys.argv[1], [], batch_size=5)\n"
+    subprocess.run(
+        [sys.executable, "-c", start + code, archive],
+        timeout=20,
+        capture_output=True,
+        env=environment(),
+        check=False,
+    )

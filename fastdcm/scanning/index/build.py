@@ -18,12 +18,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from fastdcm._util.atomic import sync_directory, write_atomically
+from fastdcm._util.optional import require
 from fastdcm._util.parallel import cpu_count
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index.entries import FileSum, Parameters, PartEntry, list_name
 from fastdcm.scanning.index.file_list import (
     FileListWriter,
     as_path_chunk,
+    check_list,
     has_relative_path,
+    list_path,
     read_list,
     with_sizes,
 )
@@ -31,14 +35,10 @@ from fastdcm.scanning.index.folder import is_index
 from fastdcm.scanning.index.manifest import (
     INTERNAL,
     ChecksumWriter,
-    FileSum,
     Manifest,
-    Parameters,
-    PartEntry,
     decode_schema,
     encode_schema,
     internal_path,
-    list_name,
     remove_remains,
     write_lock,
 )
@@ -59,7 +59,6 @@ _LOOKUP_CHUNK = 4096  # files whose sizes are looked up together
 _LOOKUP_THREADS = 16  # at least: in a network file system each lookup waits
 
 _FIXED_COLUMNS = 8  # that every scan has, first
-_PIXEL_COLUMNS = ("pixel_offset", "pixel_length", "frames", "frame_offsets")
 
 
 class IndexStats(ScanStats):
@@ -176,6 +175,7 @@ class IndexBuild:
         OSError
             If the disk is full.
         """
+        require("pyarrow", "an index folder", "table")  # before the folder is created
         self._started = perf_counter()
         try:
             self._make_folder()
@@ -190,8 +190,7 @@ class IndexBuild:
         manifest = self._open()
         if not manifest.complete:
             remove_remains(self.folder, manifest)
-            path = internal_path(self.folder, manifest.head["files"]["name"])
-            with closing(read_list(path, manifest.next_entry)) as blocks:
+            with closing(read_list(list_path(manifest), manifest.next_entry)) as blocks:
                 source = _PartSource(blocks, manifest.next_entry)
                 self._write(manifest, self._items(source, bool(manifest.parts)))
             manifest.append({"complete": True})
@@ -219,6 +218,7 @@ class IndexBuild:
         else:
             self._check_parameters(manifest)
             manifest.check()
+            check_list(manifest)
         self._listed = self._total = manifest.head["files"]["entries"]
         self._counts_before = counts_of_parts(manifest.parts)
         self._progress = self._counts_before, None
@@ -228,13 +228,14 @@ class IndexBuild:
     # ------------------------------------------------------- parameters ---
 
     def _parameters(self, source: object) -> Parameters:
-        names = self.scan.column_names[_FIXED_COLUMNS:]
-        hashes = list(self.scan.plan.hashes)
+        plan = self.scan.plan
+        names = plan.names[_FIXED_COLUMNS + len(plan.requested) :]
         return {
-            "tags": [name for name in names if name not in (*_PIXEL_COLUMNS, *hashes)],
+            "tags": plan.requested,
             "pixels": "frames" if "frame_offsets" in names else "pixel_offset" in names,
-            "hash": hashes,
+            "hash": list(plan.hashes),
             "on_error": self.scan.on_error,
+            "parse_dates": plan.parse_dates,
             "source": source,
         }
 
@@ -261,7 +262,7 @@ class IndexBuild:
         folder = manifest.head["folder"]
         if folder not in (None, _working_folder()):
             differences.append(f"its relative paths begin in {folder}, not in {_working_folder()}")
-        if not differences and decode_schema(manifest.head["schema"]) != self._schema():
+        if not differences and decode_schema(manifest) != self._schema():
             differences.append("its columns have other types: another version of fastdcm made it")
         if differences:
             raise DicomError(

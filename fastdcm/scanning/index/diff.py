@@ -13,8 +13,9 @@ from bisect import bisect_left
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
-from fastdcm.scanning.index.file_list import read_list
-from fastdcm.scanning.index.manifest import Manifest, PartEntry, damaged, internal_path
+from fastdcm.scanning.index.entries import PartEntry
+from fastdcm.scanning.index.file_list import list_path, read_list
+from fastdcm.scanning.index.manifest import Manifest, damaged, parquet_errors
 from fastdcm.sources._paths import ALONE, CHANGED, SAME, PathChunk, compare, owners
 
 if TYPE_CHECKING:
@@ -45,8 +46,7 @@ NO_FILES: FileCounts = {"same": 0, "changed": 0, "new": 0, "gone": 0}
 
 def entries_of(manifest: Manifest, first: int = 0, stop: int | None = None) -> Iterator[PathChunk]:
     """Yield entries of the list of a manifest, in chunks."""
-    path = internal_path(manifest.folder, manifest.head["files"]["name"])
-    return read_list(path, first, stop)
+    return read_list(list_path(manifest), first, stop)
 
 
 # ------------------------------------------------------------ comparing ---
@@ -284,7 +284,6 @@ def rows_of_part(
 
     Raises DicomError when its rows are not those of its files.
     """
-    import pyarrow
     from pyarrow import parquet
 
     def numbered_entries() -> Iterator[tuple[PathChunk, NDArray[np.int64]]]:
@@ -296,12 +295,12 @@ def rows_of_part(
 
     path = os.path.join(manifest.folder, part["part"])
     try:
-        with parquet.ParquetFile(path, pre_buffer=False) as file:
+        with parquet_errors(path), parquet.ParquetFile(path, pre_buffer=False) as file:
             yield from rows_with_entries(
                 file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False),
                 numbered_entries(),
             )
-    except (LookupError, pyarrow.ArrowException):
+    except LookupError:
         raise damaged(path, "its rows are not those of its files") from None
 
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self
 
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index.manifest import Manifest, damaged, internal_path, parquet_errors
 from fastdcm.scanning.protocols import BinaryWriter
 from fastdcm.sources._paths import PathChunk, StreamChunk, chunk_from_columns
 from fastdcm.sources.protocols import AnyChunk
@@ -116,21 +117,26 @@ def _arrays(chunk: PathChunk) -> list[NDArray[Any]]:
 # ---------------------------------------------------------------- on disk ---
 
 
+def _schema() -> pyarrow.Schema:
+    import pyarrow
+
+    return pyarrow.schema(
+        [
+            ("path", pyarrow.binary()),
+            ("size", pyarrow.int64()),
+            ("mtime_ns", pyarrow.int64()),
+            ("error", pyarrow.int32()),
+        ]
+    )
+
+
 class FileListWriter:
     """Writes a list to a binary file, chunk by chunk. A context manager."""
 
     def __init__(self, file: BinaryWriter) -> None:
-        import pyarrow
         from pyarrow import parquet
 
-        self._schema = pyarrow.schema(
-            [
-                ("path", pyarrow.binary()),
-                ("size", pyarrow.int64()),
-                ("mtime_ns", pyarrow.int64()),
-                ("error", pyarrow.int32()),
-            ]
-        )
+        self._schema = _schema()
         self._file = parquet.ParquetWriter(
             file, self._schema, compression="zstd", use_dictionary=False
         )
@@ -194,13 +200,29 @@ def _pack_bits(values: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return np.packbits(values, bitorder="little")
 
 
+def list_path(manifest: Manifest) -> str:
+    """Return the path of the list of a manifest."""
+    return internal_path(manifest.folder, manifest.head["files"]["name"])
+
+
+def check_list(manifest: Manifest) -> None:
+    """Raise DicomError unless the list of a manifest has as many entries as it says."""
+    from pyarrow import parquet
+
+    path = list_path(manifest)
+    with parquet_errors(path), parquet.ParquetFile(path, pre_buffer=False) as file:
+        entries = manifest.head["files"]["entries"]
+        if file.metadata.num_rows != entries or file.schema_arrow != _schema():
+            raise damaged(path, f"it is not a list of {entries:,} files")
+
+
 def read_list(
     path: str, first: int = 0, stop: int | None = None
 ) -> Generator[PathChunk, None, None]:
     """Yield the entries of a list from `first` to `stop`, in chunks of a block or less."""
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
+    with parquet_errors(path), parquet.ParquetFile(path, pre_buffer=False) as file:
         end = 0
         for block in range(file.num_row_groups if first != stop else 0):
             begin, end = end, end + file.metadata.row_group(block).num_rows

@@ -8,16 +8,21 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fastdcm._util.optional import require
+from fastdcm.scanning.dataframes import to_pandas, to_polars
+from fastdcm.scanning.index.entries import Parameters
 from fastdcm.scanning.index.manifest import (
     INTERNAL,
     Manifest,
-    Parameters,
     damaged,
     decode_schema,
+    parquet_errors,
 )
 from fastdcm.scanning.output import DELTA
 
 if TYPE_CHECKING:
+    import pandas
+    import polars
     import pyarrow
     import pyarrow.dataset
 
@@ -57,10 +62,12 @@ class IndexFolder:
     complete : bool
         Whether all files have been read.
     parameters : dict
-        What was requested: ``tags``, ``pixels``, ``hash``, ``on_error``, ``source``.
+        What was requested: ``tags``, ``pixels``, ``hash``, ``on_error``,
+        ``parse_dates``, ``source``.
     """
 
     def __init__(self, path: str) -> None:
+        require("pyarrow", "an index folder", "table")
         self._manifest = manifest = Manifest(path)
         self.path = path
         self.parts = [os.path.join(path, part["part"]) for part in manifest.parts]
@@ -80,7 +87,7 @@ class IndexFolder:
     @property
     def schema(self) -> pyarrow.Schema:
         """The schema of all parts."""
-        return decode_schema(self._manifest.head["schema"])
+        return decode_schema(self._manifest)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
         """Yield the rows in batches; memory use does not depend on their number.
@@ -96,8 +103,10 @@ class IndexFolder:
         """
         from pyarrow import parquet
 
-        for path in self.parts:
-            with parquet.ParquetFile(path) as file:
+        for path, part in zip(self.parts, self._manifest.parts, strict=True):
+            with parquet_errors(path), parquet.ParquetFile(path) as file:
+                if file.metadata.num_rows != part["rows"] or file.schema_arrow != self.schema:
+                    raise damaged(path, "its rows are not those that were written")
                 yield from file.iter_batches(_ROWS_PER_BATCH, columns=columns)
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
@@ -128,6 +137,24 @@ class IndexFolder:
         import pyarrow
 
         return pyarrow.Table.from_batches(self.batches(), self.schema)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return all rows as a data frame of pandas, as `Scan.to_pandas` does.
+
+        Returns
+        -------
+        pandas.DataFrame
+        """
+        return to_pandas(self)
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return all rows as a data frame of polars.
+
+        Returns
+        -------
+        polars.DataFrame
+        """
+        return to_polars(self)
 
     def verify(self) -> None:
         """Read every file of the index, and compare size and checksum.

@@ -25,10 +25,20 @@ import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fastdcm._util.atomic import sync_directory, write_atomically
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index.entries import (
+    PART_NAME,
+    VERSION,
+    FileSum,
+    Head,
+    PartEntry,
+    checked_head,
+    checked_part,
+    part_number,
+)
 
 if TYPE_CHECKING:
     import pyarrow
@@ -38,96 +48,12 @@ if TYPE_CHECKING:
 #: names that begin with an underscore.
 INTERNAL = "_fastdcm"
 MANIFEST, UPDATE = "manifest.jsonl", "update.jsonl"
-VERSION = 1
 
 # What an interrupted run can leave behind: parts and lists without a line, and
 # temporary files.
-_PART_NAME = re.compile(r"part-(\d+)\.parquet")
-_LIST_NAME = re.compile(r"files-(\d+)\.parquet")
 _INTERNAL_REMAINS = re.compile(
     r"files-\d+\.parquet|update\.jsonl|(part|files|manifest|update)-?\d*\.\w+\.\w+-\w+\.tmp"
 )
-
-
-class FileSum(TypedDict):
-    """Size and checksum of a file."""
-
-    bytes: int
-    sha256: str
-
-
-class ListEntry(FileSum):
-    """A list of files."""
-
-    name: str
-    entries: int
-
-
-class PartEntry(FileSum):
-    """The line of a part."""
-
-    part: str
-    rows: int
-    files: int
-    errors: int
-    issues: int
-    entries: list[int]
-    paths: list[str]
-
-
-class Parameters(TypedDict):
-    """What was requested of the scan."""
-
-    tags: list[str]
-    pixels: bool | str
-    hash: list[str]
-    on_error: str
-    source: Any
-
-
-class Head(TypedDict):
-    """The first line."""
-
-    fastdcm_index: NotRequired[int]
-    parameters: Parameters
-    folder: str | None
-    files: ListEntry
-    schema: str
-    # Of an update:
-    before: NotRequired[ListEntry]
-    again: NotRequired[list[int]]
-    next_part: NotRequired[int]
-
-
-_HEAD_KEYS = {"fastdcm_index", "parameters", "folder", "files", "schema"}
-_PART_KEYS = {"part", "rows", "files", "errors", "bytes", "sha256", "entries"}
-
-
-def part_name(number: int) -> str:
-    """Return the file name of a part, which are numbered from 1."""
-    return f"part-{number:06d}.parquet"
-
-
-def list_name(number: int) -> str:
-    """Return the file name of a list of files, which are numbered from 1."""
-    return f"files-{number:06d}.parquet"
-
-
-def part_number(name: str) -> int:
-    """Return the number in the file name of a part."""
-    return _number(_PART_NAME, name)
-
-
-def list_number(name: str) -> int:
-    """Return the number in the file name of a list of files."""
-    return _number(_LIST_NAME, name)
-
-
-def _number(pattern: re.Pattern[str], name: str) -> int:
-    match = pattern.fullmatch(name)
-    if match is None:
-        raise ValueError(f"{name!r} does not have the form {pattern.pattern}")
-    return int(match[1])
 
 
 def internal_path(folder: str, name: str) -> str:
@@ -161,24 +87,27 @@ class Manifest:
         self.parts: list[PartEntry] = []
         self.complete = False
         self._length = 0  # in bytes, of the lines that count
-        head: Head | None = None
         with open(self.path, "rb") as file:
             *lines, _ = file.read().split(b"\n")
+        if not lines:
+            raise damaged(self.path, "it has no complete line")
         for i, line in enumerate(lines):
             try:
                 entry = json.loads(line)
-                if head is None:
-                    head = self._checked_head(entry)
+                if i == 0:
+                    self.head = self._checked_head(entry)
                 else:
                     self._add(entry)
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, RecursionError) as error:
                 if i == len(lines) - 1 and i:  # left behind by a power failure
                     break
-                raise damaged(self.path, f"line {i + 1} cannot be read") from None
+                raise damaged(self.path, f"line {i + 1} cannot be read: {error}") from None
             self._length += len(line) + 1
-        if head is None:
-            raise damaged(self.path, "it has no complete line")
-        self.head = head
+
+    def _checked_head(self, entry: Any) -> Head:
+        if isinstance(entry, dict) and entry.get("fastdcm_index", VERSION) != VERSION:
+            raise damaged(self.path, "it was made by another version of fastdcm")
+        return checked_head(entry)
 
     @staticmethod
     def create(folder: str, head: Head, name: str = MANIFEST) -> Manifest:
@@ -205,24 +134,18 @@ class Manifest:
         self._add(entry)
         self._length += len(line)
 
-    def _checked_head(self, entry: Any) -> Head:
-        if not isinstance(entry, dict):
-            raise TypeError
-        if entry.get("fastdcm_index", VERSION) != VERSION:
-            raise damaged(self.path, "it was made by another version of fastdcm")
-        if not entry.keys() >= _HEAD_KEYS:
-            raise KeyError
-        return cast(Head, entry)
-
     def _add(self, entry: Any) -> None:
-        if not isinstance(entry, dict):
-            raise TypeError
-        if "complete" in entry:
+        """Add a line that has been read or written. Raises ValueError for a wrong one."""
+        if self.complete:
+            raise ValueError("nothing follows the line that says the index is complete")
+        if entry != {"complete": True}:
+            self.parts.append(
+                checked_part(entry, self.head, self.parts[-1] if self.parts else None)
+            )
+        elif self.next_entry == self.head["files"]["entries"]:
             self.complete = True
-        elif not entry.keys() >= _PART_KEYS:
-            raise KeyError
         else:
-            self.parts.append(cast(PartEntry, entry))
+            raise ValueError("files of the list are in no part")
 
     def check(self) -> None:
         """Raise DicomError unless every file it names exists in the right size."""
@@ -260,7 +183,7 @@ def remove_remains(folder: str, *manifests: Manifest) -> None:
     named = {os.path.basename(path) for manifest in manifests for path, _ in manifest.files()}
     named.update(os.path.basename(manifest.path) for manifest in manifests)
     for directory, pattern in (
-        (folder, _PART_NAME),
+        (folder, PART_NAME),
         (os.path.join(folder, INTERNAL), _INTERNAL_REMAINS),
     ):
         for name in os.listdir(directory):
@@ -328,8 +251,29 @@ def encode_schema(schema: pyarrow.Schema) -> str:
     return b64encode(schema.serialize().to_pybytes()).decode()
 
 
-def decode_schema(text: str) -> pyarrow.Schema:
+def decode_schema(manifest: Manifest) -> pyarrow.Schema:
     """Return the schema of a manifest."""
     import pyarrow
 
-    return pyarrow.ipc.read_schema(pyarrow.py_buffer(b64decode(text)))
+    try:
+        return pyarrow.ipc.read_schema(pyarrow.py_buffer(b64decode(manifest.head["schema"])))
+    except (ValueError, OSError):  # also binascii.Error and pyarrow.ArrowInvalid
+        raise damaged(manifest.path, "the schema cannot be read") from None
+
+
+@contextlib.contextmanager
+def parquet_errors(path: str) -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged Parquet file into the error for an index."""
+    import pyarrow
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise damaged(
+            path, "a file is missing; if the index was updated meanwhile, open it again"
+        ) from None
+    except (pyarrow.ArrowException, OSError) as error:
+        # pyarrow raises OSError without a number for bytes that are not Parquet.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise damaged(path, f"a Parquet file cannot be read ({error})") from None

@@ -10,14 +10,8 @@ from threading import Thread
 from typing import BinaryIO, NamedTuple, TypeAlias, TypedDict
 
 from fastdcm._util.atomic import write_atomically
-from fastdcm.scanning.index.manifest import (
-    INTERNAL,
-    ChecksumWriter,
-    FileSum,
-    Manifest,
-    PartEntry,
-    part_name,
-)
+from fastdcm.scanning.index.entries import FileSum, PartEntry, part_name
+from fastdcm.scanning.index.manifest import INTERNAL, ChecksumWriter, Manifest
 from fastdcm.scanning.output import write_parquet
 from fastdcm.scanning.protocols import ArrowBatch, Field, Table
 

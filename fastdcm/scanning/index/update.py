@@ -40,17 +40,14 @@ from fastdcm.scanning.index.diff import (
     rows_of_part,
     rows_with_entries,
 )
-from fastdcm.scanning.index.file_list import FileListWriter, count_files
+from fastdcm.scanning.index.entries import FileSum, PartEntry, list_name, list_number
+from fastdcm.scanning.index.file_list import FileListWriter, check_list, count_files
 from fastdcm.scanning.index.manifest import (
     MANIFEST,
     UPDATE,
     ChecksumWriter,
-    FileSum,
     Manifest,
-    PartEntry,
     internal_path,
-    list_name,
-    list_number,
     remove_remains,
 )
 from fastdcm.scanning.index.parts import EndOfPart, ExistingPart, PartItem
@@ -142,6 +139,7 @@ class IndexUpdate(IndexBuild):
         try:
             update = Manifest(self.folder, UPDATE)
             update.check()
+            check_list(update)
         except (FileNotFoundError, DicomError):  # a damaged one is not needed
             return None
         return update if update.head.get("before") == manifest.head["files"] else None
@@ -233,7 +231,8 @@ class IndexUpdate(IndexBuild):
         self._count_files(diff)
         self._total = update.head["files"]["entries"]
         self._write(update, self._new_parts(manifest, update, plan_segments(diff.parts)))
-        update.append({"complete": True})
+        if not update.complete:
+            update.append({"complete": True})
         update.make_current()
         remove_remains(self.folder, update)
         self._progress = counts_of_parts(update.parts), None

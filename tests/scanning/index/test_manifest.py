@@ -10,17 +10,9 @@ import pytest
 
 import fastdcm
 from fastdcm.errors import DicomError
+from fastdcm.scanning.index.entries import list_name, list_number, part_name, part_number
 from fastdcm.scanning.index.folder import open_index
-from fastdcm.scanning.index.manifest import (
-    UPDATE,
-    Manifest,
-    list_name,
-    list_number,
-    part_name,
-    part_number,
-    remove_remains,
-    write_lock,
-)
+from fastdcm.scanning.index.manifest import UPDATE, Manifest, remove_remains, write_lock
 from support.index_folders import manifest_lines, write_manifest_lines
 
 TAGS = ["InstanceNumber", "SOPInstanceUID", "ImageType"]
@@ -42,6 +34,7 @@ def test_what_is_written(index):
         "pixels": False,
         "hash": [],
         "on_error": "row",
+        "parse_dates": False,
         "source": [{"path": os.path.join(os.path.dirname(index), "in"), "recursive": True}],
     }
     assert head["folder"] is None  # paths are absolute
@@ -133,13 +126,14 @@ def test_a_damaged_manifest(index, damage, tmp_path):
 def test_a_new_manifest_replaces_the_old_one_atomically(index):
     current = Manifest(index)
     before = open_index(index)
-    new = Manifest.create(index, current.head, UPDATE)
+    files = {**current.head["files"], "entries": 4}
+    new = Manifest.create(index, {**current.head, "files": files}, UPDATE)
     for part in current.parts[2:]:
-        new.append(part)
+        new.append({**part, "entries": [entry - 6 for entry in part["entries"]]})
     new.append({"complete": True})
     assert open_index(index).rows == 10
     new.make_current()
-    assert (len(new.parts), new.complete, new.next_part_number, new.next_entry) == (2, True, 5, 10)
+    assert (len(new.parts), new.complete, new.next_part_number, new.next_entry) == (2, True, 5, 4)
     assert open_index(index).rows == 4
     assert before.rows == before.read_all().num_rows == 10
     remove_remains(index, new)

@@ -398,7 +398,7 @@ def test_a_damaged_part(tree):
     (index / "_fastdcm/manifest.jsonl").write_bytes(b"".join(lines))
     for data in ((index / second).read_bytes(), bytes(entry["bytes"])):
         (index / first).write_bytes(data)
-        with pytest.raises(DicomError, match="not those of its files") as caught:
+        with pytest.raises(DicomError, match=r"not those of its files|cannot be read") as caught:
             update_index(folder, index)
         assert caught.value.code == "index-damaged"
 

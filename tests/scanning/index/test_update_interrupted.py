@@ -142,7 +142,7 @@ def test_a_damaged_update_is_begun_again(tree, monkeypatch, harm):
 def test_remains_of_an_update_of_another_index_are_deleted(tree):
     folder, index, rows = tree
     head = Manifest(str(index)).head
-    Manifest.create(str(index), {**head, "before": {**head["files"], "sha256": ""}}, UPDATE)
+    Manifest.create(str(index), {**head, "before": {**head["files"], "sha256": "0" * 64}}, UPDATE)
     assert update_index(folder, index) == (60, 0, 0, 0)
     check_updated_index(index, rows)
 

@@ -60,6 +60,7 @@ _EXTRAS = {
     "obstore": "remote",
     "fsspec": "remote",
     "deltalake": "delta",
+    "nibabel": "volume",
 }
 
 

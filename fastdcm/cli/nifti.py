@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from typing import TYPE_CHECKING, cast
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from fastdcm.cli import Failure
+from fastdcm.cli._output import print_line
 from fastdcm.cli._shared import open_sources, plural
 from fastdcm.errors import DicomError
 from fastdcm.volume.result import VolumeError
@@ -70,6 +72,7 @@ def nifti(
     have .bval and .bvec files. The names are printed; a series that is no volume is
     reported, and the exit status is 2.
     """
+    importlib.import_module("nibabel")  # before anything is read
     volumes = read_volumes(
         open_sources(sources, recursive),
         tags=_TAGS,
@@ -90,7 +93,7 @@ def nifti(
             failed += 1
             uid = volume.series_instance_uid
             series = f"series {uid}: " if uid else ""
-            click.echo(f"error: {printable(series + str(volume))}", err=True)
+            print_line(f"error: {series}{volume}", err=True)
             continue
         path = os.path.join(
             output, file_name(volume, taken) + (".nii" if no_compress else ".nii.gz")
@@ -99,13 +102,8 @@ def nifti(
             volume.to_nifti(path)
         except DicomError as error:
             failed += 1
-            click.echo(f"error: {path}: {printable(str(error))}", err=True)
+            print_line(f"error: {path}: {error}", err=True)
             continue
-        click.echo(path)
+        print_line(path)
     if failed:
         raise Failure(f"{plural(failed, 'series')} not converted")
-
-
-def printable(text: str) -> str:
-    """Return a text whose characters that control a terminal are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

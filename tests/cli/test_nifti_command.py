@@ -1,10 +1,12 @@
 """`fastdcm nifti`."""
 
+import os
+
 import numpy as np
 import pytest
 
 from support.builder import element
-from support.cli import run
+from support.cli import environment, run, start
 from support.series import cells, encode_image
 
 nibabel = pytest.importorskip("nibabel")
@@ -75,6 +77,21 @@ def test_nothing_to_convert(tmp_path):
     assert "not-dicom" in messages
     _, messages = run("nifti", tmp_path / "none", "-o", tmp_path / "out", status=2)
     assert "No such file" in messages
+
+
+def test_without_nibabel(put, tmp_path):
+    image(put, 0, 0)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "nibabel.py").write_text("raise ModuleNotFoundError(name='nibabel')")
+    path = os.pathsep.join([str(tmp_path / "none"), environment()["PYTHONPATH"]])
+    done = start(
+        "nifti", tmp_path, "-o", tmp_path / "out", env=environment() | {"PYTHONPATH": path}
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: this command needs nibabel",
+        "hint: pip install 'fastdcm-dicom[volume]'",
+    ]
 
 
 def test_output_that_is_a_file(put, tmp_path):

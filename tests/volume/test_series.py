@@ -91,7 +91,9 @@ def test_pixels_are_read_when_a_volume_is_requested(study):
     assert all(isinstance(one, VolumeError) for one in volumes)
 
 
-@pytest.mark.parametrize("source", ["folder", "glob", "list", "zip", "url", "table", "index", "datasets"])
+@pytest.mark.parametrize(
+    "source", ["folder", "glob", "list", "zip", "url", "table", "index", "datasets"]
+)
 @pytest.mark.parametrize("many", [False, True])
 def test_sources(put, tmp_path, source, many):
     """What `scan` reads, volumes read: native pixels, too."""

@@ -39,6 +39,15 @@ def file_name(volume: Volume, taken: set[str]) -> str:
     return unique
 
 
+def notes_of(volume: Volume) -> list[str]:
+    """Return what a user should know about the series of a volume that was converted."""
+    series = f"series {volume.series_instance_uid}"
+    notes = [f"{series}: {finding}" for finding in volume.findings if finding.problem]
+    if "run" in volume.key:
+        notes.append(f"{series}: divided where the distance between slices changes")
+    return notes
+
+
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @click.option("-o", "--output", metavar="OUT", required=True, help="Folder for the files.")
@@ -69,8 +78,8 @@ def nifti(
     SRC is a folder, a glob, a file, an archive, a URL, an index, or a table with a `path`
     column. A file is named after Series Number, Series Description, and what distinguishes
     it from the other volumes of its series, and replaces one of that name. Diffusion series
-    have .bval and .bvec files. The names are printed; a series that is no volume is
-    reported, and the exit status is 2.
+    have .bval and .bvec files. The names are printed, and on standard error what
+    was found. A series that cannot be converted is an error, and the exit status is 2.
     """
     importlib.import_module("nibabel")  # before anything is read
     volumes = read_volumes(
@@ -87,6 +96,7 @@ def nifti(
     except FileExistsError:
         raise Failure(f"{output}: not a folder", "choose another folder with -o") from None
     taken: set[str] = set()
+    noted: set[str] = set()
     failed = 0
     for volume in volumes:
         if isinstance(volume, VolumeError):
@@ -105,5 +115,9 @@ def nifti(
             print_line(f"error: {path}: {error}", err=True)
             continue
         print_line(path)
+        for note in notes_of(volume):
+            if note not in noted:
+                noted.add(note)
+                print_line(f"note: {note}", err=True)
     if failed:
         raise Failure(f"{plural(failed, 'series')} not converted")

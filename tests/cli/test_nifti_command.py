@@ -71,6 +71,17 @@ def test_a_series_that_is_no_volume(put, tmp_path):
     assert messages.rstrip().endswith("1 series not converted")
 
 
+def test_what_was_found_is_reported(put, tmp_path):
+    for n, z in enumerate((0, 1, 3, 4)):
+        image(put, n, z)
+    out = tmp_path / "out"
+    _, messages = run("nifti", tmp_path, "-o", out)
+    assert names(out) == ["1_t1-brain_run-0.nii.gz", "1_t1-brain_run-1.nii.gz"]
+    assert messages.splitlines() == [
+        "note: series 1.2.1: divided where the distance between slices changes"
+    ]
+
+
 def test_nothing_to_convert(tmp_path):
     (tmp_path / "notes.txt").write_text("not DICOM at all, but beside it")
     _, messages = run("nifti", tmp_path, "-o", tmp_path / "out", status=2)

@@ -19,7 +19,7 @@ def region(units=(3, 3), deltas=(0.02, 0.03)):
     )
 
 
-@pytest.mark.parametrize("modality", ["CR", "DX", "MG", "US", "OT", "XA"])
+@pytest.mark.parametrize("modality", ["CR", "DX", "MG", "US", "RF", "XA"])
 @pytest.mark.parametrize(
     ("raw", "spacing", "notes"),
     [

@@ -155,7 +155,12 @@ BY_KERNELS = {"rle-header", "rle-count", "rle-segment", "window", "frame-short",
 BY_STREAMS = {"stream", "archive", "archive-limit"}  # test_streams.py, test_archives.py
 BY_FRAMES = {"frames"}  # test_frame_table.py, as the next ones
 FRAME_ISSUES = {"offset-table", "frame-count"}
-PIXEL_ISSUES = {"codestream-end", "pixel-length"}  # test_decoders.py, test_pixel_array.py
+PIXEL_ISSUES = {  # test_color.py, test_decoders.py, test_pixel_array.py
+    "codestream-end",
+    "codestream-kind",
+    "photometric",
+    "pixel-length",
+}
 SCAN_ISSUES = {"unfit"}  # test_scan.py
 
 

@@ -432,9 +432,7 @@ class Dataset(ElementMap):
         DicomError
             If there is no pixel data, or it cannot be decoded.
         """
-        return pixel_array(
-            self, mmap, native_endian, threads=threads, out=out, max_ratio=max_ratio
-        )
+        return pixel_array(self, mmap, native_endian, threads=threads, out=out, max_ratio=max_ratio)
 
     def modality_pixels(
         self, frames: FrameSelection = None, out: NDArray[Any] | None = None

@@ -112,7 +112,8 @@ static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) 
             if (size != 6 + 2 * (uint64_t)data[at + 4]) return DCM_NOT_FOUND;
             out->planar = out->kind == DCM_CODESTREAM_JPEGLS && out->components > 1 &&
                           data[at + 2 + size - 2] == 0;
-            if (out->kind == DCM_CODESTREAM_JPEGLS) out->reversible = data[at + 2 + size - 3] == 0;
+            if (out->kind == DCM_CODESTREAM_JPEGLS)
+                out->reversible = data[at + 2 + size - 3] == 0;
             out->color = jpeg_color(out, &markers);
             out->scans = count_scans(data, at, length);
             out->complete = (uint8_t)has_end(data, at, length);

@@ -88,11 +88,12 @@ static const code_row rows[] = {
         {"codestream-end",
          "a compressed frame has no end marker: it was decoded as far as possible"},
     I(CODESTREAM_KIND) = {"codestream-kind",
-                          "a compressed frame is not of the kind that the transfer syntax "
-                          "states: it was decoded as what it is"},
-    I(PHOTOMETRIC) = {"photometric",
-                      "the color space or the chroma subsampling of the pixel data is not what "
-                      "Photometric Interpretation states: the pixel data decides"},
+                          "a frame is not of the kind that the transfer syntax states, but was "
+                          "decoded"},
+    I(PHOTOMETRIC) =
+        {"photometric",
+         "the pixel data has other colors than Photometric Interpretation states, and "
+         "decides"},
     I(PIXEL_LENGTH) =
         {"pixel-length",
          "the pixel data is longer than its attributes require: the rest was ignored"},

@@ -359,8 +359,9 @@ void dcm_ybr_video(const uint8_t *src, uint64_t cells, double kr, double kb, int
         const int32_t rgb[3] = {light_part + red[cr], light_part - green_b[cb] - green_r[cr],
                                 light_part + blue[cb]};
         for (int k = 0; k < 3; k++)
-            out[i + (unsigned)k] =
-                (uint8_t)(rgb[k] < 0 ? 0 : rgb[k] >> 20 > 255 ? 255 : rgb[k] >> 20);
+            out[i + (unsigned)k] = (uint8_t)(rgb[k] < 0           ? 0
+                                             : rgb[k] >> 20 > 255 ? 255
+                                                                  : rgb[k] >> 20);
     }
 }
 

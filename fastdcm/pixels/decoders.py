@@ -36,9 +36,7 @@ _SCANS = 16  # visits of a sample that are allowed at `max_ratio`
 
 # Transfer syntaxes that promise lossless compression, and those of JPEG that
 # promise the contrary (PS3.5 A.4).
-_LOSSLESS = frozenset(
-    f"1.2.840.10008.1.2.4.{n}" for n in (57, 58, 70, 80, 90, 92, 201, 202)
-)
+_LOSSLESS = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (57, 58, 70, 80, 90, 92, 201, 202))
 _LOSSY_JPEG = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 52, 53, 54, 55, 56))
 _JPEG_IN_JPEGXL = "1.2.840.10008.1.2.4.111"
 
@@ -53,7 +51,7 @@ def over_limit(have: str, want: str, max_ratio: int) -> DicomError:
     """Return the error for pixel data that decodes to too much for its size."""
     return DicomError(
         f"{have} are too few for {want}: the limit is max_ratio={max_ratio} samples per byte; "
-        "to decode it nevertheless, pass a larger max_ratio to get_pixels or decode",
+        "to decode it nevertheless, pass a larger max_ratio to get_pixels",
         "decode-limit",
     )
 
@@ -162,7 +160,7 @@ class FrameDecoder:
         try:
             stream = read_codestream(data)
             family = self._recognize(data, stream)
-            if not family:
+            if family not in self._CODECS:
                 raise DicomError("no codec is known for pixel data in fragments", "pixels")
             issues = []
             if family not in _HEADERLESS:
@@ -250,7 +248,7 @@ class FrameDecoder:
         label = self.layout.photometric
         if stream.components != 3:
             return label, True
-        color = stream.color
+        color: str = stream.color
         if stream.kind == "jpeg2000":
             # The codec inverts the transforms of YBR_ICT and YBR_RCT (PS3.5 8.2.4).
             if color:

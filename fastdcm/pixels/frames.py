@@ -546,11 +546,13 @@ class EncapsulatedFrames(Frames):
         return self._decode.photometric(self._codestream(i))
 
     def _check_cost(self, count: int, max_ratio: int) -> None:
-        """Raise DicomError if so many frames decode to too much for the bytes there are."""
+        """Raise DicomError if `count` frames decode to too much for the bytes there are."""
         samples = count * self._layout.cells * min(self._layout.bits_allocated, 8) // 8
         if samples > _FREE_SAMPLES and samples > _BLANK * max_ratio * self._length:
             error = over_limit(
-                f"{self._length} bytes", f"{count} frames of {self._layout.cells} samples", max_ratio
+                f"{self._length} bytes",
+                f"{count} frames of {self._layout.cells} samples",
+                max_ratio,
             )
             raise self._error(error.text, error.code)
 

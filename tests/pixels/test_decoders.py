@@ -206,7 +206,9 @@ def test_planes(syntax):
 
 
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("allocated, stored", [(8, 5), (8, 7), (16, 8), (16, 10), (16, 12), (16, 15)])
+@pytest.mark.parametrize(
+    "allocated, stored", [(8, 5), (8, 7), (16, 8), (16, 10), (16, 12), (16, 15)]
+)
 @pytest.mark.parametrize("syntax", [LOSSLESS, JPEGLS, J2K, HTJ2K, JPEGXL, RLE, DEFLATED, PLAIN])
 def test_unused_bits(imagecodecs, syntax, allocated, stored, signed):
     """Every codec clears them and extends the sign (PS3.5 8.1.1), like native cells."""

@@ -52,6 +52,7 @@ class DecodedData(ElementMap):
         *,
         threads: int | None = None,
         out: NDArray[Any] | None = None,
+        max_ratio: int = 1032,
     ) -> NDArray[Any]:
         """Return the stored values of all frames: `fastdcm.pixels.pixel_array`.
 
@@ -61,11 +62,8 @@ class DecodedData(ElementMap):
             Map native pixel data instead of reading it; by default from 1 MB.
         native_endian : bool, default False
             Convert to the byte order of the machine.
-        threads : int, optional
-            How many threads decode frames; by default as many as there are
-            processors, one for less than 1 MiB.
-        out : ndarray, optional
-            Where to store the values.
+        threads, out, max_ratio
+            As of `fastdcm.pixels.pixel_array`.
 
         Returns
         -------
@@ -78,7 +76,7 @@ class DecodedData(ElementMap):
         DicomError
             If there is no pixel data, or it cannot be decoded.
         """
-        return pixel_array(self, mmap, native_endian, threads=threads, out=out)
+        return pixel_array(self, mmap, native_endian, threads=threads, out=out, max_ratio=max_ratio)
 
     def modality_pixels(
         self, frames: FrameSelection = None, out: NDArray[Any] | None = None

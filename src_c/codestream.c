@@ -27,8 +27,60 @@ static int has_end(const uint8_t *data, uint64_t from, uint64_t length) {
 
 /* ---- JPEG and JPEG-LS: ISO 10918-1 B, ISO 14495-1 C */
 
+/* The number of scans from `from` on. Within entropy-coded data FF is followed by
+ * a byte that begins no scan, and in a segment by a length: one that contains the
+ * marker by chance is counted, too. */
+static uint32_t count_scans(const uint8_t *data, uint64_t from, uint64_t length) {
+    const uint8_t *p = data + from, *end = data + length;
+    uint32_t count = 0;
+    while (end - p >= 2 && (p = memchr(p, 0xFF, (size_t)(end - p) - 1)) != NULL) {
+        count += p[1] == 0xDA && count < UINT32_MAX;
+        p++;
+    }
+    return count;
+}
+
+/* What application data segments say of the color of three components. */
+typedef struct jpeg_markers {
+    uint8_t jfif;  /* JFIF, which is Y Cb Cr */
+    uint8_t adobe; /* 1 + the transform of Adobe's APP14 */
+    uint8_t hp;    /* the transform of HP's APP8 in JPEG-LS, which CharLS inverts */
+    uint8_t ids[3];
+} jpeg_markers;
+
+static void read_application(uint8_t marker, const uint8_t *p, uint64_t size, jpeg_markers *m) {
+    if (marker == 0xE0 && size >= 5 && memcmp(p, "JFIF", 5) == 0)
+        m->jfif = 1;
+    else if (marker == 0xEE && size >= 12 && memcmp(p, "Adobe", 5) == 0 && p[11] <= 2)
+        m->adobe = p[11] + 1;
+    else if (marker == 0xE8 && size >= 5 && memcmp(p, "mrfx", 4) == 0)
+        m->hp = p[4];
+}
+
+/* Component identifiers come before markers, as in pydicom; JFIF before Adobe, as in
+ * libjpeg. */
+static uint8_t jpeg_color(const dcm_codestream *c, const jpeg_markers *m) {
+    if (c->components != 3) return DCM_COLOR_UNSTATED;
+    if (c->kind == DCM_CODESTREAM_JPEGLS) return m->hp ? DCM_COLOR_RGB : DCM_COLOR_UNSTATED;
+    if (!memcmp(m->ids, "RGB", 3) || !memcmp(m->ids, "rgb", 3)) return DCM_COLOR_RGB;
+    if (m->jfif) return DCM_COLOR_YBR;
+    if (m->adobe) return m->adobe == 1 ? DCM_COLOR_RGB : DCM_COLOR_YBR;
+    return DCM_COLOR_UNSTATED;
+}
+
+static void read_components(const uint8_t *p, uint64_t size, dcm_codestream *out,
+                            jpeg_markers *m) {
+    const uint64_t count = out->components;
+    if (size < 3 * count) return;
+    for (uint64_t i = 0; i < count; i++) {
+        if (i < 3) m->ids[i] = p[3 * i];
+        out->subsampled |= p[3 * i + 1] != p[1];
+    }
+}
+
 static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     uint64_t at = 2, size;
+    jpeg_markers markers = {0};
     int seen = 0;
     uint8_t marker;
     for (;;) {
@@ -50,12 +102,20 @@ static int read_jpeg(const uint8_t *data, uint64_t length, dcm_codestream *out) 
             out->rows = be16(data + at + 5);
             out->columns = be16(data + at + 7);
             out->components = data[at + 9];
+            out->reversible = marker == 0xF7 || (marker & 3) == 3;
+            read_components(data + at + 10, size - 8, out, &markers);
+        } else if (marker >= 0xE0 && marker <= 0xEF) {
+            read_application(marker, data + at + 4, size - 2, &markers);
         } else if (marker == 0xDA) {
             if (!seen) return DCM_NOT_FOUND;
             /* Ns, Ns times two bytes, and two more bytes: NEAR and ILV in JPEG-LS */
             if (size != 6 + 2 * (uint64_t)data[at + 4]) return DCM_NOT_FOUND;
             out->planar = out->kind == DCM_CODESTREAM_JPEGLS && out->components > 1 &&
                           data[at + 2 + size - 2] == 0;
+            if (out->kind == DCM_CODESTREAM_JPEGLS)
+                out->reversible = data[at + 2 + size - 3] == 0;
+            out->color = jpeg_color(out, &markers);
+            out->scans = count_scans(data, at, length);
             out->complete = (uint8_t)has_end(data, at, length);
             return DCM_OK;
         }
@@ -146,7 +206,8 @@ static int read_j2k(const uint8_t *data, uint64_t length, dcm_codestream *out) {
             style = 1;
             out->reversible &= p[9] == 1;
             n = packets(out, p + 5, size - 7, p[0] & 1);
-            n = n > UINT32_MAX ? UINT64_MAX : n * be16(p + 1) * out->components;
+            n = n > UINT32_MAX ? UINT64_MAX : n * be16(p + 2) * out->components;
+            if (p[4] && out->components == 3) out->color = DCM_COLOR_RGB;
         } else if (marker == 0x53) {
             uint64_t skip = out->components < 257 ? 1 : 2;
             if (size < 8 + skip) return DCM_NOT_FOUND;
@@ -234,7 +295,7 @@ static int read_jxl(const uint8_t *data, uint64_t length, dcm_codestream *out) {
     static const uint8_t channels[4] = {0, 1, 2, 1}, channels_extra[4] = {0, 0, 4, 12};
     static const uint8_t colors[4] = {0, 1, 2, 18}, colors_extra[4] = {0, 0, 4, 6};
     bit_reader b = {data + 2, (length - 2) * 8, 0};
-    uint32_t rows, columns;
+    uint32_t rows, columns, xyb = 1; /* XYB, which the codec converts to RGB */
     out->kind = DCM_CODESTREAM_JPEGXL;
     out->precision = 8;
     out->components = 3;
@@ -255,12 +316,14 @@ static int read_jxl(const uint8_t *data, uint64_t length, dcm_codestream *out) {
         bits(&b, 1);                              /* 16-bit buffers are enough */
         if (choice(&b, channels, channels_extra)) /* alpha and the like */
             return DCM_NOT_FOUND;
-        bits(&b, 1); /* XYB */
+        xyb = bits(&b, 1);
         if (!bits(&b, 1)) {
             bits(&b, 1); /* an ICC profile */
             if (choice(&b, colors, colors_extra) == 1) out->components = 1;
         }
     }
+    out->reversible = !xyb;
+    if (xyb && out->components == 3) out->color = DCM_COLOR_RGB;
     return b.at <= b.length ? DCM_OK : DCM_NOT_FOUND;
 }
 

@@ -66,6 +66,8 @@ typedef enum dcm_code {
     DCM_I_CHARSET,                 /* an undefined Specific Character Set */
     DCM_I_TEXT,                    /* text that is invalid in its character set */
     DCM_I_CODESTREAM_END,          /* a compressed frame without its end marker */
+    DCM_I_CODESTREAM_KIND,         /* a frame of another codec than the transfer syntax's */
+    DCM_I_PHOTOMETRIC,             /* Photometric Interpretation contradicts the pixel data */
     DCM_I_PIXEL_LENGTH,            /* more pixel data than the attributes require */
     DCM_I_OFFSET_TABLE,            /* a missing or wrong table: repaired or not used */
     DCM_I_FRAME_COUNT,             /* Number of Frames does not match the frames found */

@@ -55,6 +55,13 @@ void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bit
 void dcm_ybr_rct(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
                  uint8_t *out);
 
+/* Converts 8-bit Y Cb Cr of video (ITU-R BT.601, BT.709, BT.2020) to R G B. kr, kb:
+ * the parts of red and blue in Y, both above 0, together below 1. limited: 1 if Y is 16
+ * to 235 and chroma 16 to 240, as YBR_PARTIAL_420 (PS3.3 C.7.6.3.1.2). out may be
+ * src. */
+void dcm_ybr_video(const uint8_t *src, uint64_t cells, double kr, double kb, int limited,
+                   uint8_t *out);
+
 /* Computes value * slope + intercept in double precision and stores it as float
  * (size 4) or double (size 8). */
 void dcm_rescale(const dcm_cells *c, const uint8_t *src, uint64_t count, double slope,
@@ -124,6 +131,13 @@ typedef enum dcm_codestream_kind {
     DCM_CODESTREAM_JPEGXL
 } dcm_codestream_kind;
 
+/* What the decoded components of a codestream are. */
+typedef enum dcm_color {
+    DCM_COLOR_UNSTATED, /* it does not say */
+    DCM_COLOR_RGB,      /* after the codec has inverted the codestream's own transform */
+    DCM_COLOR_YBR       /* Y Cb Cr of full range */
+} dcm_color;
+
 /* The header of one compressed frame. */
 typedef struct dcm_codestream {
     uint32_t rows, columns, components;
@@ -131,10 +145,13 @@ typedef struct dcm_codestream {
     uint8_t process;         /* JPEG: n of the marker SOFn */
     uint8_t precision;       /* bits per sample */
     uint8_t is_signed;       /* JPEG 2000 */
-    uint8_t reversible;      /* JPEG 2000: the 5-3 transform in every component */
+    uint8_t reversible;      /* lossless; JPEG XL: not known to be lossy */
     uint8_t high_throughput; /* JPEG 2000: HT code blocks */
     uint8_t planar;          /* JPEG-LS: one scan per component */
     uint8_t complete;        /* an end marker was found (not JPEG XL) */
+    uint8_t color;           /* dcm_color, of three components */
+    uint8_t subsampled;      /* JPEG: components differ in their sampling factors */
+    uint32_t scans;          /* JPEG, JPEG-LS: number of scans */
     uint64_t min_length;     /* JPEG 2000: least bytes that its tiles and packets need */
 } dcm_codestream;
 

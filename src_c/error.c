@@ -89,6 +89,13 @@ static const code_row rows[] = {
     I(CODESTREAM_END) =
         {"codestream-end",
          "a compressed frame has no end marker: it was decoded as far as possible"},
+    I(CODESTREAM_KIND) = {"codestream-kind",
+                          "a frame is not of the kind that the transfer syntax states, but was "
+                          "decoded"},
+    I(PHOTOMETRIC) =
+        {"photometric",
+         "the pixel data has other colors than Photometric Interpretation states, and "
+         "decides"},
     I(PIXEL_LENGTH) =
         {"pixel-length",
          "the pixel data is longer than its attributes require: the rest was ignored"},

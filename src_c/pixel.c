@@ -337,6 +337,34 @@ void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bi
     }
 }
 
+/* Video: any matrix, given by the parts of red and blue in Y (kr, kb), and full or
+ * limited range: Y from 16 to 235, chroma from 16 to 240. Tables have 20 fractional
+ * bits. */
+void dcm_ybr_video(const uint8_t *src, uint64_t cells, double kr, double kb, int limited,
+                   uint8_t *out) {
+    const double one = 1 << 20, kg = 1 - kr - kb;
+    const double light = limited ? 255.0 / 219 : 1, chroma = limited ? 255.0 / 224 : 1;
+    int32_t y[256], red[256], blue[256], green_b[256], green_r[256];
+    for (int i = 0; i < 256; i++) {
+        const double c = chroma * (i - 128);
+        y[i] = (int32_t)floor((light * (i - (limited ? 16 : 0)) + 0.5) * one + 0.5);
+        red[i] = (int32_t)floor(2 * (1 - kr) * c * one + 0.5);
+        blue[i] = (int32_t)floor(2 * (1 - kb) * c * one + 0.5);
+        green_b[i] = (int32_t)floor(2 * kb * (1 - kb) / kg * c * one + 0.5);
+        green_r[i] = (int32_t)floor(2 * kr * (1 - kr) / kg * c * one + 0.5);
+    }
+    for (uint64_t i = 0; i < 3 * cells; i += 3) {
+        const uint8_t cb = src[i + 1], cr = src[i + 2];
+        const int32_t light_part = y[src[i]];
+        const int32_t rgb[3] = {light_part + red[cr], light_part - green_b[cb] - green_r[cr],
+                                light_part + blue[cb]};
+        for (int k = 0; k < 3; k++)
+            out[i + (unsigned)k] = (uint8_t)(rgb[k] < 0           ? 0
+                                             : rgb[k] >> 20 > 255 ? 255
+                                                                  : rgb[k] >> 20);
+    }
+}
+
 static void load_signed(const uint8_t *src, unsigned size, uint64_t i, int32_t v[3]) {
     if (size == 2) {
         int16_t narrow[3];

@@ -136,6 +136,8 @@ cdef extern from "dcm_pixel.h" nogil:
     void dcm_interleave(const uint8_t *src, uint64_t cells, unsigned samples, unsigned size,
                         uint8_t *out)
     void dcm_expand_422(const uint8_t *src, uint64_t cells, uint8_t *out)
+    void dcm_ybr_video(const uint8_t *src, uint64_t cells, double kr, double kb, int limited,
+                       uint8_t *out)
     void dcm_ybr_full(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
                       uint8_t *out)
     void dcm_ybr_ict(const uint8_t *src, unsigned size, uint64_t cells, unsigned bits,
@@ -165,6 +167,8 @@ cdef extern from "dcm_pixel.h" nogil:
     ctypedef struct dcm_codestream:
         uint32_t rows, columns, components
         uint8_t kind, process, precision, is_signed, reversible, high_throughput, planar, complete
+        uint8_t color, subsampled
+        uint32_t scans
         uint64_t min_length
 
     int dcm_codestream_read(const uint8_t *data, uint64_t length, dcm_codestream *out)

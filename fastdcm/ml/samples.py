@@ -244,7 +244,7 @@ class Samples:
         plain = np.isin(bits, [1, 8, 16, 32, 64]) & ~subsampled
         with np.errstate(over="ignore"):  # a sample has at most 2**48 bits times 64
             cells = lines * columns * samples
-        can = possible & native & plain & ((bits > 1) | (samples == 1)) & ~(big & (bits == 8))
+        can = possible & native & plain & ((bits > 1) | (samples == 1)) & ~(big & (bits <= 8))
         # Float Pixel Data, which a scan does not distinguish, has no Bits Stored
         can &= rows.valid("BitsStored")
         there = np.where(

@@ -5,7 +5,7 @@ Functions that pydicom.pixels also has have its names and arguments. Each reads 
 ``ds.modality_pixels()``, ``ds.windowed()``, ``ds.to_rgb()`` (PS3.3 C.7.6.3, C.11).
 """
 
-from fastdcm.pixels.color import apply_color_lut, convert_color_space, to_rgb
+from fastdcm.pixels.color import apply_color_lut, color_to_rgb, convert_color_space, to_rgb
 from fastdcm.pixels.frames import Frames, pixel_array
 from fastdcm.pixels.grayscale import (
     apply_modality_lut,
@@ -28,6 +28,7 @@ __all__ = [
     "apply_voi",
     "apply_voi_lut",
     "apply_windowing",
+    "color_to_rgb",
     "convert_color_space",
     "modality_pixels",
     "overlay_array",

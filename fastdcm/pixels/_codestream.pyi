@@ -47,6 +47,18 @@ class Codestream:
         """Whether each component has a scan of its own."""
 
     @property
+    def is_subsampled(self) -> bool:
+        """Whether components of a JPEG differ in their sampling factors."""
+
+    @property
+    def color(self) -> Literal["", "RGB", "YBR_FULL"]:
+        """What three components are once decoded; "" if the codestream does not say."""
+
+    @property
+    def scans(self) -> int:
+        """Number of scans of a JPEG or JPEG-LS codestream."""
+
+    @property
     def is_complete(self) -> bool:
         """Whether the end marker is there."""
 

@@ -5,6 +5,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from fastdcm.core.dcm cimport *
 
 cdef tuple _kinds = ("", "jpeg", "jpegls", "jpeg2000", "jpegxl")
+cdef tuple _colors = ("", "RGB", "YBR_FULL")
 
 
 @cython.final
@@ -52,6 +53,18 @@ cdef class Codestream:
     @property
     def is_planar(self):
         return bool(self.c.planar)
+
+    @property
+    def is_subsampled(self):
+        return bool(self.c.subsampled)
+
+    @property
+    def color(self):
+        return _colors[self.c.color]
+
+    @property
+    def scans(self):
+        return self.c.scans
 
     @property
     def is_complete(self):

@@ -88,6 +88,13 @@ def ybr_to_rgb(
     `src` if the cells have the same size.
     """
 
+def video_to_rgb(src: _Buffer, out: _Buffer, kr: float, kb: float, limited: bool) -> None:
+    """Convert interleaved 8-bit Y Cb Cr of video to R G B (PS3.3 C.7.6.3.1.2).
+
+    `kr` and `kb` are the parts of red and blue in Y: 0.299 and 0.114 in ITU-R
+    BT.601. `limited`: Y is 16 to 235 and chroma 16 to 240. `out` may be `src`.
+    """
+
 def linear(
     src: _Buffer,
     fmt: str,

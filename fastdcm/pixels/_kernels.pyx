@@ -166,6 +166,16 @@ def ybr_to_rgb(src, str fmt not None, out, str kind not None, unsigned bits=8):
             dcm_ybr_rct(a.p, c.size, cells, bits, b.p)
 
 
+def video_to_rgb(src, out, double kr, double kb, bint limited):
+    """Convert 8-bit Y Cb Cr of video to R G B."""
+    cdef _BufferView a = readable(src), b = writable(out)
+    if not (kr > 0 and kb > 0 and kr + kb < 1):
+        raise ValueError(f"kr and kb must be above 0 and together below 1, got {kr} and {kb}")
+    require(b, a.n // 3 * 3, "out")
+    with nogil:
+        dcm_ybr_video(a.p, a.n // 3, kr, kb, limited, b.p)
+
+
 def linear(src, str fmt not None, double slope, double intercept, out, str out_fmt="=f4", *,
            int bits_stored=0, int high_bit=-1):
     """Compute stored value * slope + intercept, in float32 or float64."""

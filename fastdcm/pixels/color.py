@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastdcm.errors import DicomError
 from fastdcm.pixels import _kernels
 from fastdcm.pixels.grayscale import stored_frames, windowed
 from fastdcm.pixels.lookup_table import (
@@ -11,6 +12,7 @@ from fastdcm.pixels.lookup_table import (
     read_descriptor,
     read_entries,
 )
+from fastdcm.pixels.video import BT601
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -237,6 +239,94 @@ def _to_rgb(arr: PixelArray) -> PixelArray:
     return out
 
 
+# Photometric Interpretations of three samples whose decoded values are RGB: codecs
+# invert the transforms of JPEG 2000 and JPEG XL (PS3.5 8.2.4).
+_DECODED_RGB = ("RGB", "YBR_ICT", "YBR_RCT", "XYB")
+_LIMITED_YBR = ("YBR_PARTIAL_420", "YBR_PARTIAL_422")
+
+
+def color_to_rgb(
+    stored: PixelArray,
+    photometric: str,
+    bits: int = 8,
+    *,
+    table: LookupTable | None = None,
+    matrix: tuple[float, float] = BT601,
+) -> PixelArray:
+    """Convert decoded color frames to RGB (PS3.3 C.7.6.3.1.2, C.7.9).
+
+    Parameters
+    ----------
+    stored : numpy.ndarray
+        Stored values, unsigned integers: of shape ([frames,] rows, columns, 3) with
+        chroma at full resolution, or ([frames,] rows, columns) for PALETTE COLOR.
+    photometric : str
+        Photometric Interpretation of the values: for compressed frames the one that
+        ``ds.frames.photometric(i)`` returns.
+    bits : int
+        Bits Stored. Of more than 8 the upper 8 are kept.
+    table : LookupTable, optional
+        The palette of PALETTE COLOR, as `palette` returns it; an alpha channel is
+        left out.
+    matrix : tuple of float
+        For Y Cb Cr of limited range the parts of red and blue in Y, as
+        ``ds.frames.matrix``.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 of shape ([frames,] rows, columns, 3); `stored` itself if it is that.
+
+    Raises
+    ------
+    DicomError
+        If `photometric` or the type of the values is not one of color, with the code
+        "color".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastdcm.pixels import color_to_rgb
+    >>> color_to_rgb(np.array([[[81, 90, 240]]], np.uint8), "YBR_PARTIAL_420").tolist()
+    [[[255, 0, 0]]]
+    """
+    import numpy as np
+
+    if photometric == "PALETTE COLOR" and table is not None:
+        return _through_palette(stored, table)
+    if stored.shape[-1] != 3 or photometric not in (*_DECODED_RGB, *_YBR, *_LIMITED_YBR):
+        raise DicomError(
+            f"{photometric!r} with the shape {stored.shape} cannot be converted to RGB", "color"
+        )
+    bits = bits if stored.dtype.itemsize > 1 else 8
+    if stored.dtype.kind != "u" or not 8 <= bits <= 64:
+        raise DicomError(
+            f"{stored.dtype} with {bits!r} bits stored cannot be converted to RGB", "color"
+        )
+    if stored.dtype.itemsize > 1:
+        stored = (stored >> np.array(bits - 8, stored.dtype)).astype(np.uint8)
+    limited = photometric in _LIMITED_YBR
+    if photometric in _DECODED_RGB:
+        return stored
+    if not limited and matrix == BT601:
+        return _to_rgb(stored)
+    stored = np.ascontiguousarray(stored)
+    out = np.empty_like(stored)
+    _kernels.video_to_rgb(stored, out, *matrix, limited)
+    return out
+
+
+def _through_palette(stored: PixelArray, table: LookupTable) -> PixelArray:
+    import numpy as np
+
+    values = table.values
+    # 8-bit entries may be stored in 16 bits, even if the descriptor says 16
+    if values.dtype.itemsize > 1 and values.max() > 255:
+        values = values >> 8
+    values = np.ascontiguousarray(values[:, :3]).astype(np.uint8)
+    return LookupTable(values, table.first, table.bits).look_up(stored)
+
+
 def to_rgb(
     ds: PixelDataset,
     frames: FrameSelection = None,
@@ -248,9 +338,10 @@ def to_rgb(
     """Return any image as RGB for display.
 
     Grayscale images go through their window; PALETTE COLOR through its palette,
-    without the alpha channel; YBR_FULL and YBR_FULL_422 are converted; YBR_ICT
-    and YBR_RCT are RGB once decoded (PS3.3 C.7.6.3.1.2). Of more than 8 bits the
-    upper 8 are kept.
+    without the alpha channel; other color as by `color_to_rgb`. What a compressed
+    frame says of its colors (markers of a JPEG, the transform of JPEG 2000, the range
+    and matrix of a video) decides before Photometric Interpretation, with the issue
+    "photometric" where they differ (PS3.5 8.2.1, 8.2.4).
 
     Parameters
     ----------
@@ -285,26 +376,24 @@ def to_rgb(
     if samples == 1 and photometric != "PALETTE COLOR":
         gray = windowed(ds, frames, center=center, width=width, index=index)
         return np.asarray(np.repeat(gray[..., None], 3, axis=-1))
-    stored, _ = stored_frames(ds, frames)
-    if photometric == "PALETTE COLOR" and samples == 1:
-        table = palette(ds)
-        bits = 8 if table.values.dtype.itemsize == 1 else 16
-        # 8-bit entries may be stored in 16 bits, even if the descriptor says 16
-        if bits == 16 and table.values.max() > 255:
-            table.values = table.values >> 8
-        table.values = np.ascontiguousarray(table.values[:, :3]).astype(np.uint8)
-        return table.look_up(stored)
-    if samples != 3 or photometric not in ("RGB", "YBR_ICT", "YBR_RCT", *_YBR):
-        raise damaged(
-            ds, f"{photometric!r} with {samples} samples cannot be converted to RGB", "color"
+    stored, numbers = stored_frames(ds, frames)
+    bits = ds.get("BitsStored")
+    bits = bits if isinstance(bits, int) else 8 * stored.dtype.itemsize
+    table = palette(ds) if photometric == "PALETTE COLOR" and samples == 1 else None
+    kinds = [photometric or ""]
+    if table is None:
+        kinds = [ds.frames.photometric(number) for number in numbers]
+    matrix = ds.frames.matrix
+    try:
+        if len(set(kinds)) < 2:
+            return color_to_rgb(
+                stored, kinds[0] if kinds else "RGB", bits, table=table, matrix=matrix
+            )
+        return np.stack(
+            [
+                color_to_rgb(one, kind, bits, matrix=matrix)
+                for one, kind in zip(stored, kinds, strict=True)
+            ]
         )
-    bits = ds.get("BitsStored") if stored.dtype.itemsize > 1 else 8
-    if stored.dtype.kind != "u" or not isinstance(bits, int) or not 8 <= bits <= 64:
-        raise damaged(
-            ds, f"{stored.dtype} with {bits!r} bits stored cannot be converted to RGB", "color"
-        )
-    if stored.dtype.itemsize > 1:
-        stored = (stored >> np.array(bits - 8, stored.dtype)).astype(np.uint8)
-    if photometric in _YBR:
-        return convert_color_space(stored, photometric, "RGB")
-    return stored
+    except DicomError as error:
+        raise damaged(ds, error.text, error.code) from error

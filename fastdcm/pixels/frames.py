@@ -9,7 +9,7 @@ from fastdcm.core._file import File
 from fastdcm.errors import DicomError
 from fastdcm.pixels._frame_table import frame_table
 from fastdcm.pixels._kernels import expand_422, swap, unpack_12, unpack_bits
-from fastdcm.pixels.decoders import RATIO, FrameDecoder
+from fastdcm.pixels.decoders import RATIO, FrameDecoder, over_limit
 from fastdcm.pixels.layout import (
     PIXEL_DATA,
     Layout,
@@ -20,7 +20,7 @@ from fastdcm.pixels.layout import (
     pixel_element,
     transfer_syntax_of,
 )
-from fastdcm.pixels.video import VideoDecoder
+from fastdcm.pixels.video import BT601, VideoDecoder
 from fastdcm.uid import TRANSFER_SYNTAXES
 
 TYPE_CHECKING = False
@@ -39,9 +39,11 @@ MAP_FROM = 1 << 20
 # Below this many decoded bytes, starting a second thread costs more than it saves.
 THREADS_FROM = 1 << 20
 
-# Frames that together decode to more samples than this are limited to
-# 16 * RATIO samples per byte, before memory is allocated for all of them.
+# Frames that together decode to more samples than this are limited to _BLANK times
+# `max_ratio` samples per byte, before memory is allocated for all of them: enough for
+# blank frames of the usual sizes.
 _FREE_SAMPLES = 1 << 26
+_BLANK = 4
 
 _OFFSETS, _LENGTHS = 0x7FE00001, 0x7FE00002  # Extended Offset Table and its lengths
 
@@ -210,12 +212,35 @@ class Frames:
         """
         raise NotImplementedError
 
+    @property
+    def matrix(self) -> tuple[float, float]:
+        """The parts of red and blue in Y: of ITU-R BT.601, unless a video states others."""
+        return BT601
+
+    def photometric(self, i: int) -> str:
+        """Return the Photometric Interpretation of the stored values of one frame.
+
+        Parameters
+        ----------
+        i : int
+            Index of the frame, not negative.
+
+        Returns
+        -------
+        str
+            What the codestream says of its colors (PS3.5 8.2.1, 8.2.4), otherwise
+            the attribute. Chroma is at full resolution also where the name says
+            otherwise.
+        """
+        return self._layout.photometric
+
     def read(
         self,
         indices: range,
         threads: int | None = None,
         mmap: bool | None = None,
         out: PixelArray | None = None,
+        max_ratio: int = RATIO,
     ) -> PixelArray:
         """Return the frames at these indices as one array.
 
@@ -230,6 +255,8 @@ class Frames:
             them, None maps from 1 MiB.
         out : numpy.ndarray, optional
             C-contiguous array of the result's shape and dtype to read into.
+        max_ratio : int
+            Compressed frames: most samples that a byte may yield.
 
         Returns
         -------
@@ -292,32 +319,59 @@ class NativeFrames(Frames):
         row = TRANSFER_SYNTAXES.get(self._syntax or "")
         if row is not None and not row.pixels:
             raise self._error(row.refusal)
-        self._subsampled = layout.photometric == "YBR_FULL_422" and layout.samples == 3
-        if self._subsampled and (layout.bits_allocated != 8 or layout.columns % 2):
-            raise self._error(
-                "YBR_FULL_422 must have 8 bits allocated and an even number of columns, got "
-                f"{layout.bits_allocated} bits and {layout.columns} columns"
-            )
+        self._chroma_width = self._subsampled_width()
+        self._planar = layout.planar and not self._chroma_width
         self._bits = layout.cells * layout.bits_allocated  # of a frame
-        if self._subsampled:
-            self._bits = self._bits // 3 * 2
+        if self._chroma_width:
+            self._bits = _even(layout.rows * self._chroma_width) * 16
         if is_big_endian(self._syntax, self._big) and layout.bits_allocated > 12:
             self.dtype = self.dtype.newbyteorder(">")
-        # Bytes in big endian 16-bit words (PS3.5 8.1.1, PS3.5 D). GE's private
+        # Cells within big endian 16-bit words (PS3.5 8.1.1, PS3.5 D). GE's private
         # syntax swaps only cells: its data set is little endian.
-        self._swapped = self._big and layout.bits_allocated == 8 and self._vr == "OW"
+        self._swapped = self._big and layout.bits_allocated <= 12 and self._vr == "OW"
         self._mappable_cells = layout.bits_allocated not in (1, 12) and not (
-            self._subsampled or self._swapped
+            self._chroma_width or self._swapped
         )
         self._complete = min(self._count, self._length * 8 // self._bits)  # frames
         padded = (self._count * self._bits + 15) // 16 * 2
         if self._length > padded and isinstance(self._source, File):
             self._source.note_issue("pixel-length", self._offset, PIXEL_DATA)
-        if self._subsampled and self._length >= (self._count * layout.cells + 1) // 2 * 2:
+
+    def _subsampled_width(self) -> int:
+        """Return the pixels in a row of frames that share chroma, or 0 for frames that do not.
+
+        Two pixels share Cb and Cr (PS3.3 C.7.6.3.1.2). With an odd number of columns
+        the pairs continue in the next row, or the last pixel of each row is repeated:
+        the length decides. Data with three samples a pixel is read as such.
+        """
+        layout, count, length = self._layout, self._count, self._length
+        if layout.photometric not in ("YBR_FULL_422", "YBR_PARTIAL_422") or layout.samples != 3:
+            return 0
+        full = count * (layout.cells * layout.bits_allocated // 8)
+        pairs = count * _even(layout.rows * layout.columns) * 2
+        rows = count * layout.rows * _even(layout.columns) * 2
+        if layout.bits_allocated != 8:
+            if length >= full:
+                self._note_photometric()
+                return 0
             raise self._error(
-                f"the pixel data has {self._length} bytes: enough for three samples a pixel, "
-                "which YBR_FULL_422 does not have"
+                f"{layout.photometric} must have 8 bits allocated, got {layout.bits_allocated}"
             )
+        if length in (rows, pairs):
+            return _even(layout.columns) if length == rows else layout.columns
+        if length in (full, _even(full)):
+            self._note_photometric()
+            return 0
+        if length > full:
+            raise self._error(
+                f"the pixel data has {length} bytes: neither {pairs}, as {layout.photometric} "
+                f"requires, nor {full}, for three samples a pixel"
+            )
+        return _even(layout.columns) if length > rows else layout.columns
+
+    def _note_photometric(self) -> None:
+        if isinstance(self._source, File):
+            self._source.note_issue("photometric", self._offset, PIXEL_DATA)
 
     def _check(self, stop: int) -> None:
         if stop > self._complete:
@@ -334,6 +388,20 @@ class NativeFrames(Frames):
         start, stop = i * self._bits // 8, ((i + 1) * self._bits + 7) // 8
         return self._bytes(start, stop - start).tobytes()
 
+    def _unswapped(self, first: int, last: int) -> PixelArray:
+        """Return the bytes from `first` to before `last`, in the order of little endian."""
+        if not self._swapped:
+            return self._bytes(first, last - first)
+        before = first % 2
+        size = _even(last - first + before)
+        if first - before + size > self._length:
+            raise self._error(
+                f"the pixel data has {self._length} bytes: the last 16-bit word is incomplete"
+            )
+        words = self._bytes(first - before, size)
+        swap(words, 2)
+        return words[before : before + last - first]
+
     def _one(self, i: int, out: PixelArray | None = None) -> PixelArray:
         array = self._load(i, i + 1, None, 1, None if out is None else out[None])
         one: PixelArray = array[0]
@@ -345,10 +413,11 @@ class NativeFrames(Frames):
         threads: int | None = None,
         mmap: bool | None = None,
         out: PixelArray | None = None,
+        max_ratio: int = RATIO,
     ) -> PixelArray:
         """Return the frames at these indices as one array: see `Frames.read`."""
         threads = self._thread_count(len(indices), threads)
-        if indices.step == 1 and (out is None or not self._layout.planar):
+        if indices.step == 1 and (out is None or not self._planar):
             stop = max(indices.start, indices.stop)
             return self._load(indices.start, stop, mmap, threads, out)
         array = self._output(len(indices), out)
@@ -371,7 +440,7 @@ class NativeFrames(Frames):
         if mmap is None:
             mmap = count * self._bits // 8 >= MAP_FROM
         shape = (count, *self.shape)
-        if layout.planar:
+        if self._planar:
             shape = (count, layout.samples, layout.rows, layout.columns)
         mappable = self._mappable_cells and isinstance(self._source, File) and self._source.mappable
         if mmap and out is None and count and mappable:
@@ -383,7 +452,7 @@ class NativeFrames(Frames):
         else:
             array = self._output(count, out).reshape(shape)
             run_parallel(lambda a, b: self._fill(start + a, start + b, array[a:b]), count, threads)
-        return array.transpose(0, 2, 3, 1) if layout.planar else array
+        return array.transpose(0, 2, 3, 1) if self._planar else array
 
     def _fill(self, start: int, stop: int, out: PixelArray) -> None:
         """Read the frames from `start` to before `stop` into `out`, C-contiguous."""
@@ -392,22 +461,14 @@ class NativeFrames(Frames):
         first, last = bit // 8, (stop * self._bits + 7) // 8
         flat = out.reshape(-1)
         if layout.bits_allocated == 1:
-            unpack_bits(self._bytes(first, last - first), bit % 8, len(flat), flat)
+            unpack_bits(self._unswapped(first, last), bit % 8, len(flat), flat)
             return
         if layout.bits_allocated == 12:
             self._fill_12(bit // 12, first, last, flat)
-        elif self._subsampled:
-            expand_422(self._bytes(first, last - first), flat, len(flat) // 3)
+        elif self._chroma_width:
+            self._fill_422(first, last, out)
         elif self._swapped:
-            before = first % 2
-            size = (last - first + before + 1) // 2 * 2
-            if first - before + size > self._length:
-                raise self._error(
-                    f"the pixel data has {self._length} bytes: the last 16-bit word is incomplete"
-                )
-            words = self._bytes(first - before, size)
-            swap(words, 2)
-            flat[:] = words[before : before + len(flat)].view(flat.dtype)
+            flat[:] = self._unswapped(first, last).view(flat.dtype)
         else:
             self._bytes(first, last - first, flat.view("u1"))
         layout.clear_unused_bits(out)
@@ -418,8 +479,33 @@ class NativeFrames(Frames):
 
         odd = cell % 2
         cells = np.empty(len(flat) + odd, np.uint16)
-        unpack_12(self._bytes(first - odd, last - first + odd), len(cells), cells)
+        unpack_12(self._unswapped(first - odd, last), len(cells), cells)
         flat[:] = cells[odd:].view(flat.dtype)
+
+    def _fill_422(self, first: int, last: int, out: PixelArray) -> None:
+        """Expand pairs of pixels that share chroma."""
+        import numpy as np
+
+        layout, width = self._layout, self._chroma_width
+        packed = self._unswapped(first, last)
+        if width == layout.columns and layout.rows * width % 2 == 0 and not layout.planar:
+            expand_422(packed, out, out.size // 3)
+            return
+        pixels = np.empty((self._bits // 16, 3), np.uint8)
+        n = len(pixels)
+        for i, frame in enumerate(out.reshape(-1, *self.shape)):
+            one = packed[2 * n * i : 2 * n * (i + 1)]
+            if layout.planar:  # Y, Cb and Cr one after another
+                pixels[:, 0] = one[:n]
+                pixels[:, 1:] = one[n:].reshape(2, -1).T.repeat(2, axis=0)
+            else:
+                expand_422(one, pixels, n)
+            whole = pixels[: layout.rows * width].reshape(layout.rows, width, 3)
+            frame[...] = whole[:, : layout.columns]
+
+
+def _even(number: int) -> int:
+    return number + number % 2
 
 
 def _file_of(source: Any) -> File:
@@ -453,10 +539,28 @@ class EncapsulatedFrames(Frames):
         with self._lock:
             return self._table.read(i)
 
-    def _one(self, i: int, out: PixelArray | None = None) -> PixelArray:
-        array, complete = self._decode(self._codestream(i), out, i)
-        if not complete:
-            self._file.note_issue("codestream-end", self._table.span(i)[0], PIXEL_DATA)
+    def photometric(self, i: int) -> str:
+        """Return the Photometric Interpretation of one frame: see `Frames.photometric`."""
+        if self._layout.samples != 3:
+            return self._layout.photometric
+        return self._decode.photometric(self._codestream(i))
+
+    def _check_cost(self, count: int, max_ratio: int) -> None:
+        """Raise DicomError if `count` frames decode to too much for the bytes there are."""
+        samples = count * self._layout.cells * min(self._layout.bits_allocated, 8) // 8
+        if samples > _FREE_SAMPLES and samples > _BLANK * max_ratio * self._length:
+            error = over_limit(
+                f"{self._length} bytes",
+                f"{count} frames of {self._layout.cells} samples",
+                max_ratio,
+            )
+            raise self._error(error.text, error.code)
+
+    def _one(self, i: int, out: PixelArray | None = None, max_ratio: int = RATIO) -> PixelArray:
+        self._check_cost(min(self._count, len(self._table)), max_ratio)
+        array, issues = self._decode(self._codestream(i), out, i, max_ratio)
+        for issue in issues:
+            self._file.note_issue(issue, self._table.span(i)[0], PIXEL_DATA)
         return array
 
     def read(
@@ -465,22 +569,18 @@ class EncapsulatedFrames(Frames):
         threads: int | None = None,
         mmap: bool | None = None,
         out: PixelArray | None = None,
+        max_ratio: int = RATIO,
     ) -> PixelArray:
         """Return the frames at these indices as one array: see `Frames.read`."""
         count = len(indices)
         if count:
             self._check(max(indices[0], indices[-1]))
-        size = count * self._layout.cells
-        if size > _FREE_SAMPLES and size > RATIO * 16 * self._length:
-            raise self._error(
-                f"{self._length} bytes cannot hold {size} samples: "
-                f"the limit is {RATIO * 16} samples per byte"
-            )
+        self._check_cost(count, max_ratio)
         array = self._output(count, out)
 
         def work(start: int, stop: int) -> None:
             for k in range(start, stop):
-                self._one(indices[k], array[k])
+                self._one(indices[k], array[k], max_ratio)
 
         run_parallel(work, count, self._thread_count(count, threads))
         return array
@@ -495,11 +595,22 @@ class VideoFrames(Frames):
 
     def __init__(self, key: tuple[Any, ...], filename: Any) -> None:
         super().__init__(key, filename)
-        file = _file_of(self._source)
+        self._file = file = _file_of(self._source)
         self._table = frame_table(file, self._offset, self._length, 1, None, None)
         self._decoder = VideoDecoder(self._syntax, self._layout, filename)
         self._decoded: Iterator[PixelArray] | None = None
         self._next = 0  # index of the next frame of `_decoded`
+
+    @property
+    def matrix(self) -> tuple[float, float]:
+        """The parts of red and blue in Y: see `Frames.matrix`."""
+        return self._decoder.matrix
+
+    def photometric(self, i: int) -> str:
+        """Return the Photometric Interpretation of one frame: see `Frames.photometric`."""
+        if not self._next:
+            self._one(i)
+        return self._decoder.photometric
 
     def raw(self, i: int) -> bytes:
         """Return the bytes of one frame: see `Frames.raw`."""
@@ -515,6 +626,8 @@ class VideoFrames(Frames):
                 self._next = 0
             for array in self._decoded:
                 self._next += 1
+                if self._decoder.photometric[:8] != self._layout.photometric[:8]:
+                    self._file.note_issue("photometric", self._offset, PIXEL_DATA)
                 if self._next > i:
                     if out is None:
                         return array.copy()
@@ -531,6 +644,7 @@ class VideoFrames(Frames):
         threads: int | None = None,
         mmap: bool | None = None,
         out: PixelArray | None = None,
+        max_ratio: int = RATIO,
     ) -> PixelArray:
         """Return the frames at these indices as one array: see `Frames.read`."""
         array = self._output(len(indices), out)
@@ -546,6 +660,7 @@ def pixel_array(
     *,
     threads: int | None = None,
     out: PixelArray | None = None,
+    max_ratio: int = RATIO,
 ) -> PixelArray:
     """Return the stored values of pixel data in any transfer syntax (PS3.3 C.7.6.3).
 
@@ -569,6 +684,12 @@ def pixel_array(
     out : numpy.ndarray, optional
         C-contiguous array of the result's shape and dtype to write into. Memory
         that is in use already causes no page faults.
+    max_ratio : int
+        Compressed pixel data: most samples that one byte may yield, 1032 by
+        default. Above 16 million samples a frame that exceeds it is refused, above
+        64 million samples all frames together if they exceed four times as much. A
+        small file cannot take much time and memory this way; pass more for large
+        blank frames.
 
     Returns
     -------
@@ -598,7 +719,7 @@ def pixel_array(
     if out is not None:
         output_array(out, frames.shape if count == 1 else (count, *frames.shape), wanted)
         target = out.view(stored).reshape(count, *frames.shape)
-    array = frames.read(range(count), threads, mmap, target)
+    array = frames.read(range(count), threads, mmap, target, max_ratio)
     if wanted != stored:
         array = array.byteswap(out is not None).view(wanted)
     if out is not None:

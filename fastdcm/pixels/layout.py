@@ -206,7 +206,10 @@ def is_big_endian(transfer_syntax: str | None, elements_are_big_endian: bool) ->
 def native_length(cells: int, frames: int, bits_allocated: int, photometric: str | None) -> int:
     """Return the bytes of `frames` native frames of `cells` samples, without padding."""
     bits = cells * bits_allocated
-    if photometric == "YBR_FULL_422":  # two pixels share their chroma (PS3.3 C.7.6.3.1.2)
+    if photometric in (
+        "YBR_FULL_422",
+        "YBR_PARTIAL_422",
+    ):  # two pixels share their chroma (PS3.3 C.7.6.3.1.2)
         bits = bits * 2 // 3
     return (frames * bits + 7) // 8
 

@@ -35,6 +35,13 @@ class FrameSequence(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    @property
+    def matrix(self) -> tuple[float, float]:
+        """The parts of red and blue in Y."""
+
+    def photometric(self, i: int) -> str:
+        """Return the Photometric Interpretation of the stored values of one frame."""
+
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[PixelArray]: ...
     @overload
@@ -47,6 +54,7 @@ class FrameSequence(Protocol):
         threads: int | None = None,
         mmap: bool | None = None,
         out: PixelArray | None = None,
+        max_ratio: int = ...,
     ) -> PixelArray:
         """Return the frames at these indices as one array."""
 

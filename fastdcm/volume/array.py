@@ -229,8 +229,8 @@ def _is_native(each: Slice) -> bool:
         and isinstance(stored, int)
         and isinstance(high, int)
         and 0 < stored <= high + 1 <= bits
-        and (bits in (1, 16, 32) or (bits == 8 and order == "<"))
-        and row["PhotometricInterpretation"] != "YBR_FULL_422"
+        and (bits in (16, 32) or (bits in (1, 8) and order == "<"))
+        and "422" not in (row["PhotometricInterpretation"] or "")
         and not any(issue.startswith("encoding@") for issue in row["issues"] or ())
         and _has_native_length(row)
     )

@@ -162,7 +162,7 @@ def test_no_text_is_without_a_code(lib, root):
     assert {code for code in range(-10, 1000) if lib.dcm_code_name(code) != b"unknown"} == codes
 
 
-@pytest.mark.parametrize("code", [-(2**31), -1, 5, 15, 39, 63, 120, 1000, 2**31 - 1])
+@pytest.mark.parametrize("code", [-(2**31), -1, 5, 15, 39, 63, 200, 1000, 2**31 - 1])
 def test_an_unknown_code_has_a_text(lib, code):
     assert lib.dcm_code_name(code) == b"unknown"
     assert lib.dcm_code_text(code) == b"an unknown code"

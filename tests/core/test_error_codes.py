@@ -156,7 +156,12 @@ BY_STREAMS = {"stream", "archive", "archive-limit"}  # test_streams.py, test_arc
 BY_FRAMES = {"frames"}  # test_frame_table.py, as the next ones
 BY_WAVEFORMS = {"waveform"}  # test_waveform.py
 FRAME_ISSUES = {"offset-table", "frame-count"}
-PIXEL_ISSUES = {"codestream-end", "pixel-length"}  # test_decoders.py, test_pixel_array.py
+PIXEL_ISSUES = {  # test_color.py, test_decoders.py, test_pixel_array.py
+    "codestream-end",
+    "codestream-kind",
+    "photometric",
+    "pixel-length",
+}
 SCAN_ISSUES = {"unfit", "bad-date"}  # test_scanner.py, test_dates.py
 
 

@@ -9,6 +9,19 @@ import pytest
 import fastdcm
 from fastdcm.pixels import color, grayscale
 from support import builder
+from support.encoded_frames import (
+    HTJ2K,
+    J2K,
+    JFIF,
+    JPEG,
+    JPEGLS,
+    JPEGXL,
+    LOSSLESS,
+    RLE,
+    adobe,
+    rle,
+    with_markers,
+)
 from support.images import image
 
 pydicom = pytest.importorskip("pydicom")
@@ -83,6 +96,10 @@ def test_palettes_of_the_corpus(corpus_files):
     assert sum(map(compared, corpus_files)) >= 9
 
 
+# Without markers, but with subsampled components: RGB by the attribute, which pydicom follows.
+SUBSAMPLED_RGB = {"SC_rgb_jpeg_lossy_gdcm.dcm"}
+
+
 def compared_rgb(paths):
     """Check color images against the RGB of pydicom; return the kinds found."""
     done = set()
@@ -100,6 +117,9 @@ def compared_rgb(paths):
             expected = (expected >> (ds.BitsStored - 8)).astype(np.uint8)
         result = ds.to_rgb()
         assert result.dtype == np.uint8
+        if any(issue.code == "photometric" for issue in ds.issues):
+            assert path.name in SUBSAMPLED_RGB
+            continue
         np.testing.assert_array_equal(result, expected, str(path))
         done.add((ds.PhotometricInterpretation, ds["PixelData"].is_undefined_length))
     return done
@@ -389,3 +409,249 @@ def test_no_way_to_rgb_from_signed_samples(put, dtype):
         ds, _ = opened(put, np.zeros((2, 2, 3), dtype), photometric=photometric, samples=3)
         with pytest.raises(fastdcm.DicomError, match=dtype):
             ds.to_rgb()
+
+
+# ------------------------------------------------- the codestream and the attribute ---
+
+BLOCKS = np.array([[[220, 30, 30], [30, 200, 60]], [[40, 60, 210], [230, 220, 40]]], np.uint8)
+COLORED = BLOCKS.repeat(16, 0).repeat(16, 1)
+IN_YBR = theirs.convert_color_space(COLORED, "RGB", "YBR_FULL")
+LABELS = (
+    "RGB",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_PARTIAL_422",
+    "YBR_ICT",
+    "YBR_RCT",
+    "MONOCHROME2",
+    "PALETTE COLOR",
+)
+COLOR_OF = {
+    "RGB": "RGB",
+    "YBR_ICT": "RGB",
+    "YBR_RCT": "RGB",
+    "MONOCHROME2": "",
+    "PALETTE COLOR": "",
+}  # the others: YBR
+MARKERS = {
+    "none": (b"", b"\1\2\3"),
+    "jfif": (JFIF, b"\1\2\3"),
+    "adobe 0": (adobe(0), b"\1\2\3"),
+    "adobe 1": (adobe(1), b"\1\2\3"),
+    "adobe 2": (adobe(2), b"\1\2\3"),
+    "jfif adobe 0": (JFIF + adobe(0), b"\1\2\3"),
+    "ids": (b"", b"RGB"),
+    "ids jfif": (JFIF, b"rgb"),
+}
+
+
+def colored(put, data, syntax, label, allocated=8, planar=0):
+    data += b"\0" * (len(data) % 2)
+    head = builder.image(32, 32, samples=3, allocated=allocated, photometric=label, planar=planar)
+    return fastdcm.dcmread(put(head + builder.fragments([data]), transfer_syntax=syntax))
+
+
+def differ_by(array, expected):
+    """Within the four blocks: where they meet, chroma is interpolated."""
+    inside = np.r_[4:12, 20:28]
+    return np.abs(array.astype(int) - expected)[..., inside, :, :][..., inside, :].max()
+
+
+def check_colors(ds, expected, agrees, near):
+    """`expected`: RGB, YBR, or "" for what is no color."""
+    stored = ds.pixel_array
+    if expected:
+        values = COLORED if expected == "RGB" else IN_YBR
+        assert differ_by(stored, values) <= near, "pixel_array converts colors"
+        rgb = ds.to_rgb()
+        assert rgb.dtype == np.uint8 and differ_by(rgb, COLORED) <= 2 * near + 2
+    else:
+        with pytest.raises(fastdcm.DicomError) as caught:
+            ds.to_rgb()
+        assert caught.value.code == "color"
+    assert [issue.code for issue in ds.issues] == ([] if agrees else ["photometric"])
+
+
+def jpeg_cases():
+    """Component identifiers, JFIF and APP14 decide, then subsampling, then the attribute."""
+    for label, markers in itertools.product(LABELS, MARKERS):
+        for subsampling in ("444", "422", "420", "lossless"):
+            stated = "RGB" if markers in ("adobe 0", "ids", "ids jfif") else "YBR"
+            if markers == "none":
+                stated = ""
+                if subsampling == "lossless" and label[:4] == "YBR_" and label != "YBR_FULL":
+                    stated = "RGB"
+                if subsampling in ("422", "420") and label[:5] not in ("YBR_F", "YBR_P"):
+                    stated = "YBR"
+            color = stated or COLOR_OF.get(label, "YBR")
+            fits = label == "RGB" if stated == "RGB" else label.startswith("YBR_FULL")
+            if color == "RGB" and subsampling in ("422", "420"):
+                continue
+            if stated or label != "YBR_PARTIAL_422":  # test_limited_range
+                yield label, markers, subsampling, color, not stated or fits
+
+
+@pytest.mark.parametrize("label, markers, subsampling, expected, agrees", jpeg_cases())
+def test_colors_of_jpeg(put, label, markers, subsampling, expected, agrees):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    lossless = subsampling == "lossless"
+    space = "YCBCR" if expected == "YBR" and not lossless else "RGB"
+    data = imagecodecs.jpeg8_encode(
+        IN_YBR if expected == "YBR" else COLORED,
+        100,
+        colorspace=space,
+        outcolorspace=space,
+        subsampling=None if lossless else subsampling,
+        lossless=lossless,
+    )
+    ds = colored(put, with_markers(data, *MARKERS[markers]), LOSSLESS if lossless else JPEG, label)
+    check_colors(ds, expected, agrees, 0 if lossless else 3)
+
+
+@pytest.mark.parametrize("markers", ["jfif", "ids"])
+@pytest.mark.parametrize("label", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+def test_colors_of_jpeg_are_those_of_pydicom(put, label, markers):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pytest.importorskip("PIL")
+    space = "YCBCR" if markers == "jfif" else "RGB"
+    data = imagecodecs.jpeg8_encode(COLORED, 100, colorspace="RGB", outcolorspace=space)
+    ds = colored(put, with_markers(data, *MARKERS[markers]), JPEG, label)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = pydicom.dcmread(ds.filename).pixel_array
+    assert differ_by(ds.to_rgb(), expected) <= 4
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("syntax, transform", [(J2K, False), (J2K, True), (HTJ2K, True)])
+def test_colors_of_jpeg_2000(put, label, syntax, transform):
+    """The multiple component transformation decides (PS3.5 8.2.4)."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    label = label.replace("PARTIAL", "FULL")  # limited range: test_limited_range
+    expected = "RGB" if transform else COLOR_OF.get(label, "YBR")
+    cells = IN_YBR if expected == "YBR" else COLORED
+    if syntax == HTJ2K:
+        data = imagecodecs.htj2k_encode(cells, reversible=True)
+    else:
+        data = imagecodecs.jpeg2k_encode(
+            cells, codecformat="j2k", reversible=True, level=0, mct=transform
+        )
+    transformed = label in ("YBR_ICT", "YBR_RCT")
+    agrees = transformed or label == "RGB" if transform else not transformed
+    check_colors(colored(put, data, syntax, label), expected, agrees, 0)
+
+
+@pytest.mark.parametrize("label", ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "MONOCHROME2"])
+@pytest.mark.parametrize("syntax", [JPEGLS, RLE, builder.EXPLICIT_LE])
+@pytest.mark.parametrize("planar", [0, 1])
+def test_colors_that_only_the_attribute_states(put, label, syntax, planar):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    color = {"R": "RGB", "M": ""}.get(label[0], "RGB" if label == "YBR_RCT" else "YBR")
+    cells = IN_YBR if color == "YBR" else COLORED
+    if syntax == builder.EXPLICIT_LE:
+        raw = cells.transpose(2, 0, 1).tobytes() if planar else cells.tobytes()
+        head = builder.image(32, 32, samples=3, allocated=8, photometric=label, planar=planar)
+        ds = fastdcm.dcmread(put(head + builder.element(0x7FE00010, "OB", raw)))
+    else:
+        data = imagecodecs.jpegls_encode(cells) if syntax == JPEGLS else rle(cells)
+        ds = colored(put, data, syntax, label, planar=planar)
+    agrees = syntax != builder.EXPLICIT_LE or label != "YBR_FULL_422"  # at full size
+    check_colors(ds, color, agrees, 0)
+
+
+@pytest.mark.parametrize(
+    "syntax, label, how",
+    [
+        (JPEGXL, "RGB", "lossless"),
+        (JPEGXL, "YBR_FULL", "lossless"),
+        ("1.2.840.10008.1.2.4.112", "XYB", "lossy"),
+        ("1.2.840.10008.1.2.4.112", "RGB", "lossy"),
+        ("1.2.840.10008.1.2.4.111", "YBR_FULL_422", "jpeg"),
+        ("1.2.840.10008.1.2.4.111", "YBR_FULL", "jpeg"),
+        ("1.2.840.10008.1.2.4.111", "RGB", "jpeg"),
+    ],
+)
+def test_colors_of_jpeg_xl(put, syntax, label, how):
+    """Its codec converts XYB, and the Y Cb Cr of a JPEG, to RGB."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    color = "YBR" if label == "YBR_FULL" and how == "lossless" else "RGB"
+    if how == "jpeg":
+        data = imagecodecs.jpegxl_encode_jpeg(imagecodecs.jpeg8_encode(COLORED, 95))
+    else:
+        cells = IN_YBR if color == "YBR" else COLORED
+        data = imagecodecs.jpegxl_encode(cells, lossless=how == "lossless", distance=0.5)
+    near = 0 if how == "lossless" else 12
+    check_colors(colored(put, data, syntax, label), color, True, near)
+
+
+def test_frames_of_different_colors(put):
+    """Each frame is converted as its codestream says."""
+    imagecodecs = pytest.importorskip("imagecodecs")
+    frames = [
+        imagecodecs.jpeg8_encode(COLORED, 100, colorspace="RGB", outcolorspace=space)
+        for space in ("YCBCR", "RGB", "YCBCR")
+    ]
+    frames = [data + b"\0" * (len(data) % 2) for data in frames]
+    head = builder.image(
+        32, 32, samples=3, allocated=8, photometric="YBR_FULL_422", planar=0, frames=3
+    )
+    ds = fastdcm.dcmread(put(head + builder.fragments(frames), transfer_syntax=JPEG))
+    assert [ds.frames.photometric(i) for i in range(3)] == ["YBR_FULL_422", "RGB", "YBR_FULL_422"]
+    for given in (ds.to_rgb(), [ds.to_rgb(i) for i in range(3)], [*ds.to_rgb(slice(0, 2))]):
+        for one in given:
+            assert differ_by(one, COLORED) <= 4
+    offsets = {issue.offset for issue in ds.issues if issue.code == "photometric"}
+    assert len(offsets) == 1  # of the second frame
+
+
+# ----------------------------------------------------------------------- video ---
+
+
+@pytest.mark.parametrize("label", ["YBR_PARTIAL_422", "YBR_PARTIAL_420"])
+@pytest.mark.parametrize(
+    "ybr, rgb",
+    [  # PS3.3 C.7.6.3.1.2: black, white, and the primary colors of ITU-R BT.601
+        ((16, 128, 128), (0, 0, 0)),
+        ((235, 128, 128), (255, 255, 255)),
+        ((81, 90, 240), (255, 0, 0)),
+        ((145, 54, 34), (0, 255, 0)),
+        ((41, 240, 110), (0, 0, 255)),
+        ((0, 128, 128), (0, 0, 0)),
+        ((255, 128, 128), (255, 255, 255)),
+    ],
+)
+def test_limited_range(put, label, ybr, rgb):
+    raw = np.full((4, 4, 3), ybr, np.uint8)
+    head = builder.image(4, 4, samples=3, allocated=8, photometric=label, planar=0)
+    ds = fastdcm.dcmread(put(head + builder.element(0x7FE00010, "OB", raw.tobytes())))
+    assert np.array_equal(ds.pixel_array, raw)
+    assert np.abs(ds.to_rgb().astype(int) - rgb).max() <= 1
+    deep = raw.astype(np.uint16) << 2
+    given = color.color_to_rgb(deep, label, 10)
+    assert np.abs(given.astype(int) - rgb).max() <= 1
+
+
+@pytest.mark.parametrize("limited", [False, True])
+@pytest.mark.parametrize("kr, kb", [(0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)])
+def test_matrices(kr, kb, limited):
+    """Every Y with some chroma, against the definition in floating point."""
+    levels = np.arange(0, 256, 17, dtype=np.uint8)
+    arr = np.stack(np.meshgrid(np.arange(256, dtype=np.uint8), levels, levels), axis=-1)
+    y, cb, cr = np.moveaxis(arr.astype(float), -1, 0)
+    cb, cr = cb - 128, cr - 128
+    if limited:
+        y, cb, cr = (y - 16) * 255 / 219, cb * 255 / 224, cr * 255 / 224
+    red, blue = y + 2 * (1 - kr) * cr, y + 2 * (1 - kb) * cb
+    green = (y - kr * red - kb * blue) / (1 - kr - kb)
+    expected = np.clip(np.stack([red, green, blue], axis=-1), 0, 255)
+    label = "YBR_PARTIAL_420" if limited else "YBR_FULL"
+    given = color.color_to_rgb(arr, label, matrix=(kr, kb))
+    assert np.abs(given - expected).max() <= 0.501
+
+
+def test_palettes_in_color_to_rgb(put):
+    ds, _ = opened(put, CELLS, *palette(COLUMNS), photometric="PALETTE COLOR")
+    given = color.color_to_rgb(CELLS, "PALETTE COLOR", table=color.palette(ds))
+    assert np.array_equal(given, ds.to_rgb())
+    with pytest.raises(fastdcm.DicomError, match="PALETTE COLOR"):
+        color.color_to_rgb(CELLS, "PALETTE COLOR")

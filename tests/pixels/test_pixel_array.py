@@ -182,17 +182,94 @@ def test_too_long_is_an_issue(put):
     assert np.array_equal(ds.pixel_array, odd) and ds.issues == []
 
 
-def test_three_samples_of_subsampled_chroma_are_refused(put):
-    """As many bytes as without subsampling: PhotometricInterpretation is wrong."""
-    array = picture(8, 8, 3, 8)
+def samples_422(array, width):
+    """Y1 Y2 Cb Cr for two pixels: `width` pixels in a row, 0 for pairs across rows."""
+    if width:
+        array = np.pad(array, ((0, 0), (0, width - array.shape[1]), (0, 0)), mode="edge")
+    pixels = array.reshape(-1, 3)
+    pixels = np.concatenate([pixels, pixels[-1:]])[: (len(pixels) + 1) // 2 * 2]
+    first, second = pixels[::2], pixels[1::2]
+    return np.stack([first[:, 0], second[:, 0], first[:, 1], first[:, 2]], axis=1).tobytes()
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_PARTIAL_422"])
+@pytest.mark.parametrize("rows, columns", [(4, 4), (4, 5), (5, 4), (3, 5), (6, 1)])
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("stored", ["rows", "pairs", "full"])
+def test_subsampled_chroma(put, photometric, rows, columns, frames, stored):
+    """PS3.3 C.7.6.3.1.2, also with odd columns, and with data that has all samples."""
+    array = np.random.default_rng(7).integers(0, 256, (frames, rows, columns, 3), np.uint8)
+    array[..., 1:] = array[:, :1, :1, 1:]  # one chroma in a frame
+    if stored == "full":
+        raw = array.tobytes()
+    else:
+        width = (columns + 1) // 2 * 2 if stored == "rows" else 0
+        raw = b"".join(samples_422(one, width) for one in array)
+    ds = fastdcm.dcmread(
+        put(
+            image(
+                rows,
+                columns,
+                samples=3,
+                allocated=8,
+                photometric=photometric,
+                planar=0,
+                frames=frames,
+            )
+            + element(0x7FE00010, "OB", raw + b"\0" * (len(raw) % 2))
+        )
+    )
+    given = ds.pixel_array
+    assert np.array_equal(given if frames > 1 else given[None], array)
+    assert np.array_equal(ds.frames[frames - 1], array[-1])
+    wanted = ["photometric"] if stored == "full" else []
+    assert [issue.code for issue in ds.issues] == wanted
+
+
+def test_subsampled_chroma_in_planes(put):
+    y, cb, cr = np.arange(24), np.arange(12) + 100, np.arange(12) + 200
+    raw = np.concatenate([y, cb, cr]).astype(np.uint8)
+    ds = fastdcm.dcmread(
+        put(
+            image(4, 6, samples=3, allocated=8, photometric="YBR_FULL_422", planar=1)
+            + element(0x7FE00010, "OB", raw.tobytes())
+        )
+    )
+    wanted = np.stack([y, cb.repeat(2), cr.repeat(2)], axis=1).reshape(4, 6, 3)
+    assert np.array_equal(ds.pixel_array, wanted)
+
+
+def test_subsampled_chroma_of_another_length(put):
+    """Neither that of shared chroma nor that of all samples."""
     ds = fastdcm.dcmread(
         put(
             image(8, 8, samples=3, allocated=8, photometric="YBR_FULL_422", planar=0)
-            + element(0x7FE00010, "OB", array.tobytes())
+            + element(0x7FE00010, "OB", bytes(200))
         )
     )
-    with pytest.raises(fastdcm.DicomError, match="which YBR_FULL_422 does not have"):
+    with pytest.raises(fastdcm.DicomError, match="neither 128"):
         _ = ds.pixel_array
+
+
+@pytest.mark.parametrize("allocated", [1, 8, 12])
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_big_endian_words(put, allocated, vr):
+    """Cells that are smaller than a word are in words of OW (PS3.5 8.1.1, D)."""
+    bits = np.random.default_rng(3).integers(0, 2, (2, 3, 12, allocated), np.uint8)
+    packed = np.packbits(bits, bitorder="little")
+    packed = np.append(packed, np.zeros(len(packed) % 2, np.uint8))
+    raw = packed.view("<u2").byteswap().tobytes() if vr == "OW" else packed.tobytes()
+    big = builder.encoding_of(builder.EXPLICIT_BE)
+    ds = fastdcm.dcmread(
+        put(
+            image(3, 12, allocated=allocated, frames=2, encoding=big)
+            + element(0x7FE00010, vr, raw, encoding=big),
+            transfer_syntax=builder.EXPLICIT_BE,
+        )
+    )
+    value = (bits.astype(int) << np.arange(allocated)).sum(axis=-1)
+    assert np.array_equal(ds.pixel_array, value)
+    assert np.array_equal(ds.frames[1], value[1])
 
 
 @pytest.mark.parametrize(

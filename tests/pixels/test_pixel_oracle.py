@@ -56,6 +56,12 @@ ONLY_OURS = {
     "PhotometricInterpretation is empty, to pydicom an error; it says nothing of stored values": {
         "TC0333_pi_empty.dcm",
     },
+    "native cells under JPEG 2000: decoded as what they are": {
+        "generated_encapsulated_defined_bot_1_to_1.dcm",
+        "generated_encapsulated_defined_bot_2_to_1.dcm",
+        "generated_encapsulated_empty_bot_1_to_1.dcm",
+        "generated_encapsulated_empty_bot_2_to_1.dcm",
+    },
     "an unknown transfer syntax: its native pixels are read": {
         "TC0401_invalid_ts.dcm",
     },

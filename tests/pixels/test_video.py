@@ -50,7 +50,17 @@ def encode(av, codec, container, pixels="yuv420p"):
     return stream.getvalue()
 
 
-def write(put, data, syntax, allocated=8, stored=8, frames=FRAMES, pieces=1, rows=ROWS):
+def write(
+    put,
+    data,
+    syntax,
+    allocated=8,
+    stored=8,
+    frames=FRAMES,
+    pieces=1,
+    rows=ROWS,
+    photometric="YBR_PARTIAL_420",
+):
     data += b"\0" * (len(data) % 2)
     size = (len(data) // pieces + 1) // 2 * 2
     parts = [data[i : i + size] for i in range(0, len(data), size)]
@@ -62,7 +72,7 @@ def write(put, data, syntax, allocated=8, stored=8, frames=FRAMES, pieces=1, row
             allocated=allocated,
             stored=stored,
             frames=frames,
-            photometric="YBR_PARTIAL_420",
+            photometric=photometric,
             planar=0,
         )
         + fragments(parts),
@@ -129,3 +139,50 @@ def test_a_truncated_stream(av, put):
     assert ds.frames[0].shape == (ROWS, COLUMNS, 3)
     with pytest.raises(fastdcm.DicomError, match="the video ends after"):
         _ = ds.pixel_array
+
+
+@pytest.mark.parametrize(
+    "label, agrees", [("YBR_PARTIAL_420", True), ("YBR_FULL_422", False), ("RGB", False)]
+)
+@pytest.mark.parametrize("syntax, codec", [(MPEG2, "mpeg2video"), (MPEG4, "libx264")])
+@pytest.mark.parametrize("space", ["ITU601", "ITU709"])
+def test_colors(av, put, label, agrees, syntax, codec, space):
+    """The range and the matrix of the stream decide, whatever the attribute says."""
+    wanted = np.zeros((ROWS, COLUMNS, 3), np.uint8)
+    wanted[:, :32], wanted[:, 32:] = (220, 30, 30), (40, 190, 70)
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mp4" if codec == "libx264" else codec) as output:
+        try:
+            video = output.add_stream(codec, rate=25)
+        except (ValueError, av.error.FFmpegError) as error:
+            pytest.skip(f"this PyAV encodes no {codec}: {error}")
+        video.width, video.height, video.pix_fmt = COLUMNS, ROWS, "yuv420p"
+        video.bit_rate = 4_000_000
+        if space == "ITU709":
+            video.codec_context.colorspace = 1
+        picture = av.VideoFrame.from_ndarray(wanted, format="rgb24")
+        for i in range(3):
+            frame = picture.reformat(format="yuv420p", dst_colorspace=space)
+            frame.pts = i
+            for packet in video.encode(frame):
+                output.mux(packet)
+        for packet in video.encode():
+            output.mux(packet)
+    path = write(put, stream.getvalue(), syntax, frames=3, photometric=label)
+    ds = fastdcm.dcmread(path)
+    rgb = ds.to_rgb(1).astype(int)
+    assert np.abs(rgb[8:40, 4:28] - wanted[8:40, 4:28]).max() < 12
+    assert np.abs(rgb[8:40, 36:60] - wanted[8:40, 36:60]).max() < 12
+    assert ds.frames.photometric(1) == "YBR_PARTIAL_420"
+    assert [issue.code for issue in ds.issues] == ([] if agrees else ["photometric"])
+
+
+def test_full_range(av, put):
+    data = encode(av, "libx264", "mpegts", "yuvj420p")
+    ds = fastdcm.dcmread(write(put, data, MPEG4, photometric="YBR_FULL_422"))
+    wanted = film().astype(float)  # PyAV converts it to full range
+    wanted[..., 0] = (wanted[..., 0] - 16) * 255 / 219
+    wanted[..., 1:] = (wanted[..., 1:] - 128) * 255 / 224 + 128
+    assert np.abs(ds.pixel_array - wanted).mean() < 2
+    assert ds.frames.photometric(0) == "YBR_FULL"
+    assert ds.issues == []

@@ -1,5 +1,6 @@
 """Frames to encode and decode: transfer syntaxes, pictures, and simple encoders."""
 
+import struct
 import zlib
 
 import numpy as np
@@ -46,3 +47,44 @@ def rle(array):
 def deflate(raw):
     packer = zlib.compressobj(wbits=-15)
     return packer.compress(raw) + packer.flush()
+
+
+JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+
+
+def adobe(transform):
+    """The marker APP14: 0 is RGB, 1 Y Cb Cr."""
+    return b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0" + bytes([transform])
+
+
+def with_markers(jpeg, markers=b"", ids=None):
+    """A JPEG with these application data segments in place of its own, and these component
+    identifiers."""
+    out, at = [b"\xff\xd8", markers], 2
+    while True:
+        marker, size = jpeg[at + 1], struct.unpack_from(">H", jpeg, at + 2)[0]
+        segment = bytearray(jpeg[at : at + 2 + size])
+        is_frame = 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
+        if ids and is_frame:
+            segment[10::3] = ids
+        if ids and marker == 0xDA:
+            segment[5 : 5 + 2 * len(ids) : 2] = ids
+        if not 0xE0 <= marker <= 0xEF:
+            out.append(bytes(segment))
+        at += 2 + size
+        if marker == 0xDA:
+            return b"".join(out) + jpeg[at:]
+
+
+def repeated_scans(jpeg, count):
+    """A progressive JPEG with its shortest scan `count` more times."""
+    at, parts, scans = 2, [], []
+    while jpeg[at + 1] != 0xD9:
+        end = at + 2 + struct.unpack_from(">H", jpeg, at + 2)[0]
+        if jpeg[at + 1] == 0xDA:
+            while not (jpeg[end] == 0xFF and jpeg[end + 1] not in (0, *range(0xD0, 0xD8))):
+                end += 1
+            scans.append(jpeg[at:end])
+        parts.append(jpeg[at:end])
+        at = end
+    return b"\xff\xd8" + b"".join(parts) + min(scans, key=len) * count + b"\xff\xd9"

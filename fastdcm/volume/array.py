@@ -154,7 +154,7 @@ def _read_native(array: _Array, slices: Sequence[Slice], run: list[int], rescale
         start = each.frame * each.rows * each.columns * each.samples * bits
         record["offset"] = row["pixel_offset"] + start // 8
         record["start_bit"] = start % 8
-        record["size"], record["mtime_ns"] = row["size"], row["mtime_ns"]
+        record["size"], record["mtime_ns"] = row["size"], row["mtime_ns"] or 0  # 0: not known
         record["slope"], record["intercept"] = each.slope, each.intercept
         record["rows"], record["columns"] = each.rows, each.columns
         record["samples"] = each.samples

@@ -40,8 +40,8 @@ def dcmread(
     ----------
     source : str, bytes, os.PathLike, file object, memoryview or bytearray
         A path, also that of a member of an archive as a scan returns it
-        (``a.zip!/IM0001``); a URL; an object with the methods ``read``, ``seek``
-        and ``tell``; or the data itself.
+        (``a.zip!/IM0001``), or of a compressed file (``a.dcm.gz``); a URL; an object
+        with the methods ``read``, ``seek`` and ``tell``; or the data itself.
     defer_size : ignored
         For compatibility with pydicom: every value is deferred until access.
     stop_before_pixels : bool, default False

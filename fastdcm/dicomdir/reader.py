@@ -142,8 +142,9 @@ class DicomdirSource:
                 try:
                     yield os.fsencode(folder.find(parts))
                 except DicomError as error:
-                    name = os.path.join(os.path.dirname(self.path), *parts)
-                    yield UnreadableMember(os.fsencode(name), None, None, error)
+                    # A path that cannot exist: an index lists it, and tries to read it.
+                    name = "/".join([self.path + "!", *parts]).replace("\0", "?")
+                    yield UnreadableMember(os.fsencode(name), 0, None, error)
 
 
 def _file_id(record: Dataset) -> list[str]:

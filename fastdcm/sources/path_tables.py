@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from fastdcm.errors import TableError
 from fastdcm.sources.paths import IteratorReader
 from fastdcm.sources.urls import path_bytes
 
@@ -38,7 +39,7 @@ class PathTable:
     def start(self) -> IteratorReader:
         """Return a reader of the paths.
 
-        It raises ValueError for a table that is damaged or has no column ``path``.
+        It raises TableError for a table that is damaged or has no column ``path``.
         """
         suffix = os.path.splitext(self.path)[1].lower()
         if suffix in (".csv", ".jsonl"):
@@ -63,8 +64,8 @@ class PathTable:
         for number, row in rows:
             if len(row) <= at:
                 raise self._damaged(
-                    f"the row that ends in line {number} has {len(row)} fields, "
-                    f"and no {at + 1}th, `path`"
+                    f"the row that ends in line {number} is too short for the column `path`: "
+                    f"it has {len(row)} of at least {at + 1} fields"
                 )
             yield row[at]
 
@@ -164,11 +165,11 @@ class PathTable:
             column.validate(full=True)
             yield from column.to_pylist()
 
-    def _no_paths(self) -> ValueError:
-        return ValueError(f"{self.path}: the table has no column `path`")
+    def _no_paths(self) -> TableError:
+        return TableError("the table has no column `path`", "table", filename=self.path)
 
-    def _damaged(self, reason: str) -> ValueError:
-        return ValueError(f"{self.path}: the table is damaged: {reason}")
+    def _damaged(self, reason: str) -> TableError:
+        return TableError(f"the table is damaged: {reason}", "table", filename=self.path)
 
 
 def _without_end(line: str) -> str:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         Stream,
     )
 
+    Prefetch: TypeAlias = Callable[[list[Stream], int], None]
     #: An archive, the name that a member of it has in paths, and the member.
     Entry: TypeAlias = tuple[AnyArchive, bytes, tuple[Any, ...]]
     #: A path, and what is read there: a range of the file at the path, a stream, or, if
@@ -57,6 +58,8 @@ _MAX_PREFIX_BYTES, _MAX_PREFIXES = 4 << 20, 64
 _URL_LOOKAHEAD = 256
 # Bytes of an object to read first, to learn its size.
 _FIRST_READ = 16384
+# Members of archives behind URLs in a chunk: one thread reads them one after another.
+_MAX_REMOTE = 8
 
 
 class ResolvingReader:
@@ -116,7 +119,7 @@ def _readers_with_urls(
             if kind == "archive":
                 yield from (_remote_reader(Object(url)) for url in found)
             elif kind == "member":
-                yield _ItemReader(found, _item_at)
+                yield _ItemReader(found, _item_at, _MAX_REMOTE)
             else:
                 yield objects.continue_with(map(Object, found))
         begin = positions[-1] + 1
@@ -140,7 +143,7 @@ def _readers_of_streams(chunk: StreamChunk) -> Iterator[PathReader]:
         if are_archives:
             yield from map(_remote_reader, streams)
         else:
-            yield _SingleChunk(StreamChunk(list(streams), chunk.prefetch))
+            yield _StreamReader(streams, chunk.prefetch)
 
 
 def _remote_reader(stream: Stream) -> PathReader:
@@ -149,19 +152,20 @@ def _remote_reader(stream: Stream) -> PathReader:
         stream.open(_FIRST_READ)
         file = StreamFile(stream)
     except DicomError as error:
-        return _SingleChunk(StreamChunk([UnreadableMember(stream.path, None, None, error)]))
-    return _members_reader(file) or _SingleChunk(StreamChunk([Object(stream.path)]))
+        return _StreamReader([UnreadableMember(stream.path, None, None, error)])
+    reader = _members_reader(file, _MAX_REMOTE)
+    return reader or _StreamReader([Object(stream.path)])
 
 
-class _SingleChunk:
-    """Returns one chunk, which may be larger than it should be."""
+class _StreamReader:
+    """Returns streams."""
 
-    def __init__(self, chunk: StreamChunk) -> None:
-        self._chunk: StreamChunk | None = chunk
+    def __init__(self, streams: Iterable[Stream], prefetch: Prefetch | None = None) -> None:
+        self._streams, self._prefetch = iter(streams), prefetch
 
     def read_chunk(self, max_paths: int) -> StreamChunk | None:
-        chunk, self._chunk = self._chunk, None
-        return chunk
+        streams = list(islice(self._streams, max_paths))
+        return StreamChunk(streams, self._prefetch) if streams else None
 
 
 def _readers(chunk: PathChunk, found: list[tuple[int, bytes]]) -> Iterator[PathReader]:
@@ -213,17 +217,20 @@ def _archive_reader(path: bytes) -> PathReader | None:
     return _members_reader(file) if file.is_regular else None
 
 
-def _members_reader(file: RandomAccessFile) -> PathReader | None:
-    """Return a reader of the members of an archive, or None if the file is not an archive."""
+def _members_reader(file: RandomAccessFile, most: int | None = None) -> PathReader | None:
+    """Return a reader of the members of an archive, or None if the file is not an archive.
+
+    most : the most members in a chunk.
+    """
     try:
         archive = open_archive(file)
     except DicomError as error:
-        return _SingleChunk(StreamChunk([_unreadable(file, error)]))
+        return _StreamReader([_unreadable(file, error)])
     if archive is None:
         return None
     if isinstance(archive, PackedTar) and not isinstance(archive, PackedFile):
         return _PackedTarReader(archive)
-    return _ItemReader(_entries(archive, archive.walk()), _item_of)
+    return _ItemReader(_entries(archive, archive.walk()), _item_of, most)
 
 
 def _entries(
@@ -286,11 +293,14 @@ def _item_at(path: bytes) -> Item:
 class _ItemReader:
     """Returns members or paths, which become items when a worker reads them."""
 
-    def __init__(self, members: Iterator[Any], to_item: Callable[[Any], Item]) -> None:
-        self._members, self._to_item = members, to_item
+    def __init__(
+        self, members: Iterator[Any], to_item: Callable[[Any], Item], most: int | None = None
+    ) -> None:
+        self._members, self._to_item, self._most = members, to_item, most
 
     def read_chunk(self, max_paths: int) -> DeferredChunk | None:
-        members = list(islice(self._members, max_paths))
+        count = min(max_paths, self._most or max_paths)
+        members = list(islice(self._members, count))
         if not members:
             return None
         return DeferredChunk(len(members), partial(_chunks, map(self._to_item, members)))

@@ -193,7 +193,7 @@ def test_numbers_of_an_error(offset, errno):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_numbers_in_a_file(tmp_path, number):
-    """An element whose length is beyond the file."""
+    """An element that is longer than the file."""
     (tmp_path / "a.dcm").write_bytes(
         part10(NAME + element(0x00104000, "UT", b"", length=number & 0xFFFFFFFF))
     )

@@ -254,6 +254,11 @@ def test_archives_in_a_file_system_of_fsspec(tmp_path):
         ("memory://zips/a.zip!/y", 2),
         ("memory://zips/b.dcm", 3),
     ]
+    for batch_size in (1, 2, 3):
+        batches = list(scan("memory://zips/", TAGS, batch_size=batch_size))
+        assert all(len(batch) == batch_size for batch in batches[:-1])
+        paths = [path for batch in batches for path in batch.column("path")]
+        assert paths == [path for path, _ in expected]
     check(table("memory://zips/"), expected)
     check(table("memory://zips/a.zip"), expected[:2])
     check(table("memory://zips/a.zip!/y"), expected[1:2])

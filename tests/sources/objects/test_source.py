@@ -136,6 +136,71 @@ def bucket(monkeypatch):
         server.__exit__()
 
 
+SIZES = [0, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("year", [1600, 1677, 1970, 2262, 2263, 9999])
+def test_sizes_and_times_of_a_listing(bucket, size, year, tmp_path):
+    """None ends the scan with an error of Python, or becomes another number."""
+    server = bucket(["p/a.dcm", "p/b.dcm"])
+    listing = server.bucket
+
+    def changed(target):
+        answer = listing(target)
+        if answer is None:
+            return None
+        text = answer[1].decode().replace("2025-06-15", f"{year}-06-15")
+        return 200, text.replace(f"<Size>{len(FILE)}</Size>", f"<Size>{size}</Size>", 1).encode()
+
+    server.special = changed
+    try:
+        rows = scan("s3://bucket/p/", ["PatientName"]).read_all().to_pylist()
+        scan("s3://bucket/p/", []).write(f"{tmp_path}/index/")
+    except DicomError as error:  # obstore refuses the listing
+        assert error.code == "walk" and (size < 0 or size >= 2**63)
+        return
+    assert [row["path"][-5:] for row in rows] == ["a.dcm", "b.dcm"]
+    assert rows[0]["error"] == ("empty" if size == 0 else None) or size == 0
+    assert all(row["size"] in (None, 0, len(FILE)) for row in rows)
+    listed = datetime(year, 6, 15, 15, 6, 40, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    times = (None, MODIFIED * 10**9, int(listed.total_seconds()) * 10**9)
+    assert all(row["mtime_ns"] in times for row in rows)
+
+
+class Meta:
+    """An answer of a server."""
+
+    def __init__(self, **meta):
+        self.meta = {"size": len(FILE), "last_modified": None, "e_tag": None, **meta}
+
+
+@pytest.mark.parametrize("size", [*SIZES, None, 1.5, "1"])
+@pytest.mark.parametrize("year", [None, 1, 1600, 1678, 1969, 2262, 2263, 9999])
+def test_sizes_and_times_of_an_answer(monkeypatch, size, year):
+    modified = year and datetime(year, 1, 1, tzinfo=UTC)
+
+    class Store:
+        def get(self, name, offset, length):
+            data = FILE[offset : offset + length]
+            return Meta(size=size, last_modified=modified), data
+
+    monkeypatch.setattr(stores, "_shared_store", lambda base: Store())
+    (batch,) = scan(["s3://bucket/a"], ["PatientName"])
+    expected = None
+    if modified and 1678 <= year <= 2262:
+        expected = int((modified - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 10**9
+    (error,), (found,), (time,) = (batch.column(n) for n in ("error", "size", "mtime_ns"))
+    if error is None:
+        assert found == size and time == expected
+    else:
+        assert error in ("stream", "changed", "empty") and found in (None, size)
+    if not isinstance(size, int) or not 0 <= size < 2**63:
+        assert (error, found, time) == ("stream", None, None)
+        with pytest.raises(DicomError, match="the server states a size of"):
+            dcmread("s3://bucket/a")
+
+
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_objects_below_a_prefix_are_listed_and_read(bucket, scheme):
     server = bucket(KEYS)

@@ -105,6 +105,10 @@ class WriteError(DicomError, ValueError):
     """A data set cannot be written in the requested encoding."""
 
 
+class TableError(DicomError, ValueError):
+    """A table of paths is damaged, or has no column ``path``."""
+
+
 class FileChangedError(DicomError):
     """A file was truncated, replaced or modified before all values were read."""
 

@@ -7,7 +7,7 @@ import errno
 from fastdcm.core._dictionary import tag_number
 from fastdcm.core._level import read_level
 from fastdcm.dataset import Dataset
-from fastdcm.errors import DicomError, FileAccessError
+from fastdcm.errors import DicomError, FileAccessError, InvalidDicomError
 from fastdcm.sources.urls import is_url
 
 TYPE_CHECKING = False
@@ -40,8 +40,8 @@ def dcmread(
     ----------
     source : str, bytes, os.PathLike, file object, memoryview or bytearray
         A path, also that of a member of an archive as a scan returns it
-        (``a.zip!/IM0001``); a URL; an object with the methods ``read``, ``seek``
-        and ``tell``; or the data itself.
+        (``a.zip!/IM0001``), or of a compressed file (``a.dcm.gz``); a URL; an object
+        with the methods ``read``, ``seek`` and ``tell``; or the data itself.
     defer_size : ignored
         For compatibility with pydicom: every value is deferred until access.
     stop_before_pixels : bool, default False
@@ -83,18 +83,20 @@ def dcmread(
     if specific_tags is not None:
         tags = {tag_number(tag) for tag in specific_tags} | {_SPECIFIC_CHARACTER_SET}
         stop = min(stop, max(tags))
-    if isinstance(source, str) and is_url(source):
-        from fastdcm.sources.objects.source import open_url
-
-        source = open_url(source)
 
     def read(file: Source | File) -> Dataset:
         return read_level(Dataset, file, stop, force, charset, tags)
 
     try:
-        ds = read(source)
-    except FileAccessError as error:
-        if error.errno not in _NOT_A_FILE or error.filename is None:
+        if isinstance(source, (str, bytes)) and is_url(source):
+            from fastdcm.sources.objects.source import open_url
+
+            ds = read(open_url(source))
+        else:
+            ds = read(source)
+    except (FileAccessError, InvalidDicomError) as error:
+        is_packed = isinstance(error, InvalidDicomError) and not hasattr(source, "read")
+        if error.filename is None or not (is_packed or error.errno in _NOT_A_FILE):
             raise
         from fastdcm.sources.archives.lookup import read_scan_path
 

@@ -602,11 +602,13 @@ static int finish(work *w, int failed) {
     }
     if (!code) code = put_bytes(fixed + FIXED_PATH, r->display_path.p, r->display_path.n);
     if (!code)
-        code = opened ? dcm_column_int(fixed + FIXED_SIZE, (int64_t)r->file.size)
-                      : put_null(fixed + FIXED_SIZE, 0);
+        code = opened && r->file.size <= INT64_MAX
+                   ? dcm_column_int(fixed + FIXED_SIZE, (int64_t)r->file.size)
+                   : put_null(fixed + FIXED_SIZE, 0);
     if (!code)
-        code = opened ? dcm_column_int(fixed + FIXED_MTIME, r->file.mtime_ns)
-                      : put_null(fixed + FIXED_MTIME, 0);
+        code = opened && r->file.mtime_ns != DCM_NO_TIME
+                   ? dcm_column_int(fixed + FIXED_MTIME, r->file.mtime_ns)
+                   : put_null(fixed + FIXED_MTIME, 0);
     if (!code)
         code = opened && *syntax ? put_text(fixed + FIXED_SYNTAX, syntax, strlen(syntax), 1)
                                  : put_null(fixed + FIXED_SYNTAX, 0);

@@ -70,12 +70,15 @@ typedef struct dcm_range_list {
     uint64_t need_offset, need_length;
 } dcm_range_list;
 
+/* A time that is not known, or does not fit 64 bits (before 1677, after 2262). */
+#define DCM_NO_TIME INT64_MIN
+
 typedef struct dcm_file {
     intptr_t handle;        /* descriptor or HANDLE; -1 when closed */
     dcm_range_list *ranges; /* read instead of the handle, or NULL */
     uint64_t base;          /* offset of its first byte: not 0 in an archive */
     uint64_t size;
-    int64_t mtime_ns; /* since the epoch */
+    int64_t mtime_ns; /* since the epoch, or DCM_NO_TIME */
     uint64_t device, inode;
 } dcm_file;
 
@@ -124,7 +127,7 @@ typedef struct dcm_list {
     const char *paths; /* one after another; the i-th ends at ends[i] */
     const uint64_t *ends;
     uint64_t count;
-    int64_t *sizes, *mtimes_ns; /* -1 for missing files and for directories */
+    int64_t *sizes, *mtimes_ns; /* -1 for missing files and for directories; DCM_NO_TIME */
     int32_t *errnos;            /* of directories that could not be listed; 0: a file */
 } dcm_list;
 

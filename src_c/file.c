@@ -169,8 +169,11 @@ static wchar_t *widen(const char *path) {
 }
 
 static int64_t nanoseconds(FILETIME t) { /* since 1601 */
-    uint64_t ticks = (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
-    return ((int64_t)ticks - 116444736000000000) * 100;
+    const uint64_t ticks = (uint64_t)t.dwHighDateTime << 32 | t.dwLowDateTime;
+    const int64_t epoch = 116444736000000000;
+    if (ticks > (uint64_t)(epoch + INT64_MAX / 100)) return DCM_NO_TIME;
+    const int64_t since = (int64_t)ticks - epoch;
+    return since > INT64_MIN / 100 ? since * 100 : DCM_NO_TIME;
 }
 
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {
@@ -294,7 +297,17 @@ static int64_t nanoseconds(const struct stat *st) {
 #else
     const struct timespec *t = &st->st_mtim;
 #endif
-    return (int64_t)((uint64_t)t->tv_sec * 1000000000 + (uint64_t)t->tv_nsec);
+    const int64_t unit = 1000000000, limit = INT64_MAX / unit;
+    int64_t seconds = (int64_t)t->tv_sec, rest = (int64_t)t->tv_nsec;
+    if (seconds < 0 && rest) { /* both of one sign */
+        seconds += 1;
+        rest -= unit;
+    }
+    if (seconds > limit || seconds < -limit) return DCM_NO_TIME;
+    if ((seconds == limit && rest > INT64_MAX % unit) ||
+        (seconds == -limit && rest < -(INT64_MAX % unit)))
+        return DCM_NO_TIME;
+    return seconds * unit + rest;
 }
 
 int dcm_file_open(dcm_file *f, const char *path, dcm_error *err) {

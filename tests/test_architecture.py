@@ -73,15 +73,17 @@ errors _uid_table uid charset
 _util.atomic _util.optional _util.parallel
 core.dcm core._memory core.protocols core._dictionary core._file core._index core._values
 core._elements core._level core._flat core._encode core._copy core.private
-sources.urls sources._paths sources.protocols sources.streams
-sources.archives.limits sources.archives.zip sources.archives.tar sources.archives.lookup
-sources.objects._ranges sources.objects.stores sources.objects._object sources.objects.source
+sources.urls sources.numbers sources._paths sources.protocols sources.streams
+sources.archives.limits sources.archives.files sources.archives.zip sources.archives.tar
+sources.objects._ranges sources.objects.stores sources.objects._object
+sources.archives.lookup sources.objects.source
 sources.paths sources.path_tables sources.resolve
 pixels.protocols pixels._kernels pixels._codestream pixels._frame_table
 pixels.layout pixels.decoders pixels.video pixels.frames
 pixels.lookup_table pixels.functional_groups pixels.grayscale pixels.color pixels.overlay pixels
 formats.pydicom formats.text formats.waveform
 decoded_data writer dataset reader
+dicomdir.reader
 scanning._batch scanning.hashes scanning.tags scanning.protocols scanning._worker scanning.workers
 scanning.output scanning.dataframes
 scanning.index.entries scanning.index.manifest scanning.index.folder scanning.open_source
@@ -109,6 +111,7 @@ EMPTY = (
     "sources.archives",
     "sources.objects",
     "formats",
+    "dicomdir",
     "scanning",
     "scanning.index",
     "volume.values",

@@ -44,6 +44,7 @@ _HINTS = {
     "not-dicom": "`fastdcm scan FOLDER` lists which files of a folder are DICOM",
     "empty": "`fastdcm scan FOLDER` lists which files of a folder are DICOM",
     "not-regular": "`fastdcm scan` accepts folders",
+    "table": "give a table that has the paths in a column `path`",
     "changed": "try again when no other program writes to the file",
     "index-in-use": "wait until the other process has finished",
     "index-differs": "repeat the options the index was created with, or choose another folder",

@@ -78,11 +78,11 @@ def write_index(rows: Scan, output: str, update: bool) -> tuple[dict[str, Any], 
     try:
         with progress(work):
             stats: dict[str, Any] = {**work.run()}
+    except DicomError:
+        raise
     except ValueError as error:
         raise Failure(f"-o {error}") from None
     except OSError as error:
-        if isinstance(error, DicomError):
-            raise
         raise Failure(
             f"{error.filename or output}: {error.strerror or error}",
             "repeat the command to resume when this is fixed",
@@ -98,6 +98,8 @@ def write_table(rows: Scan, output: str | None, as_json: bool) -> dict[str, Any]
     if output is not None:
         try:
             write(monitored, output)
+        except DicomError:
+            raise
         except ValueError as error:
             raise Failure(f"-o {error}") from None
     elif as_json:

@@ -230,6 +230,8 @@ cdef extern from "dcm_file.h" nogil:
                      dcm_error *err)
     void dcm_file_unmap(dcm_map *map)
 
+    int64_t DCM_NO_TIME
+
     ctypedef struct dcm_list:
         const char *paths
         const uint64_t *ends

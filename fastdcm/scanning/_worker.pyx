@@ -16,6 +16,7 @@ from fastdcm.core._index cimport Index, open_part10
 from fastdcm.core._values cimport Text, delimiters_of, text_of_value
 
 from fastdcm import charset
+from fastdcm.sources.numbers import known_size, known_time
 from fastdcm.sources.streams import SeekableStream
 from fastdcm.sources.urls import path_text
 from fastdcm.errors import DicomError, error_for
@@ -156,8 +157,11 @@ cdef class Worker:
         one.available.count = one.first.offset = one.first.length = one.failed = 0
         try:
             data = stream.open(self.first)
-            one.size = stream.size
-            one.mtime_ns = stream.mtime_ns
+            size, mtime_ns = known_size(stream.size), known_time(stream.mtime_ns)
+            if size is None:
+                raise error_for("stream", f"its size is {stream.size}, which no file has")
+            one.size = size
+            one.mtime_ns = DCM_NO_TIME if mtime_ns is None else mtime_ns
             if data is not None:
                 one.first.data = <const uint8_t *>PyBytes_AS_STRING(<bytes?>data)
                 one.first.length = PyBytes_GET_SIZE(data)
@@ -199,7 +203,7 @@ cdef class Worker:
             if batch.c.rows > row:
                 if isinstance(error, DicomError):
                     batch.details[row] = error.text
-                elif not error.errno:
+                elif not known_errno(error):
                     batch.details[row] = str(error)
             self.add_hashes(batch, False)
         finally:
@@ -398,14 +402,20 @@ cdef int fill_error(dcm_error *err, error) except -1:
     cdef int code = DCM_E_READ
     if not isinstance(error, DicomError):
         dcm_fail(err, code, 0, 0)
-        err.sys = error.errno or 0
+        err.sys = known_errno(error)
         return 0
     code = dcm_code_from_name(error.code.encode())
     if not DCM_E_MEMORY <= code < DCM_I_NO_PREAMBLE:  # only Python has this code
         code = DCM_E_READ
-    dcm_fail(err, code, error.offset or 0, 0)
-    err.sys = error.errno or 0
+    dcm_fail(err, code, known_size(error.offset) or 0, 0)
+    err.sys = known_errno(error)
     return 0
+
+
+cdef int known_errno(error) except -1:
+    """Return the error number of the system, 0 if it is not one."""
+    number = error.errno
+    return number if isinstance(number, int) and 0 <= number < 1 << 16 else 0
 
 
 cdef bytes numbers_text(const uint8_t *p, uint64_t n, const dcm_vr_row *v, int big):

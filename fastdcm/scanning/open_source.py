@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from fastdcm.dicomdir.reader import DicomdirSource
 from fastdcm.scanning.index.folder import is_index, open_index
+from fastdcm.sources._paths import split_member_path
 from fastdcm.sources.archives.lookup import SEVEN_ZIP, leads_into_archive
 from fastdcm.sources.objects.source import ObjectSource
 from fastdcm.sources.objects.stores import can_list
 from fastdcm.sources.path_tables import SUFFIXES, PathTable
 from fastdcm.sources.paths import CombinedSource, Folder, IteratorReader, PathList
 from fastdcm.sources.protocols import RequestedPath, Source
-from fastdcm.sources.urls import is_url, path_bytes, path_text
+from fastdcm.sources.urls import is_url, local_path, path_bytes, path_text
 
 if TYPE_CHECKING:
     from fastdcm.sources.paths import AnyPath
 
 _ACCEPTED = (
-    "a folder, a glob, a file, a URL, an archive (.zip, .tar, .tar.gz, .tar.zst), a list "
-    "or iterator of paths, an index folder, or a table with a column `path` (.parquet, "
-    ".arrow, .csv, .jsonl)"
+    "a folder, a glob, a file, a URL, an archive (.zip, .tar, .tar.gz, .tar.zst), a DICOMDIR, "
+    "a list or iterator of paths, an index folder, or a table with a column `path` (.parquet, "
+    ".arrow, .feather, .csv, .jsonl)"
 )
+# Folders are searched for in lists of up to this many paths: that needs a request to the
+# file system for each.
+_MAX_LISTED = 4096
+_SEPARATORS = os.fsencode(os.sep + (os.altsep or ""))
 
 
 class IndexedPaths:
@@ -61,8 +67,9 @@ def open_source(source: AnyPath | Iterable[AnyPath] | Source, recursive: bool = 
     Parameters
     ----------
     source : str, bytes, os.PathLike, iterable of these, or Source
-        A folder, a glob, a file, a URL, an archive or a path into one, an index folder, or a
-        table with a column ``path``; or a list or iterator of paths.
+        A folder, a glob, a file, a URL, an archive or a path into one, a DICOMDIR, an index
+        folder, or a table with a column ``path``; or a list or iterator of paths. A folder
+        in a list of up to 4,096 paths is walked, unless other paths of the list are in it.
     recursive : bool
         Include the files in folders below a folder.
 
@@ -92,14 +99,54 @@ def open_source(source: AnyPath | Iterable[AnyPath] | Source, recursive: bool = 
         iter(source)
     except TypeError:
         raise TypeError(f"source must be {_ACCEPTED}, not {type(source).__name__}") from None
+    if isinstance(source, (list, tuple)) and len(source) <= _MAX_LISTED:
+        return _open_list(source, recursive)
     return PathList(source)
+
+
+def _open_list(paths: Sequence[AnyPath], recursive: bool) -> Source:
+    """Return a source that walks the folders in a list.
+
+    A folder with a path of the list in it is a row with an error: lists such as those of
+    ``Path.rglob`` have both.
+    """
+    folders = [_folder_at(path) for path in paths]
+    if not any(folders):
+        return PathList(paths)
+    named: set[bytes] = set()
+    for path in paths:
+        parent = _as_bytes(path).rstrip(_SEPARATORS)
+        while (above := os.path.dirname(parent)) != parent:
+            named.add(above)
+            parent = above
+    sources: list[Source] = []
+    others: list[AnyPath] = []
+    for path, folder in zip(paths, folders, strict=True):
+        if folder is None or folder.rstrip(_SEPARATORS) in named:
+            others.append(path)
+            continue
+        sources += [PathList(others), Folder(folder, recursive)]
+        others = []
+    return CombinedSource([*sources, PathList(others)])
+
+
+def _folder_at(path: AnyPath) -> bytes | None:
+    """Return the path as bytes if it is that of a local folder."""
+    local = _as_bytes(path)
+    return local if not is_url(local) and os.path.isdir(local) else None
+
+
+def _as_bytes(path: AnyPath) -> bytes:
+    text = os.fspath(path)  # raises TypeError for other types
+    return local_path(text) if isinstance(text, str) else text
 
 
 def _open_path(path: str, recursive: bool) -> Source:
     if is_url(path):
-        return ObjectSource(path, recursive) if can_list(path) else PathList([path])
-    if path.startswith("file:") and not os.path.exists(path):
-        path = os.fsdecode(path_bytes(path))
+        is_listed = can_list(path) and not split_member_path(os.fsencode(path))
+        return ObjectSource(path, recursive) if is_listed else PathList([path])
+    if path.startswith("file:"):
+        path = os.fsdecode(local_path(path))
     if os.path.isdir(path):
         return IndexedPaths(path) if is_index(path) else Folder(path, recursive)
     if os.path.lexists(path):
@@ -116,10 +163,7 @@ def _open_file(path: str) -> Source:
     if name.endswith(".7z"):
         raise ValueError(f"{path}: {SEVEN_ZIP}")
     if os.path.basename(name) == "dicomdir":
-        raise ValueError(
-            f"{path}: the records of a DICOMDIR are not read; scan its folder, "
-            f"or pass [{path!r}] for a row about the DICOMDIR itself"
-        )
+        return DicomdirSource(path)
     return PathTable(path) if name.endswith(SUFFIXES) else PathList([path])
 
 

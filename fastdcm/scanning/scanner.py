@@ -309,10 +309,12 @@ def scan(
     source : str, bytes, os.PathLike, iterable of these, or Source
         A folder (its files in byte order of their paths; hidden files included, links
         followed), a glob, a file, a URL (``s3://bucket/prefix/``, ``https://...``), a
-        list or iterator of paths and URLs, an index folder, or a table with a column
-        ``path`` (.parquet, .arrow, .csv, .jsonl). Rows keep this order. An archive
-        (.zip, .tar, .tar.gz, .tgz, .tar.zst) is replaced by its members wherever it
-        is found, one row each: ``a.zip!/IM0001``.
+        list or iterator of paths and URLs, a DICOMDIR (the files of its records), an
+        index folder, or a table with a column ``path`` (.parquet, .arrow, .feather,
+        .csv, .jsonl). Rows keep this order. An archive (.zip, .tar, .tar.gz, .tgz,
+        .tar.zst) or compressed file (.dcm.gz) is replaced by its members wherever it
+        is found, one row each: ``a.zip!/IM0001``. A folder in a list of up to 4,096
+        paths is walked, unless other paths of the list are in it.
     tags : list of str or int, or dict, optional
         Elements: a keyword, ``"ggggeeee"``, ``"(gggg,eeee)"``, an int, or a private
         element ``"(gggg,xxee,CREATOR)"``, whichever block its creator reserves

@@ -27,6 +27,10 @@ class PathChunk:
     def archives(self) -> list[tuple[int, bytes]]: ...
 
 @final
+class MemberNames:
+    def unique(self, name: bytes) -> bytes: ...
+
+@final
 class StreamChunk:
     def __init__(
         self,

@@ -8,14 +8,14 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.string cimport memchr, memcmp, memcpy, strlen
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
 from fastdcm.core.dcm cimport *
 from fastdcm.core._memory cimport allocate, check_memory
 
 import os
 import sys
 
-from fastdcm.sources.urls import is_url, path_bytes, path_text
+from fastdcm.sources.urls import is_url, local_path, path_bytes, path_text
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
@@ -144,7 +144,8 @@ cdef class PathChunk:
                             sizeof(uint64_t))
         if code == DCM_OK:
             self.ends = self.offsets + 1
-            memcpy(self.data + self.used, p, n)
+            if n:
+                memcpy(self.data + self.used, p, n)
             self.used += n
             self.ends[self.count] = self.used
             self.count += 1
@@ -238,11 +239,12 @@ def chunk_from_paths(paths):
         if type(path) is str and UTF8_PATHS:
             try:
                 p = PyUnicode_AsUTF8AndSize(path, &n)
-                check_memory(chunk.append(p, n))
-                continue
+                if n <= 4 or memcmp(p, b"file:", 5) != 0:
+                    check_memory(chunk.append(p, n))
+                    continue
             except UnicodeEncodeError:  # surrogates represent bytes
-                path = path.encode("utf-8", sys.getfilesystemencodeerrors())
-        path = os.fsencode(path)
+                pass
+        path = local_path(path) if type(path) is str else os.fsencode(path)
         check_memory(chunk.append(PyBytes_AS_STRING(path), len(path)))
     chunk.finish()
     return chunk
@@ -288,17 +290,22 @@ def split_member_path(bytes path not None):
 
 
 def is_archive(bytes path not None):
-    """Return whether a path has the suffix of an archive, such as ``.zip`` or ``.tar.gz``."""
+    """Return whether a path has the suffix of an archive, such as ``.zip`` or ``.gz``."""
     return has_archive_suffix(PyBytes_AS_STRING(path), len(path))
 
 
 cdef const char *SUFFIXES[8]
-SUFFIXES[:] = [b".zip", b".tar", b".tgz", b".tar.gz", b".tar.zst", b".tar.bz2", b".tar.xz", b".7z"]
+SUFFIXES[:] = [b".zip", b".tar", b".tgz", b".gz", b".zst", b".bz2", b".xz", b".7z"]
 
 
 cdef bint has_archive_suffix(const char *p, uint64_t n) noexcept nogil:
+    cdef const char *query
     cdef int i
     cdef uint64_t k, length
+    if n > 8 and memcmp(p, b"http", 4) == 0:  # without the query, which may be a signature
+        query = <const char *>memchr(p, c"?", n)
+        if query != NULL and memchr(query, c"!", n - (query - p)) == NULL:
+            n = query - p
     if n < 4 or (p[n - 1] | 0x20) not in (c"p", c"r", c"z", c"t", c"2"):  # almost every path
         return False
     for i in range(8):
@@ -322,6 +329,68 @@ cdef uint64_t find_member_name(const char *p, uint64_t n, uint64_t start) noexce
         if start <= n and found[1] == c"/" and has_archive_suffix(p, start - 2):
             return start
     return 0
+
+
+@cython.final
+cdef class MemberNames:
+    """Gives different names to the members of an archive.
+
+    The first member with a name keeps it; the next ones get ``name#2``, ``name#3`` and so
+    on. The names depend only on the members before, so that a walk from the start always
+    gives the same ones. Needs 8 to 16 bytes of memory for each member: only hashes are
+    kept.
+    """
+    cdef uint64_t *hashes  # open addressing; 0: empty
+    cdef uint64_t slots, used
+    cdef dict last         # {hash of a repeated name: the number last given}
+
+    def __cinit__(self):
+        self.slots = 64
+        self.hashes = <uint64_t *>allocate(self.slots * sizeof(uint64_t))
+        memset(self.hashes, 0, self.slots * sizeof(uint64_t))
+        self.last = {}
+
+    def __dealloc__(self):
+        dcm_free(self.hashes)
+
+    def unique(self, bytes name not None):
+        """Return the name, or if another member has it, the name with a number."""
+        cdef int64_t hashed = hash(name)
+        cdef uint64_t number
+        if self.add(<uint64_t>hashed):
+            return name
+        number = self.last.get(hashed, 1) + 1
+        while not self.add(<uint64_t><int64_t>hash(b"%s#%d" % (name, number))):
+            number += 1
+        self.last[hashed] = number
+        return b"%s#%d" % (name, number)
+
+    cdef bint add(self, uint64_t hashed) except -1:
+        """Add a hash; return False if it was there."""
+        cdef uint64_t *old = self.hashes
+        cdef uint64_t i, slots = self.slots
+        if 4 * self.used > 3 * slots:
+            self.hashes = <uint64_t *>allocate(2 * slots * sizeof(uint64_t))
+            memset(self.hashes, 0, 2 * slots * sizeof(uint64_t))
+            self.slots *= 2
+            for i in range(slots):
+                if old[i]:
+                    self.hashes[self.slot_of(old[i])] = old[i]
+            dcm_free(old)
+        hashed = hashed or 1
+        i = self.slot_of(hashed)
+        if self.hashes[i]:
+            return False
+        self.hashes[i] = hashed
+        self.used += 1
+        return True
+
+    cdef uint64_t slot_of(self, uint64_t hashed) noexcept:
+        """Return the slot that has the hash, or an empty one for it."""
+        cdef uint64_t i = hashed & (self.slots - 1)
+        while self.hashes[i] and self.hashes[i] != hashed:
+            i = (i + 1) & (self.slots - 1)
+        return i
 
 
 @cython.final
@@ -377,7 +446,7 @@ def chunk_from_columns(const uint8_t[::1] data not None, const int64_t[::1] offs
                 f"offset {i + 1} of a list of files is out of order or past its {len(data)} bytes")
     check_memory(dcm_grow(<void **>&chunk.data, &chunk.capacity, last - first, 1))
     check_memory(dcm_grow(<void **>&chunk.offsets, &chunk.cap_offsets, count + 1, sizeof(uint64_t)))
-    if count:
+    if last > first:
         memcpy(chunk.data, &data[0] + first, last - first)
     chunk.ends = chunk.offsets + 1
     for i in range(count):

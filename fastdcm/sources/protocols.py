@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol, TypeAlias, TypedDict, TypeVar, runtime_checkable
 
+from fastdcm.errors import DicomError
 from fastdcm.sources._paths import DeferredChunk, PathChunk, StreamChunk
 
 #: What a worker reads in one call.
@@ -19,8 +20,11 @@ AnyChunk: TypeAlias = PathChunk | StreamChunk | DeferredChunk
 StoredMember: TypeAlias = tuple[bytes, int, int]
 
 #: An object in a listing: its name, size in bytes and modification time in nanoseconds since
-#: 1970, None where the listing does not contain it.
-ObjectEntry: TypeAlias = tuple[str, int, int | None]
+#: 1970, each None where the listing does not contain it.
+ObjectEntry: TypeAlias = tuple[str, int | None, int | None]
+
+#: A key of which a listing contains the name alone, and why it cannot be read.
+UnlistedEntry: TypeAlias = tuple[str, DicomError]
 
 _Member = TypeVar("_Member")
 
@@ -78,7 +82,7 @@ class Stream(Protocol):
     size : int or None
         In bytes; an int once the stream is open.
     mtime_ns : int or None
-        Time of the last change in nanoseconds since 1970; an int once the stream is open.
+        Time of the last change in nanoseconds since 1970; None where it is not known.
     """
 
     @property
@@ -110,10 +114,13 @@ class RandomAccessFile(Protocol):
     @property
     def size(self) -> int: ...  # noqa: D102
     @property
-    def mtime_ns(self) -> int: ...  # noqa: D102
+    def mtime_ns(self) -> int | None: ...  # noqa: D102
 
     def read(self, offset: int, length: int, /) -> bytes:
         """Return the bytes from `offset` on, at most `length`, fewer at the end of the file."""
+
+    def stored(self, name: bytes, begin: int, size: int, /) -> StoredMember | Stream:
+        """Return how a member is read whose bytes the file contains as they are."""
 
 
 class Archive(Protocol[_Member]):
@@ -137,8 +144,12 @@ class Archive(Protocol[_Member]):
         Raises DicomError where the archive is damaged.
         """
 
-    def item(self, member: _Member, /) -> StoredMember | Stream:
-        """Return how a member is read."""
+    def item(self, member: _Member, name: bytes, /) -> StoredMember | Stream:
+        """Return how a member is read.
+
+        In paths it has the given name, which differs from its own where several members have
+        the same one.
+        """
 
 
 # ---------------------------------------------------------- object stores ---
@@ -163,7 +174,7 @@ class ObjectStore(Protocol):
 
     supports_update: bool
 
-    def list(self, name: str, /) -> Iterator[ObjectEntry]:
+    def list(self, name: str, /) -> Iterator[ObjectEntry | UnlistedEntry]:
         """Iterate over the objects whose names begin with `name` and a slash.
 
         The names are relative to that prefix.

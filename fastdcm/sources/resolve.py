@@ -21,29 +21,33 @@ from fastdcm.sources._paths import (
     chunk_from_members,
     chunk_from_paths,
     is_archive,
+    member_path,
     split_member_path,
 )
+from fastdcm.sources.archives.files import StreamFile
 from fastdcm.sources.archives.limits import ArchiveFile, UnreadableMember, truncated_member
-from fastdcm.sources.archives.lookup import find_member, open_archive
-from fastdcm.sources.archives.tar import PackedMember, PackedTar
+from fastdcm.sources.archives.lookup import archive_in, find_member, named_members, open_archive
+from fastdcm.sources.archives.tar import PackedFile, PackedMember, PackedTar
 from fastdcm.sources.objects._object import Object
 from fastdcm.sources.objects.source import ObjectReader
+from fastdcm.sources.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any, TypeAlias, TypeVar
+    from typing import Any, TypeAlias
 
-    from fastdcm.sources.archives.tar import TarMember
+    from fastdcm.sources.archives.lookup import AnyArchive
     from fastdcm.sources.protocols import (
         AnyChunk,
-        Archive,
         PathReader,
         RandomAccessFile,
         StoredMember,
         Stream,
     )
 
-    _Member = TypeVar("_Member")
+    Prefetch: TypeAlias = Callable[[list[Stream], int], None]
+    #: An archive, the name that a member of it has in paths, and the member.
+    Entry: TypeAlias = tuple[AnyArchive, bytes, tuple[Any, ...]]
     #: A path, and what is read there: a range of the file at the path, a stream, or, if
     #: None, the file itself.
     Item: TypeAlias = tuple[bytes, StoredMember | Stream | None]
@@ -52,6 +56,10 @@ if TYPE_CHECKING:
 _MAX_PREFIX_BYTES, _MAX_PREFIXES = 4 << 20, 64
 # How many paths are examined at once where some are URLs: chunks of those are small.
 _URL_LOOKAHEAD = 256
+# Bytes of an object to read first, to learn its size.
+_FIRST_READ = 16384
+# Members of archives behind URLs in a chunk: one thread reads them one after another.
+_MAX_REMOTE = 8
 
 
 class ResolvingReader:
@@ -82,6 +90,9 @@ class ResolvingReader:
             self._current = next(self._readers, None)
             if self._current is None:
                 chunk = self._reader.read_chunk(max(max_paths, self._lookahead))
+                if isinstance(chunk, StreamChunk) and any(map(_may_be_archive, chunk.streams)):
+                    self._readers = _readers_of_streams(chunk)
+                    continue
                 if not isinstance(chunk, PathChunk):
                     return chunk
                 urls = chunk.urls()
@@ -104,10 +115,57 @@ def _readers_with_urls(
         positions = [position for _, position in consecutive]
         part = chunk.part(begin, positions[0])
         yield from _readers(part, part.archives())
-        yield objects.continue_with(Object(chunk[i]) for i in positions)
+        for kind, found in groupby((chunk[i] for i in positions), _kind_of_url):
+            if kind == "archive":
+                yield from (_remote_reader(Object(url)) for url in found)
+            elif kind == "member":
+                yield _ItemReader(found, _item_at, _MAX_REMOTE)
+            else:
+                yield objects.continue_with(map(Object, found))
         begin = positions[-1] + 1
     part = chunk.part(begin, len(chunk))
     yield from _readers(part, part.archives())
+
+
+def _kind_of_url(url: bytes) -> str:
+    if split_member_path(url):
+        return "member"
+    return "archive" if is_archive(url) else "object"
+
+
+def _may_be_archive(stream: Stream) -> bool:
+    return isinstance(stream, Object) and is_archive(stream.path)
+
+
+def _readers_of_streams(chunk: StreamChunk) -> Iterator[PathReader]:
+    """Return readers of a chunk of objects, some of which may be archives, in order."""
+    for are_archives, streams in groupby(chunk.streams, _may_be_archive):
+        if are_archives:
+            yield from map(_remote_reader, streams)
+        else:
+            yield _StreamReader(streams, chunk.prefetch)
+
+
+def _remote_reader(stream: Stream) -> PathReader:
+    """Return a reader of the members of an object, or of the object if it is not an archive."""
+    try:
+        stream.open(_FIRST_READ)
+        file = StreamFile(stream)
+    except DicomError as error:
+        return _StreamReader([UnreadableMember(stream.path, None, None, error)])
+    reader = _members_reader(file, _MAX_REMOTE)
+    return reader or _StreamReader([Object(stream.path)])
+
+
+class _StreamReader:
+    """Returns streams."""
+
+    def __init__(self, streams: Iterable[Stream], prefetch: Prefetch | None = None) -> None:
+        self._streams, self._prefetch = iter(streams), prefetch
+
+    def read_chunk(self, max_paths: int) -> StreamChunk | None:
+        streams = list(islice(self._streams, max_paths))
+        return StreamChunk(streams, self._prefetch) if streams else None
 
 
 def _readers(chunk: PathChunk, found: list[tuple[int, bytes]]) -> Iterator[PathReader]:
@@ -156,32 +214,64 @@ def _archive_reader(path: bytes) -> PathReader | None:
         file = ArchiveFile(path)
     except OSError:
         return None
+    return _members_reader(file) if file.is_regular else None
+
+
+def _members_reader(file: RandomAccessFile, most: int | None = None) -> PathReader | None:
+    """Return a reader of the members of an archive, or None if the file is not an archive.
+
+    most : the most members in a chunk.
+    """
     try:
         archive = open_archive(file)
     except DicomError as error:
-        unreadable = _unreadable(file, error)
-        return _ItemReader(iter([unreadable]), lambda stream: (file.path, stream))
+        return _StreamReader([_unreadable(file, error)])
     if archive is None:
         return None
-    if isinstance(archive, PackedTar):
+    if isinstance(archive, PackedTar) and not isinstance(archive, PackedFile):
         return _PackedTarReader(archive)
-    return _ItemReader(_members(archive.walk()), partial(_item_of, archive))
+    return _ItemReader(_entries(archive, archive.walk()), _item_of, most)
 
 
-def _members(walk: Iterator[tuple[int, _Member]]) -> Iterator[_Member | DicomError]:
-    """Iterate over the members of an archive, and at the end its damage, if there is any."""
+def _entries(
+    archive: AnyArchive, walk: Iterator[tuple[int, Any]], depth: int = 1
+) -> Iterator[Entry | UnreadableMember]:
+    """Iterate over the members of an archive, and at the end its damage, if there is any.
+
+    A member that is an archive is replaced by its members.
+    """
     try:
-        for _, member in walk:
-            yield member
+        for _, name, member in named_members(walk):
+            if is_archive(name):
+                yield from _nested_entries(archive, name, member, depth + 1)
+            else:
+                yield archive, name, member
     except DicomError as error:
-        yield error
+        yield _unreadable(archive.file, error)
 
 
-def _item_of(archive: Archive[_Member], member: _Member | DicomError) -> Item:
-    """Return the item of a member, or that of the damage of its archive."""
-    if isinstance(member, DicomError):
-        return archive.file.path, _unreadable(archive.file, member)
-    return archive.file.path, archive.item(member)
+def _nested_entries(
+    archive: AnyArchive, name: bytes, member: tuple[Any, ...], depth: int
+) -> Iterator[Entry | UnreadableMember]:
+    """Iterate over the members of a member, or over itself if it is not an archive."""
+    try:
+        inner = archive_in(archive.item(member, name), archive, depth)
+    except DicomError as error:
+        path = member_path(archive.file.path, name)
+        yield UnreadableMember(path, member[1], archive.file.mtime_ns, error)
+        return
+    if inner is None:
+        yield archive, name, member
+    else:
+        yield from _entries(inner, inner.walk(), depth)
+
+
+def _item_of(entry: Entry | UnreadableMember) -> Item:
+    """Return the item of an entry of an archive."""
+    if isinstance(entry, UnreadableMember):
+        return entry.path, entry
+    archive, name, member = entry
+    return archive.file.path, archive.item(member, name)
 
 
 def _unreadable(file: RandomAccessFile, error: DicomError) -> UnreadableMember:
@@ -195,19 +285,22 @@ def _item_at(path: bytes) -> Item:
         if not os.path.lexists(path) and (found := find_member(path)) is not None:
             archive, item = found
             return archive.file.path, item
-        return path, None
+        return path, Object(path) if is_url(path) else None
     except DicomError as error:
-        return path, UnreadableMember(path, 0, 0, error)
+        return path, UnreadableMember(path, None, None, error)
 
 
 class _ItemReader:
     """Returns members or paths, which become items when a worker reads them."""
 
-    def __init__(self, members: Iterator[Any], to_item: Callable[[Any], Item]) -> None:
-        self._members, self._to_item = members, to_item
+    def __init__(
+        self, members: Iterator[Any], to_item: Callable[[Any], Item], most: int | None = None
+    ) -> None:
+        self._members, self._to_item, self._most = members, to_item, most
 
     def read_chunk(self, max_paths: int) -> DeferredChunk | None:
-        members = list(islice(self._members, max_paths))
+        count = min(max_paths, self._most or max_paths)
+        members = list(islice(self._members, count))
         if not members:
             return None
         return DeferredChunk(len(members), partial(_chunks, map(self._to_item, members)))
@@ -239,29 +332,28 @@ class _PackedTarReader:
     def __init__(self, archive: PackedTar) -> None:
         self._archive = archive
         self._cursor = archive.cursor()
-        self._members = _members(archive.walk(0, self._cursor.read))
+        self._entries = _entries(archive, archive.walk(0, self._cursor.read))
 
     def read_chunk(self, max_paths: int) -> StreamChunk | None:
         streams: list[Stream] = []
         prefix_bytes = 0
         while len(streams) < min(max_paths, _MAX_PREFIXES) and prefix_bytes < _MAX_PREFIX_BYTES:
-            member = next(self._members, None)
-            if member is None:
+            entry = next(self._entries, None)
+            if entry is None:
                 break
-            stream = self._stream(member)
+            stream = self._stream(entry)
             streams.append(stream)
             if isinstance(stream, PackedMember):
                 prefix_bytes += len(stream.prefix)
         self._archive.set_scanned(self._cursor.position)
         return StreamChunk(streams) if streams else None
 
-    def _stream(self, member: TarMember | DicomError) -> Stream:
+    def _stream(self, entry: Entry | UnreadableMember) -> Stream:
         """Return the stream of a member, with its prefix, or of the damage of the archive."""
-        if isinstance(member, DicomError):
-            return _unreadable(self._archive.file, member)
-        stream = self._archive.item(member)
-        assert not isinstance(stream, tuple)  # nothing in it is stored uncompressed
-        if not isinstance(stream, PackedMember):
+        _, stream = _item_of(entry)
+        assert stream is not None
+        assert not isinstance(stream, tuple)  # no member is a range of a local file
+        if not isinstance(stream, PackedMember) or stream.archive is not self._archive:
             return stream
         length = min(stream.size, self._archive.prefix_size)
         try:

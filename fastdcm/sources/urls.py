@@ -81,8 +81,8 @@ def path_bytes(text: str) -> bytes:
     if not text.startswith("file:"):
         return os.fsencode(text) if os.name != "nt" else text.encode("utf-8", "surrogatepass")
     quoted = text[5:].encode("utf-8", "surrogateescape")
-    if quoted.startswith(b"///"):
-        quoted = quoted[2:]
+    if quoted.startswith((b"///", b"//localhost/")):
+        quoted = quoted[quoted.index(b"/", 2) :]
     path, *escaped = quoted.split(b"%")
     for part in escaped:
         digits = part[:2]
@@ -93,3 +93,21 @@ def path_bytes(text: str) -> bytes:
         except ValueError:
             return text.encode("utf-8", "surrogateescape")
     return path
+
+
+def local_path(text: str) -> bytes:
+    """Return the path that a text passed by the user denotes.
+
+    Parameters
+    ----------
+    text : str
+        A path or a file URI. A file that really has such a name has precedence.
+
+    Returns
+    -------
+    bytes
+        The path as the operating system stores it.
+    """
+    if text.startswith("file:") and os.path.lexists(text):
+        return os.fsencode(text)
+    return path_bytes(text)

@@ -7,6 +7,8 @@ import pyarrow.parquet
 import pytest
 
 from fastdcm.scanning.scanner import scan
+from fastdcm.sources.urls import path_text
+from support.builder import part10
 from support.scans import sorted_paths
 
 TAGS = ["SOPInstanceUID", "InstanceNumber", "ImageType"]
@@ -50,10 +52,70 @@ def test_one_file(archive):
         assert scan(source, TAGS).read_all()["path"].to_pylist() == [path]
 
 
+@pytest.fixture
+def folders(tmp_path):
+    """Folders of two and of three files, and one in the first."""
+    for name in ("f/1", "f/2", "f/deep/3", "g/1", "g/2", "empty/none/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(part10(b""))
+    (tmp_path / "empty/none/x").unlink()
+    return tmp_path
+
+
+def found(source, root, **options):
+    """Return [(path relative to a folder, error)]."""
+    rows = scan(source, [], **options).read_all().to_pylist()
+    return [(os.path.relpath(row["path"], root), row["error"]) for row in rows]
+
+
+F, G = ["f/1", "f/2", "f/deep/3"], ["g/1", "g/2"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["f"], F),
+        (["f", "g"], F + G),
+        (["g", "f"], G + F),
+        (["g/2", "f/", "g/1"], ["g/2", *F, "g/1"]),
+        (["f/deep", "g/1"], ["f/deep/3", "g/1"]),
+        (["empty", "g"], G),
+        (["empty"], []),
+        (["f", "f"], F + F),
+        ([], []),
+    ],
+)
+def test_folders_in_a_list_are_walked(folders, paths, expected, kind, threads):
+    for path in (
+        folders.joinpath,
+        lambda p: f"{folders}/{p}",
+        lambda p: os.fsencode(f"{folders}/{p}"),
+    ):
+        source = kind(path(p) for p in paths)
+        assert found(source, folders, threads=threads) == [(path, None) for path in expected]
+
+
+def test_a_folder_with_other_paths_of_the_list_in_it(folders):
+    """As a list of all that ``rglob`` finds: no file twice."""
+    listed = sorted(folders.rglob("*"))
+    rows = found(listed, folders)
+    assert [path for path, error in rows if error is None] == F + G
+    assert {path for path, error in rows if error == "not-regular"} == {"empty", "f", "f/deep", "g"}
+    assert found(iter([folders / "g"]), folders) == [("g", "not-regular")]
+    many = [folders / "g", *[folders / "f/1"] * 4096]
+    assert found(many, folders)[0] == ("g", "not-regular")
+
+
+def test_a_folder_in_a_list_may_have_a_uri(folders):
+    odd = os.path.join(os.fsencode(folders), b"caf\xe9")
+    os.rename(folders / "g", odd)
+    rows = scan([path_text(odd), folders / "f"], []).read_all()
+    assert rows["path"].to_pylist()[:2] == [path_text(odd + b"/1"), path_text(odd + b"/2")]
+
+
 def test_invalid_sources(tmp_path):
-    (tmp_path / "DICOMDIR").write_bytes(b"")
-    with pytest.raises(ValueError, match="DICOMDIR"):
-        scan(tmp_path / "DICOMDIR")
     with pytest.raises(FileNotFoundError):
         scan(tmp_path / "missing")
     with pytest.raises(TypeError, match=r"source must be a folder.*not int"):

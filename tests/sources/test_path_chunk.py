@@ -44,6 +44,8 @@ def test_archive_suffixes():
         ".tar.bz2",
         ".tar.xz",
         ".7z",
+        ".dcm.gz",
+        ".bz2",
         ".ZIP",
         ".Tar.GZ",
     ):
@@ -52,16 +54,18 @@ def test_archive_suffixes():
     for name in (
         b"",
         b"zip",
-        b"x.gz",
+        b".gz",
         b"x.dcm",
-        b"tar.gz",
-        b"x.dcm.gz",
+        b"x.g",
         b"x.7",
         b"a.zi",
         b"zzip",
-        b"xtar.gz",
+        b"http://a/b?x=c.zip",
+        b"a.zip?x",
     ):
         assert not is_archive(name), name
+    assert is_archive(b"https://a/b.zip?signature=x")
+    assert split_member_path(b"http://a/b.zip?x=1!/c") == [(b"http://a/b.zip?x=1", b"c")]
 
 
 def test_split_member_path():

@@ -1,8 +1,9 @@
 """Lists of files: their paths in the order of a source, sizes and modification times.
 
-On disk a list is a Parquet file with the columns path (bytes), size, mtime_ns (null
-where nothing exists) and error (the errno of a folder that could not be listed), in
-row groups of about `BLOCK` entries. In memory it is a sequence of chunks.
+On disk a list is a Parquet file with the columns path (bytes), size (null where nothing
+exists), mtime_ns (null also where the time is not known) and error (the errno of a folder
+that could not be listed), in row groups of about `BLOCK` entries. In memory it is a
+sequence of chunks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from fastdcm.errors import DicomError
 from fastdcm.scanning.index.manifest import Manifest, damaged, internal_path, parquet_errors
 from fastdcm.scanning.protocols import BinaryWriter
 from fastdcm.sources._paths import PathChunk, StreamChunk, chunk_from_columns
+from fastdcm.sources.numbers import known_size, known_time
 from fastdcm.sources.protocols import AnyChunk
 from fastdcm.sources.urls import is_url
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
     from pyarrow import parquet
+
+# As dcm_file.h: the time of a file that exists is not known.
+_NO_TIME = -(2**63)
 
 #: Entries per block. A block is held in memory as a whole.
 BLOCK = 65536
@@ -54,16 +59,16 @@ def as_path_chunk(chunk: AnyChunk) -> PathChunk:
     return chunk_from_columns(
         b"".join(paths),
         np.cumsum([0, *map(len, paths)], dtype=np.int64),
-        _known([stream.size for stream in streams]),
-        _known([stream.mtime_ns for stream in streams]),
+        _known([known_size(stream.size) for stream in streams], -1),
+        _known([known_time(stream.mtime_ns) for stream in streams], _NO_TIME),
         np.zeros(len(paths), np.int32),
     )
 
 
-def _known(values: list[int | None]) -> NDArray[np.int64]:
+def _known(values: list[int | None], unknown: int) -> NDArray[np.int64]:
     import numpy as np
 
-    return np.array([-1 if value is None else value for value in values], np.int64)
+    return np.array([unknown if value is None else value for value in values], np.int64)
 
 
 def _with_sizes(chunk: PathChunk) -> PathChunk:
@@ -178,7 +183,7 @@ def _to_batch(chunk: PathChunk, schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     buffers = [
         (None, offsets.astype(np.int32), data),
         (_pack_bits(exists), size),
-        (_pack_bits(exists), time),
+        (_pack_bits(exists & (time != _NO_TIME)), time),
         (_pack_bits(error != 0), error),
     ]
     return pyarrow.record_batch(
@@ -249,11 +254,12 @@ def _to_chunk(table: pyarrow.Table) -> PathChunk:
     path, size, time, error = (column.combine_chunks() for column in table.columns)
     _, offsets, data = path.buffers()
     offsets = np.frombuffer(offsets, np.int32, len(path) + 1, 4 * path.offset).astype(np.int64)
+    sizes = _fill_null(size, np.int64, -1)
     return chunk_from_columns(
         np.frombuffer(data, np.uint8) if data else b"",
         offsets,
-        _fill_null(size, np.int64, -1),
-        _fill_null(time, np.int64, -1),
+        sizes,
+        np.where(sizes < 0, np.int64(-1), _fill_null(time, np.int64, _NO_TIME)),
         _fill_null(error, np.int32, 0),
     )
 

@@ -11,6 +11,12 @@ import stat
 from threading import Lock
 
 from fastdcm.errors import DicomError, error_for
+from fastdcm.sources.numbers import known_size, known_time
+from fastdcm.sources.urls import is_url
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fastdcm.sources.protocols import StoredMember
 
 MAX_MEMBERS = 4_000_000
 MAX_NAME_LENGTH = 4096  # bytes
@@ -65,6 +71,14 @@ def check_name(name: bytes, position: int) -> None:
         raise damaged("the name of the member contains a NUL byte", position)
 
 
+def archive_name(path: bytes) -> bytes:
+    """Return the name of an archive without its folder, and without the query of a URL."""
+    name = path.rpartition(b"!/")[2]
+    if is_url(name):
+        name = name.partition(b"?")[0]
+    return os.path.basename(name)
+
+
 class ArchiveFile:
     """The file of an archive, which several threads can read at any offset.
 
@@ -78,7 +92,8 @@ class ArchiveFile:
     is_regular : bool
         Whether it is a regular file.
     size, mtime_ns : int
-        Size in bytes, and time of the last change in nanoseconds since 1970.
+        Size in bytes, and time of the last change in nanoseconds since 1970; None if that is
+        not known.
     """
 
     _descriptor = -1
@@ -94,7 +109,7 @@ class ArchiveFile:
             raise error_for("open", "the archive cannot be opened", errno=number) from None
         status = os.fstat(self._descriptor)
         self.is_regular = stat.S_ISREG(status.st_mode)
-        self.size, self.mtime_ns = status.st_size, status.st_mtime_ns
+        self.size, self.mtime_ns = status.st_size, known_time(status.st_mtime_ns)
         self._lock = Lock()
 
     def __del__(self) -> None:
@@ -103,8 +118,9 @@ class ArchiveFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Return the bytes [offset, offset + length), fewer at the end of the file."""
-        if offset >= self.size or length <= 0:
+        if not 0 <= offset < self.size or length <= 0:
             return b""
+        length = min(length, self.size - offset)
         try:
             if hasattr(os, "pread"):
                 return os.pread(self._descriptor, length, offset)
@@ -115,6 +131,10 @@ class ArchiveFile:
             raise error_for(
                 "read", "the archive cannot be read", offset, errno=error.errno
             ) from None
+
+    def stored(self, name: bytes, begin: int, size: int) -> StoredMember:
+        """Return how a member is read whose bytes the file contains as they are."""
+        return name, begin, size
 
 
 class UnreadableMember:
@@ -135,7 +155,8 @@ class UnreadableMember:
     def __init__(
         self, path: bytes, size: int | None, mtime_ns: int | None, error: DicomError
     ) -> None:
-        self.path, self.size, self.mtime_ns, self.error = path, size, mtime_ns, error
+        self.path, self.size, self.mtime_ns = path, known_size(size), mtime_ns
+        self.error = error
 
     def open(self, first: int) -> None:
         """Raise the error if the size is 0 or unknown, so that nothing will be read."""
@@ -156,7 +177,7 @@ class UnpackedMember:
     ----------
     path : bytes
         The path of the member.
-    size, mtime_ns : int
+    size, mtime_ns : int or None
         As in `fastdcm.sources.protocols.Stream`.
 
     Attributes
@@ -171,7 +192,7 @@ class UnpackedMember:
 
     packed_read: int
 
-    def __init__(self, path: bytes, size: int, mtime_ns: int) -> None:
+    def __init__(self, path: bytes, size: int, mtime_ns: int | None) -> None:
         self.path, self.size, self.mtime_ns = path, size, mtime_ns
         self.prefix = b""
         self.is_limited = True

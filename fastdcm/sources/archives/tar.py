@@ -17,6 +17,7 @@ from fastdcm.sources.archives.limits import (
     MAX_MEMBERS,
     UnpackedMember,
     UnreadableMember,
+    archive_name,
     check_member,
     check_name,
     damaged,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import IO, Protocol, TypeAlias
 
-    from fastdcm.sources.archives.limits import ArchiveFile
-    from fastdcm.sources.protocols import StoredMember
+    from fastdcm.sources.protocols import RandomAccessFile, StoredMember, Stream
 
     #: Name, size, offset of the bytes, whether it is sparse.
     TarMember: TypeAlias = tuple[bytes, int, int, bool]
@@ -129,11 +129,11 @@ class Tar:
 
     Parameters
     ----------
-    file : ArchiveFile
+    file : RandomAccessFile
         The file of the archive.
     """
 
-    def __init__(self, file: ArchiveFile) -> None:
+    def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
 
     def header_reader(self) -> Read:
@@ -204,12 +204,12 @@ class Tar:
                 at += size + -size % 512
             start, long_name, records = at, None, {}
 
-    def item(self, member: TarMember) -> StoredMember | UnpackedMember | UnreadableMember:
-        """Return how a member is read."""
-        name, size, begin, is_sparse = member
+    def item(self, member: TarMember, name: bytes) -> StoredMember | Stream:
+        """Return how a member is read, which paths call `name`."""
+        own_name, size, begin, is_sparse = member
         path = member_path(self.file.path, name)
         try:
-            check_name(name, begin)
+            check_name(own_name, begin)
             if is_sparse:
                 raise damaged("the member is sparse, which is not supported", begin)
             return self.readable_item(name, path, size, begin)
@@ -218,17 +218,17 @@ class Tar:
 
     def readable_item(
         self, name: bytes, path: bytes, size: int, begin: int
-    ) -> StoredMember | UnpackedMember:
+    ) -> StoredMember | Stream:
         """Return how the `size` bytes of a member at the offset `begin` are read."""
         if begin + size > self.file.size:
             raise truncated_member(begin)
-        return name, begin, size
+        return self.file.stored(name, begin, size)
 
 
 class _PageReader:
     """Reads headers, which are usually close together, by the page."""
 
-    def __init__(self, file: ArchiveFile) -> None:
+    def __init__(self, file: RandomAccessFile) -> None:
         self.file, self.start, self.data = file, 0, b""
 
     def read(self, offset: int, length: int) -> bytes:
@@ -244,7 +244,7 @@ class PackedTar(Tar):
 
     Parameters
     ----------
-    file : ArchiveFile
+    file : RandomAccessFile
         The file of the archive.
     opener : callable
         Opens the decompressor.
@@ -255,7 +255,7 @@ class PackedTar(Tar):
         How many bytes of each member a scan keeps in memory.
     """
 
-    def __init__(self, file: ArchiveFile, opener: Opener) -> None:
+    def __init__(self, file: RandomAccessFile, opener: Opener) -> None:
         super().__init__(file)
         self._opener = opener
         self._idle: list[Cursor] = []
@@ -337,12 +337,44 @@ class PackedMember(UnpackedMember):
         return self.archive.read(self.begin + offset, length)
 
 
+class PackedFile(PackedTar):
+    """A compressed file, such as ``a.dcm.gz``, as an archive that has one member.
+
+    Parameters
+    ----------
+    file : RandomAccessFile
+        The compressed file.
+    opener : callable
+        Opens the decompressor.
+    """
+
+    def walk(
+        self, position: int | None = None, read: Read | None = None
+    ) -> Iterator[tuple[int, TarMember]]:
+        """Iterate over (0, member). Its size is not known before it is opened."""
+        yield 0, (archive_name(self.file.path).rpartition(b".")[0], 0, 0, False)
+
+    def readable_item(self, name: bytes, path: bytes, size: int, begin: int) -> PackedMember:
+        """Return the stream of the member."""
+        return _WholeMember(path, size, self, begin)
+
+
+class _WholeMember(PackedMember):
+    """The member of a `PackedFile`."""
+
+    def open(self, first: int) -> None:
+        """Unpack the file once, to determine the size; keep its first bytes."""
+        cursor = self.archive.cursor()
+        self.prefix = cursor.read(0, max(first, _INITIAL_PREFIX))
+        self.size = cursor.skip()
+
+
 class Cursor:
     """A forward-only reader of the unpacked bytes of a compressed file.
 
     Parameters
     ----------
-    file : ArchiveFile
+    file : RandomAccessFile
         The compressed file.
     opener : callable
         Opens the decompressor.
@@ -353,7 +385,7 @@ class Cursor:
         The offset of the next unpacked byte.
     """
 
-    def __init__(self, file: ArchiveFile, opener: Opener) -> None:
+    def __init__(self, file: RandomAccessFile, opener: Opener) -> None:
         self._raw = _RawFile(file)
         # Decompressors call nothing but read().
         self._decompressor = opener(self._raw)  # type: ignore[arg-type]
@@ -370,6 +402,12 @@ class Cursor:
             parts.append(data)
             length -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def skip(self) -> int:
+        """Move to the end, and return its offset."""
+        while self._read_some(BLOCK_SIZE):
+            pass
+        return self.position
 
     def _read_some(self, length: int) -> bytes:
         """Return the next bytes, at most `length`; none at the end."""
@@ -392,9 +430,9 @@ class Cursor:
 
 
 class _RawFile:
-    """An ArchiveFile as the file object that decompressors read."""
+    """A RandomAccessFile as the file object that decompressors read."""
 
-    def __init__(self, file: ArchiveFile) -> None:
+    def __init__(self, file: RandomAccessFile) -> None:
         self.file, self.position = file, 0
 
     def read(self, size: int | None = -1) -> bytes:
@@ -436,7 +474,7 @@ def _open_zstandard(raw: IO[bytes]) -> _Decompressor:
             from zstandard import ZstdDecompressor
         except ImportError:
             raise damaged(
-                "reading .tar.zst needs zstandard: pip install 'fastdcm-dicom[archives]'"
+                "reading .zst needs zstandard: pip install 'fastdcm-dicom[archives]'"
             ) from None
         reader: _Decompressor = ZstdDecompressor().stream_reader(raw, read_across_frames=True)
     else:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeAlias
 
-    from fastdcm.sources.archives.limits import ArchiveFile
-    from fastdcm.sources.protocols import StoredMember
+    from fastdcm.sources.protocols import RandomAccessFile, StoredMember, Stream
 
     #: Name, size, offset of the local header, compressed size, method (None: encrypted).
     ZipMember: TypeAlias = tuple[bytes, int, int, int, int | None]
@@ -74,7 +73,7 @@ class Zip:
 
     Parameters
     ----------
-    file : ArchiveFile
+    file : RandomAccessFile
         The file of the archive.
 
     Attributes
@@ -83,7 +82,7 @@ class Zip:
         Whether the file is a zip archive at all.
     """
 
-    def __init__(self, file: ArchiveFile) -> None:
+    def __init__(self, file: RandomAccessFile) -> None:
         self.file = file
         self._directory: int | None = None  # its offset
         self._end = 0  # the offset of its end
@@ -244,12 +243,14 @@ class Zip:
             at, data = at + max(len(data) - 23, 0), data[-23:]
         raise damaged("the zip is truncated within a member", begin)
 
-    def item(self, member: ZipMember) -> StoredMember | UnpackedMember | UnreadableMember:
-        """Return how a member is read."""
-        name, size, position, packed, method = member
+    def item(self, member: ZipMember, name: bytes) -> StoredMember | Stream:
+        """Return how a member is read, which paths call `name`."""
+        own_name, size, position, packed, method = member
         path = member_path(self.file.path, name)
         try:
-            check_name(name, position)
+            check_name(own_name, position)
+            if position >= self.file.size:
+                raise damaged("the directory of the zip places the member after its end")
             if method is None:
                 raise damaged("the member is encrypted", position)
             if method not in (_STORED, _DEFLATED):
@@ -258,8 +259,8 @@ class Zip:
                     f"({_METHODS.get(method, 'unknown')}), which is not supported",
                     position,
                 )
-            header = self.file.read(position, 30 + len(name))
-            if len(header) < 30 or header[:4] != _LOCAL or header[30:] != name:
+            header = self.file.read(position, 30 + len(own_name))
+            if len(header) < 30 or header[:4] != _LOCAL or header[30:] != own_name:
                 raise damaged("the member is not where the directory of the zip says", position)
             # The extra field may differ in length from that in the directory.
             begin: int = position + 30 + sum(_parse_local(header)[5:])
@@ -270,7 +271,7 @@ class Zip:
         except DicomError as error:
             return UnreadableMember(path, size, self.file.mtime_ns, error)
         if method == _STORED:
-            return name, begin, size
+            return self.file.stored(name, begin, size)
         return _DeflatedMember(path, size, self.file, begin, packed)
 
 
@@ -301,7 +302,9 @@ def _zip64_values(extra: bytes, size: int, packed: int, offset: int) -> list[int
 class _DeflatedMember(UnpackedMember):
     """A deflated member of a zip, inflated as far as it is read."""
 
-    def __init__(self, path: bytes, size: int, file: ArchiveFile, begin: int, packed: int) -> None:
+    def __init__(
+        self, path: bytes, size: int, file: RandomAccessFile, begin: int, packed: int
+    ) -> None:
         super().__init__(path, size, file.mtime_ns)
         self._file, self._begin, self._packed_size = file, begin, packed
         self._restart()

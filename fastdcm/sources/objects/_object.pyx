@@ -9,6 +9,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from fastdcm.errors import DicomError, error_for
+from fastdcm.sources.numbers import known_size
 from fastdcm.sources.objects.stores import check_process, locate, mtime_ns_of, server_error
 
 cdef extern from "Python.h":
@@ -30,8 +31,8 @@ cdef class Object:
 
     Threads may share it.
 
-    size, mtime_ns : as a listing reports them, or None. The time is in whole seconds, and 0
-        where the server does not report it.
+    size, mtime_ns : as a listing reports them, or None. The time is in whole seconds, and None
+        where the server does not report one that can be used.
 
     Methods raise DicomError: "open" for an object that is missing or forbidden, "stream" for
     a request that failed, "changed" for an object that was replaced since its first bytes
@@ -131,7 +132,10 @@ cdef class Object:
     @cython.critical_section
     cdef int check(self, int64_t offset, int64_t length, dict meta, bytes data) except -1:
         """Check that an answer is complete and of the same version as the first one."""
-        size, changed = meta["size"], mtime_ns_of(meta)
+        size, changed = known_size(meta["size"]), mtime_ns_of(meta)
+        if size is None:
+            raise error_for("stream", f"the server states a size of {meta['size']} bytes", offset,
+                            filename=self.url)
         version = meta["e_tag"] or changed
         if self.version is None and self.size in (None, size):
             self.version, self.size, self.mtime_ns = version, size, changed

@@ -30,8 +30,8 @@ class ObjectSource:
     """The objects below a URL, or those that match it as a glob.
 
     They are in the order in which the server lists them: a bucket lists them by name. If there is
-    nothing below the URL, it is that of one object. A listing that fails ends with a row
-    that has an error.
+    nothing below the URL, it is that of one object. A listing that fails later ends with a
+    row that has an error.
 
     Parameters
     ----------
@@ -57,17 +57,35 @@ class ObjectSource:
         self.supports_update = self._store.supports_update
 
     def start(self) -> ObjectReader:
-        """Return a reader of the objects."""
-        return ObjectReader(self.streams())
+        """Return a reader of the objects.
+
+        It raises DicomError if there are none, or if they cannot be listed at all.
+        """
+        return ObjectReader(self._existing_streams())
+
+    def _existing_streams(self) -> Iterator[Stream]:
+        streams = self.streams()
+        first = next(streams)
+        if isinstance(first, UnreadableMember) and first.size is None:
+            first.error.filename = self.path
+            raise first.error
+        yield first
+        yield from streams
 
     def streams(self) -> Iterator[Stream]:
         """Iterate over the objects, as streams."""
         found = False
         try:
-            for name, size, mtime_ns in self._store.list(self._name):
-                if self._matches(name):
-                    found = True
-                    yield Object(self._base + name, size, mtime_ns)
+            for entry in self._store.list(self._name):
+                url = self._base + entry[0]
+                if not self._matches(entry[0]):
+                    continue
+                found = True
+                if isinstance(entry[1], DicomError):
+                    # An index lists it, and tries to read it.
+                    yield UnreadableMember(os.fsencode(url), 0, 0, entry[1])
+                else:
+                    yield Object(url, entry[1], entry[2])
         except FileNotFoundError:
             pass
         except Exception as error:
@@ -133,12 +151,12 @@ class ObjectReader:
         return StreamChunk(streams, prefetch) if streams else None
 
 
-def open_url(url: str, size: int | None = None) -> SeekableStream:
+def open_url(url: str | bytes, size: int | None = None) -> SeekableStream:
     """Return an object as a file object, which threads may share.
 
     Parameters
     ----------
-    url : str
+    url : str or bytes
         The URL of the object.
     size : int, optional
         Its size in bytes, as a scan reports it. Without it the first bytes are read at once;

@@ -17,15 +17,16 @@ from threading import Lock
 from urllib.parse import unquote, urlsplit
 
 from fastdcm.errors import DicomError, error_for
+from fastdcm.sources.numbers import known_size, known_time
 from fastdcm.sources.objects._ranges import read_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
     from typing import Any
 
-    from fastdcm.sources.protocols import ObjectAnswer, ObjectEntry, ObjectStore
+    from fastdcm.sources.protocols import ObjectAnswer, ObjectEntry, ObjectStore, UnlistedEntry
 
 _HTTP = ("http", "https")
 _BUCKETS = ("s3", "s3a", "gs", "az", "abfs", "abfss")
@@ -100,7 +101,7 @@ def server_error(error: Exception, url: str, code: str = "stream") -> DicomError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def mtime_ns_of(meta: Mapping[str, Any]) -> int:
+def mtime_ns_of(meta: Mapping[str, Any]) -> int | None:
     """Return the modification time of an object in nanoseconds since 1970.
 
     Parameters
@@ -110,15 +111,15 @@ def mtime_ns_of(meta: Mapping[str, Any]) -> int:
 
     Returns
     -------
-    int
-        In whole seconds, as HTTP reports it, even if a listing is more precise; 0 if the time
-        is not known.
+    int or None
+        In whole seconds, as HTTP reports it, even if a listing is more precise; None if the
+        time is not known.
     """
     modified: datetime | None = meta["last_modified"]
     if modified is None:
-        return 0
+        return None
     since = modified - _EPOCH
-    return (since.days * 86400 + since.seconds) * 10**9
+    return known_time((since.days * 86400 + since.seconds) * 10**9)
 
 
 class ObstoreStore:
@@ -141,7 +142,7 @@ class ObstoreStore:
         """Return the bytes of an object from `offset` on, at most `length`."""
         return read_range(self._obstore, self._store, name, offset, length)
 
-    def list(self, name: str) -> Iterator[ObjectEntry]:
+    def list(self, name: str) -> Iterator[ObjectEntry | UnlistedEntry]:
         """Iterate over the objects whose names begin with `name` and a slash.
 
         obstore removes the slash from the marker object of a folder, so that it looks like
@@ -151,6 +152,9 @@ class ObstoreStore:
         prefix = name.rstrip("/") + "/" if name else ""
         empty = None
         for meta in self._entries(prefix):
+            if isinstance(meta, DicomError):
+                yield str(meta.filename)[len(prefix) :], meta
+                continue
             if empty is not None and not meta["path"].startswith(empty["path"] + "/"):
                 yield from self._entry_if_found(empty, prefix)
             empty = None if meta["size"] else meta
@@ -159,17 +163,85 @@ class ObstoreStore:
         if empty is not None:
             yield from self._entry_if_found(empty, prefix)
 
-    def _entries(self, prefix: str) -> Iterator[Mapping[str, Any]]:
-        """Iterate over the entries, and request one page ahead."""
+    def _entries(self, prefix: str) -> Iterator[Mapping[str, Any] | DicomError]:
+        """Iterate over the entries, in byte order of their names.
+
+        obstore rejects a page with a key that it cannot represent. Then the folder is listed
+        by its own objects and folders; where that has such a key as well, from behind it on.
+        In its place comes a DicomError, whose `filename` is the key.
+        """
+        rejected = self._obstore.exceptions.InvalidPathError
+        # What is still to be yielded, last first: an entry; or a folder, where to start, and
+        # whether its own objects and folders have been tried.
+        todo: list[Mapping[str, Any] | tuple[str, str, bool]] = [(prefix, "", False)]
+        last = ""
+        while todo:
+            one = todo.pop()
+            if not isinstance(one, tuple):
+                last = one["path"]
+                yield one
+                continue
+            folder, start, is_tried = one
+            try:
+                for entry in self._entries_after(folder, start):
+                    last = entry["path"]
+                    yield entry
+                continue
+            except rejected as error:
+                key = _rejected_key(error)
+            if not is_tried:
+                try:
+                    todo += self._level(folder, last)
+                    continue
+                except rejected as error:
+                    key = _rejected_key(error)
+            after = _after_rejected(key)
+            if after.encode() <= start.encode():  # the server ignores where to start
+                raise error_for("walk", "the server lists a key again that was passed")
+            yield error_for(
+                "walk",
+                "the key has an empty part, '.', '..' or a control character, which cannot be "
+                "represented; other keys in front of it may not be listed either",
+                filename=key,
+            )
+            todo.append((folder, after, True))
+            todo += self._existing(after)
+
+    def _entries_after(self, prefix: str, start: str) -> Iterator[Mapping[str, Any]]:
+        """Iterate over the entries behind a name, and request one page ahead."""
         from concurrent.futures import ThreadPoolExecutor
 
         check_process()
-        pages = self._obstore.list(self._store, prefix or None, chunk_size=1000)
+        pages = self._obstore.list(
+            self._store, prefix or None, offset=start or None, chunk_size=1000
+        )
         with ThreadPoolExecutor(1) as executor:
             page = executor.submit(next, pages, None)
             while entries := page.result():
                 page = executor.submit(next, pages, None)
                 yield from entries
+
+    def _level(self, folder: str, last: str) -> Iterable[Mapping[str, Any] | tuple[str, str, bool]]:
+        """Return the objects and folders in a folder that come after a name, last first."""
+        found = self._obstore.list_with_delimiter(self._store, folder or None)
+        names: dict[str, Mapping[str, Any] | tuple[str, str, bool]] = {}
+        for entry in found["objects"]:
+            if entry["path"].encode() > last.encode():
+                names[entry["path"]] = entry
+        for path in found["common_prefixes"]:
+            prefix = path + "/"
+            if last.startswith(prefix):
+                names[prefix] = prefix, last, False
+            elif prefix.encode() > last.encode():
+                names[prefix] = prefix, "", False
+        return [names[name] for name in sorted(names, key=str.encode, reverse=True)]
+
+    def _existing(self, name: str) -> Iterable[Mapping[str, Any]]:
+        """Return the entry of an object, which a listing that starts behind it leaves out."""
+        try:
+            return [self._obstore.head(self._store, name)]
+        except (FileNotFoundError, self._obstore.exceptions.BaseError):
+            return []
 
     def _entry_if_found(self, meta: Mapping[str, Any], prefix: str) -> Iterator[ObjectEntry]:
         """Yield the entry, unless the server says that there is no such object."""
@@ -182,8 +254,29 @@ class ObstoreStore:
         yield _entry(meta, prefix)
 
 
+def _rejected_key(error: Exception) -> str:
+    """Return the key that obstore could not represent."""
+    found = re.search(r'[Pp]ath "(.*?)"(?: contained|: Encountered)', str(error), re.DOTALL)
+    if found is None:
+        raise error
+    return found[1]
+
+
+def _after_rejected(key: str) -> str:
+    """Return a name that comes after a rejected key and what is in its folder."""
+    parts = key.split("/")
+    for i, part in enumerate(parts):
+        control = next((k for k, c in enumerate(part) if c < " " or c == "\x7f"), None)
+        if control is not None:
+            after = " " if part[control] < " " else "\x80"
+            return "/".join([*parts[:i], part[:control] + after])
+        if part in ("", ".", ".."):
+            return "/".join([*parts[:i], part + "0"])  # "0" follows "/"
+    raise ValueError(f"the key {key!r} is valid")
+
+
 def _entry(meta: Mapping[str, Any], prefix: str) -> ObjectEntry:
-    return meta["path"][len(prefix) :], meta["size"], mtime_ns_of(meta)
+    return meta["path"][len(prefix) :], known_size(meta["size"]), mtime_ns_of(meta)
 
 
 _Answer = namedtuple("_Answer", "meta")
@@ -205,7 +298,9 @@ class FsspecStore:
 
     def get(self, name: str, offset: int, length: int) -> tuple[ObjectAnswer, bytes]:
         """Return the bytes of an object from `offset` on, at most `length`."""
-        size = self._filesystem.info(name)["size"]
+        size = known_size(self._filesystem.info(name)["size"])
+        if size is None:
+            raise error_for("stream", "the server does not state the size of the object")
         try:
             modified = self._filesystem.modified(name).astimezone(UTC)
         except NotImplementedError:
@@ -218,7 +313,7 @@ class FsspecStore:
         start = len(name.rstrip("/")) + 1
         for _, _, files in self._filesystem.walk(name, detail=True, on_error="raise"):
             for key in sorted(filter(None, files)):
-                yield files[key]["name"][start:], files[key]["size"], None
+                yield files[key]["name"][start:], known_size(files[key]["size"]), None
 
 
 def _open_store(base: str) -> ObstoreStore:

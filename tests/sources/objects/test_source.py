@@ -73,7 +73,17 @@ class Bucket:
         self.pages.append(at // 1000)
         if self.failing is not None and at // 1000 >= self.failing:
             return 503, b"<Error><Code>SlowDown</Code></Error>"
-        keys = [key for key in self.keys if key.startswith(prefix)]
+        after, delimiter = query.get("start-after", [""])[0], query.get("delimiter", [None])[0]
+        keys = [key for key in self.keys if key.startswith(prefix) and key > after]
+        folders = ""
+        if delimiter:
+            below = [key[len(prefix) :].partition(delimiter) for key in keys]
+            names = dict.fromkeys(prefix + name + "/" for name, slash, _ in below if slash)
+            folders = "".join(
+                f"<CommonPrefixes><Prefix>{escape(name)}</Prefix></CommonPrefixes>"
+                for name in names
+            )
+            keys = [key for key, (_, slash, _) in zip(keys, below, strict=True) if not slash]
         when, later = (
             datetime.fromtimestamp(MODIFIED + days * 86400, UTC).strftime("%Y-%m-%dT%H:%M:%S.750Z")
             for days in (0, 1)
@@ -89,7 +99,7 @@ class Bucket:
         token = f"<NextContinuationToken>{at + 1000}</NextContinuationToken>" if more else ""
         return 200, (
             f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}"
-            "</ListBucketResult>"
+            f"{folders}</ListBucketResult>"
         ).encode()
 
 
@@ -124,6 +134,71 @@ def bucket(monkeypatch):
     yield serve
     for server in servers:
         server.__exit__()
+
+
+SIZES = [0, 2**31, 2**32, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("year", [1600, 1677, 1970, 2262, 2263, 9999])
+def test_sizes_and_times_of_a_listing(bucket, size, year, tmp_path):
+    """None ends the scan with an error of Python, or becomes another number."""
+    server = bucket(["p/a.dcm", "p/b.dcm"])
+    listing = server.bucket
+
+    def changed(target):
+        answer = listing(target)
+        if answer is None:
+            return None
+        text = answer[1].decode().replace("2025-06-15", f"{year}-06-15")
+        return 200, text.replace(f"<Size>{len(FILE)}</Size>", f"<Size>{size}</Size>", 1).encode()
+
+    server.special = changed
+    try:
+        rows = scan("s3://bucket/p/", ["PatientName"]).read_all().to_pylist()
+        scan("s3://bucket/p/", []).write(f"{tmp_path}/index/")
+    except DicomError as error:  # obstore refuses the listing
+        assert error.code == "walk" and (size < 0 or size >= 2**63)
+        return
+    assert [row["path"][-5:] for row in rows] == ["a.dcm", "b.dcm"]
+    assert rows[0]["error"] == ("empty" if size == 0 else None) or size == 0
+    assert all(row["size"] in (None, 0, len(FILE)) for row in rows)
+    listed = datetime(year, 6, 15, 15, 6, 40, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    times = (None, MODIFIED * 10**9, int(listed.total_seconds()) * 10**9)
+    assert all(row["mtime_ns"] in times for row in rows)
+
+
+class Meta:
+    """An answer of a server."""
+
+    def __init__(self, **meta):
+        self.meta = {"size": len(FILE), "last_modified": None, "e_tag": None, **meta}
+
+
+@pytest.mark.parametrize("size", [*SIZES, None, 1.5, "1"])
+@pytest.mark.parametrize("year", [None, 1, 1600, 1678, 1969, 2262, 2263, 9999])
+def test_sizes_and_times_of_an_answer(monkeypatch, size, year):
+    modified = year and datetime(year, 1, 1, tzinfo=UTC)
+
+    class Store:
+        def get(self, name, offset, length):
+            data = FILE[offset : offset + length]
+            return Meta(size=size, last_modified=modified), data
+
+    monkeypatch.setattr(stores, "_shared_store", lambda base: Store())
+    (batch,) = scan(["s3://bucket/a"], ["PatientName"])
+    expected = None
+    if modified and 1678 <= year <= 2262:
+        expected = int((modified - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 10**9
+    (error,), (found,), (time,) = (batch.column(n) for n in ("error", "size", "mtime_ns"))
+    if error is None:
+        assert found == size and time == expected
+    else:
+        assert error in ("stream", "changed", "empty") and found in (None, size)
+    if not isinstance(size, int) or not 0 <= size < 2**63:
+        assert (error, found, time) == ("stream", None, None)
+        with pytest.raises(DicomError, match="the server states a size of"):
+            dcmread("s3://bucket/a")
 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
@@ -179,11 +254,13 @@ def test_one_object(bucket):
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/none/", "s3://bucket/none/*.dcm", "s3://bucket"])
-def test_an_empty_listing_is_an_error_row(bucket, url):
+def test_an_empty_listing_is_an_error(bucket, url):
+    """As a folder that does not exist."""
     bucket([] if url == "s3://bucket" else KEYS)
-    assert table(url) == {url: "open"}
-    with pytest.raises(FileNotFoundError):
-        list(scan(url, on_error="raise"))
+    for on_error in ("row", "skip", "raise"):
+        with pytest.raises(FileNotFoundError, match="the URL matches no objects") as caught:
+            list(scan(url, on_error=on_error))
+        assert (caught.value.code, caught.value.filename) == ("open", url)
 
 
 def test_markers_of_folders_have_no_rows(bucket, monkeypatch):
@@ -215,7 +292,14 @@ def test_a_listing_is_not_held_in_memory(bucket):
     assert max(server.bucket.pages) <= 3
 
 
-@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_a_listing_that_fails_at_once_is_an_error(bucket):
+    bucket(KEYS, failing=0)
+    with pytest.raises(DicomError, match="503 Service Unavailable") as caught:
+        list(scan("s3://bucket/p/", []))
+    assert (caught.value.code, caught.value.filename) == ("walk", "s3://bucket/p/")
+
+
+@pytest.mark.parametrize("failing", [1, 2])
 def test_a_listing_that_fails_ends_with_an_error_row(bucket, failing):
     server = bucket([f"p/{i:06d}" for i in range(2500)], failing=failing)
     made = scan("s3://bucket/p/", [])
@@ -234,10 +318,52 @@ def test_a_listing_that_fails_ends_with_an_error_row(bucket, failing):
     assert caught.value.code == "walk"
 
 
-def test_a_key_that_obstore_rejects_ends_the_listing(bucket):
-    bucket(["p//x.dcm"])
-    (row,) = table("s3://bucket/p/").items()
-    assert row == ("s3://bucket/p/", "walk")
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "p/x//y.dcm",
+        "p/x//",
+        "p/x/./y.dcm",
+        "p/x/../y.dcm",
+        "p/x/y\x01.dcm",
+        "p/x/\x7f/y.dcm",
+        "p//y.dcm",
+        "p/y/z//a//b",
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_keys_that_obstore_rejects_are_error_rows(bucket, bad, count):
+    """A page of a listing with such a key is rejected as a whole."""
+    good = ["p/0", "p/a.dcm", "p/x/a.dcm", "p/x0/b.dcm", "p/y/0", "p/y/z.dcm", "p/z.dcm"]
+    more = [f"p/{i:04d}/c.dcm" for i in range(1500)]
+    rejected = [bad + "x" * i for i in range(count)]
+    server = bucket([*good, *more, *rejected])
+    server.files = {f"/bucket/{key}": FILE for key in [*good, *more]}
+    rows = table("s3://bucket/p/")
+    found = [path for path, error in rows.items() if error is None]
+    lost = ["p/x/a.dcm"] if not bad.isprintable() else []  # in front of it in the same folder
+    assert found == [
+        f"s3://bucket/{key}" for key in server.bucket.keys if key not in [*rejected, *lost]
+    ]
+    errors = {path: error for path, error in rows.items() if error}
+    assert 1 <= len(errors) <= count and set(errors.values()) == {"walk"}
+    # Either the key, or the folder with the part that is not valid.
+    assert all(f"s3://bucket/{bad}".startswith(path.rstrip("x")) for path in errors)
+
+
+def test_only_keys_that_obstore_rejects(bucket):
+    bucket(["p//x.dcm", "p/./x.dcm"]).files = {}
+    assert table("s3://bucket/p/") == dict.fromkeys(
+        ["s3://bucket/p/./", "s3://bucket/p//x.dcm"], "walk"
+    )
+
+
+def test_a_server_that_ignores_where_to_start(bucket):
+    server = bucket(["p//x.dcm", "p/a.dcm"])
+    server.files = {}
+    listing = server.bucket
+    server.special = lambda target: listing(target.partition("&start-after")[0])
+    assert list(table("s3://bucket/p/").values()) == ["walk", "walk"]
 
 
 def test_missing_credentials(bucket, monkeypatch):
@@ -360,9 +486,9 @@ def test_values_from_an_s3_server(peer_bucket):
 
 
 def test_a_bucket_that_does_not_exist(peer_bucket):
-    (batch,) = scan("s3://peerless/p/", [])
-    assert batch.column("error") == ["walk"]
-    assert batch.column("error_detail") == ["the listing failed: 404 Not Found (NoSuchBucket)"]
+    with pytest.raises(FileNotFoundError, match=r"404 Not Found \(NoSuchBucket\)") as caught:
+        scan("s3://peerless/p/", []).read_all()
+    assert caught.value.filename == "s3://peerless/p/"
 
 
 @pytest.fixture
@@ -391,7 +517,8 @@ def test_other_schemes(memory):
         "memory://m/a.dcm": None,
         "memory://m/none": "open",
     }
-    assert table("memory://none/") == {"memory://none/": "open"}
+    with pytest.raises(FileNotFoundError):
+        table("memory://none/")
     ds = dcmread("memory://m/c/d.dcm")
     assert (ds.PatientName, ds.PixelData) == ("Doe^Jane", bytes(300_000))
     (batch,) = scan(["memory://m/a.dcm"], [])

@@ -9,11 +9,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from fastdcm.distributed.images import image_bytes, read_images
-from fastdcm.distributed.partitions import header_costs, list_files, split_evenly
-from fastdcm.scanning.scanner import scan
-from fastdcm.scanning.tags import parse_tags
-
 try:
     import pyarrow
     import ray.data
@@ -24,6 +19,11 @@ except ImportError:
     raise ImportError(
         "fastdcm.distributed.ray needs Ray Data: pip install 'fastdcm-dicom[ray]'"
     ) from None
+
+from fastdcm.distributed.images import image_bytes, read_images
+from fastdcm.distributed.partitions import header_costs, list_files, split_evenly
+from fastdcm.scanning.scanner import scan
+from fastdcm.scanning.tags import parse_tags
 
 _SAMPLED_FILES = 16  # are read to estimate the size of the result
 _FILES_PER_TASK = 8192  # about: Ray warns of tasks above 1 MiB, and they hold the paths

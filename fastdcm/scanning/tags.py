@@ -123,6 +123,11 @@ def _parse_element(text: str) -> tuple[int, str | None]:
     tag = _parse_hex(text, 8)
     if tag is None:
         tag = tag_for_keyword(text)
+    if text == "*":
+        raise ValueError(
+            "'*' is not an element: name the columns, or read every element of a file "
+            "with fastdcm.dcmread"
+        )
     if tag is None:
         similar = _similar_keyword(text)
         hint = f"; did you mean {similar}?" if similar else ""

@@ -135,8 +135,9 @@ def test_twenty_thousand_files(ray, read_dicom, tmp_path, capsys):
         )
 
 
-def test_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
+@pytest.mark.parametrize("package", ["ray", "pyarrow"])
+def test_missing_package_is_named(monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, "fastdcm.distributed.ray", raising=False)
     with pytest.raises(ImportError, match=r"needs Ray Data: .*fastdcm-dicom\[ray\]"):
         __import__("fastdcm.distributed.ray")

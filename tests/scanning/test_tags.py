@@ -119,6 +119,7 @@ def test_parsed_elements(tag, name, path):
         ("patientid", "did you mean PatientID"),
         ("Patient ID", "did you mean PatientID"),
         ("pixel_spacing", "did you mean PixelSpacing"),
+        ("*", "name the columns, or read every element"),
         ("", "cannot parse element '': a step is empty"),
         (".PatientID", "a step is empty"),
         ("PatientID.", "a step is empty"),

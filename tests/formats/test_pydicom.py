@@ -41,6 +41,8 @@ def check_both_ways(paths):
             continue  # pydicom reads differently what we repair
         if path.name == "pt_256x256_16bit_jpls.dcm":
             continue  # pydicom loses its way in fragments inside an item
+        if path.name == "TC0121_seriesdescription_over_64KB.dcm":
+            continue  # UN of more than 64 KiB, which stays bytes in pydicom
         made = ours.to_pydicom()
         assert type(made) is pydicom.FileDataset
         assert made == theirs, path

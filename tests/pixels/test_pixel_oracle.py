@@ -62,6 +62,9 @@ ONLY_OURS = {
         "generated_encapsulated_empty_bot_1_to_1.dcm",
         "generated_encapsulated_empty_bot_2_to_1.dcm",
     },
+    "no prefix DICM after the preamble, whose zero bytes are no element": {
+        "TC0383_no_dicm.dcm",
+    },
     "an unknown transfer syntax: its native pixels are read": {
         "TC0401_invalid_ts.dcm",
     },

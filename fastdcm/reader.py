@@ -55,7 +55,8 @@ def dcmread(
         Specific Character Set to use in place of the one in the file.
     strict : bool, default False
         Read every level and value now, and raise the first repair as an error
-        instead of recording it in ``Dataset.issues``.
+        instead of recording it in ``Dataset.issues``; also repairs that are made
+        when pixels are decoded or displayed.
 
     Returns
     -------
@@ -107,4 +108,6 @@ def dcmread(
     if strict:
         for issue in ds.check_all():
             raise DicomError(issue.what, issue.code, issue.offset, issue.path, ds.filename)
+        if ds.file is not None:
+            ds.file.strict = True  # repairs of pixel data, which are made later
     return ds

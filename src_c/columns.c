@@ -11,7 +11,7 @@
 /* The columns at the beginning of every table. */
 enum { FIXED_PATH, FIXED_SIZE, FIXED_MTIME, FIXED_SYNTAX, FIXED_COUNT };
 /* The columns about pixel data at its end. */
-enum { PIXEL_OFFSET, PIXEL_LENGTH, PIXEL_FRAMES, PIXEL_OFFSETS };
+enum { PIXEL_OFFSET, PIXEL_LENGTH, PIXEL_FRAGMENTS, PIXEL_FRAMES, PIXEL_OFFSETS };
 
 /* The Specific Character Set of a level. */
 enum charset {
@@ -505,11 +505,25 @@ static int read_level(work *w, const dcm_level *level, const scope *outer, unsig
 
 /* --------------------------------------------------------------- rows --- */
 
-/* Appends the offsets of the frames of encapsulated pixel data, and the end of the
- * last one. */
+/* Sets *found to 1 for pixel data in fragments, to 0 for native cells, and adds an issue
+ * if the transfer syntax or the length states something else. */
+static int find_fragments(work *w, const scope *s, const dcm_row *row, int64_t *found) {
+    const int stated = dcm_frames_stated(w->r->part10.transfer_syntax);
+    const uint8_t *p = NULL;
+    *found = (row->flags & DCM_ROW_UNDEFINED) != 0;
+    if (*found ? stated != 0 : stated != 1 || !row->length) return DCM_OK;
+    if (!*found) {
+        const uint64_t n = row->length < 8 ? row->length : 8;
+        int code = bytes_at(w, s, row->offset, n, &p);
+        if (code) return code;
+        *found = dcm_frames_begin(p, n, row->length);
+    }
+    return add_issue(w, DCM_I_ENCAPSULATION, row->offset - row->header, row->tag);
+}
+
+/* Appends the offsets of the frames in fragments, and the end of the last one. */
 static int put_frames(work *w, const scope *s, const dcm_row *row, uint64_t n, dcm_column *c) {
     dcm_reader *r = w->r;
-    if (!(row->flags & DCM_ROW_UNDEFINED)) return put_null(c, 0);
     if (n > DCM_FRAMES_LIMIT) return put_unfit(w, c, 0, row);
     int code = dcm_frames_find(&r->frames, s->index, row, r->part10.transfer_syntax, n,
                                s->bytes, &r->fragments, &r->file, &w->err);
@@ -531,7 +545,7 @@ static int put_pixels(work *w, const scope *s) {
     const int count = w->plan->pixels == DCM_PIXELS_OFFSETS ? PIXEL_OFFSETS + 1 : PIXEL_OFFSETS;
     dcm_column *c = w->c->columns + w->c->n_columns - count;
     const dcm_row *row = NULL, *frames = dcm_index_find(ix, 0x00280008);
-    int64_t n = 1;
+    int64_t n = 1, fragments = 0;
     for (int i = 0; i < 3 && !row; i++) row = dcm_index_find(ix, tags[i]);
     if (!row) {
         int code = DCM_OK;
@@ -542,15 +556,22 @@ static int put_pixels(work *w, const scope *s) {
     if (frames && frames->length && frames->length < 64) {
         int code = bytes_at(w, s, frames->offset, frames->length, &p);
         if (code) return code;
-        dcm_span text = {(const char *)p, frames->length};
-        if (!dcm_parse_int(text, &n) || n < 1) n = 1;
+        dcm_span text = dcm_trim((const char *)p, frames->length);
+        if (text.n && (!dcm_parse_int(text, &n) || n < 1)) {
+            n = 1;
+            code =
+                add_issue(w, DCM_I_FRAME_COUNT, frames->offset - frames->header, frames->tag);
+            if (code) return code;
+        }
     }
-    int code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
+    int code = find_fragments(w, s, row, &fragments);
+    if (!code) code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
     if (!code) code = dcm_column_int(c + PIXEL_LENGTH, (int64_t)row->length);
+    if (!code) code = dcm_column_int(c + PIXEL_FRAGMENTS, fragments);
     if (!code) code = dcm_column_int(c + PIXEL_FRAMES, n);
-    return code || count == PIXEL_OFFSETS
-               ? code
-               : put_frames(w, s, row, (uint64_t)n, c + PIXEL_OFFSETS);
+    if (code || count == PIXEL_OFFSETS) return code;
+    return fragments ? put_frames(w, s, row, (uint64_t)n, c + PIXEL_OFFSETS)
+                     : put_null(c + PIXEL_OFFSETS, 0);
 }
 
 static void undo(work *w) {

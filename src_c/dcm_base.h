@@ -71,6 +71,10 @@ typedef enum dcm_code {
     DCM_I_PIXEL_LENGTH,            /* more pixel data than the attributes require */
     DCM_I_OFFSET_TABLE,            /* a missing or wrong table: repaired or not used */
     DCM_I_FRAME_COUNT,             /* Number of Frames does not match the frames found */
+    DCM_I_ENCAPSULATION,           /* fragments or not, against the transfer syntax */
+    DCM_I_IMAGE_VALUE,             /* an impossible value of an image: a default was used */
+    DCM_I_LUT,                     /* a lookup table that does not fit its descriptor */
+    DCM_I_OVERLAY,                 /* a short overlay, or one that was left out */
     DCM_I_MORE,                    /* more issues than are stored */
     DCM_I_UNFIT                    /* a value that its column cannot hold: null */
 } dcm_code;

@@ -74,6 +74,13 @@ int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *e
  * its offset relative to p. */
 int dcm_frames_join(const uint8_t *p, uint64_t n, uint8_t *out, uint64_t *length,
                     dcm_issue *issue, dcm_error *err);
+/* Whether a transfer syntax states that pixel data is in fragments (PS3.5 A.4): 1 or 0;
+ * -1 if it is not known. */
+int dcm_frames_stated(const char *transfer_syntax);
+/* Whether a value of `length` bytes, the first n of which are at p, begins with an item.
+ * That decides for a defined length under an encapsulated transfer syntax; a value of
+ * undefined length is in fragments under any. */
+int dcm_frames_begin(const uint8_t *p, uint64_t n, uint64_t length);
 /* Does all of this for the pixel data `row` of an index: with the bytes in b, or,
  * where they are missing, by reading f into `own`. A video is one stream and so
  * one frame (PS3.5 8.2.5 to 8.2.8). */

@@ -86,7 +86,7 @@ typedef struct dcm_level {
 /* Which columns about pixel data a plan ends with. */
 typedef enum dcm_plan_pixels {
     DCM_PIXELS_NONE = 0,
-    DCM_PIXELS_SPAN,   /* pixel_offset, pixel_length, frames */
+    DCM_PIXELS_SPAN,   /* pixel_offset, pixel_length, pixel_fragments, frames */
     DCM_PIXELS_OFFSETS /* and a list of the offsets of encapsulated frames */
 } dcm_plan_pixels;
 

@@ -104,6 +104,13 @@ static const code_row rows[] = {
          "the table of frame offsets is missing or wrong: it was repaired or not used"},
     I(FRAME_COUNT) = {"frame-count",
                       "the number of frames found differs from Number of Frames"},
+    I(ENCAPSULATION) = {"encapsulation",
+                        "the transfer syntax states fragments, or none: read as it is stored"},
+    I(IMAGE_VALUE) = {"image-value",
+                      "the value is not possible for an image: a default was used"},
+    I(LUT) = {"lut", "the lookup table does not fit its descriptor, or cannot be used"},
+    I(OVERLAY) = {"overlay",
+                  "the overlay is short or damaged: missing bits are 0, or it was left out"},
     I(MORE) = {"more", "there are more issues than are stored"},
     I(UNFIT) = {"unfit", "the value does not fit its column and was replaced by null"},
 };

@@ -176,7 +176,7 @@ static int walk(dcm_frames *t, const dcm_bytes *b, dcm_error *err) {
     uint64_t n = t->n_fragments;
     t->source = DCM_FRAMES_FRAGMENTS;
     if (!n) return dcm_fail(err, DCM_E_FRAMES, t->begin, VALUE_TAG);
-    if (t->frames == 1) {
+    if (t->frames == 1 && t->n_starts < 2) {
         n = 1;
     } else if (n != t->frames) {
         n = t->n_starts;
@@ -323,18 +323,48 @@ static int basic_table(dcm_frames *t, const dcm_bytes *b) {
     return code;
 }
 
+/* The kind of codestream with which the fragment begins whose header is at p, n bytes
+ * of it; 0 also for what is no fragment. */
+static uint8_t kind_of(const uint8_t *p, uint64_t n) {
+    if (dcm_tag(p, 0) != DCM_ITEM) return 0;
+    return (uint8_t)codestream(p + 8, at_most(dcm_u32(p + 4, 0), n - 8));
+}
+
+/* Determines whether a single frame is followed by another one. Where that is not what
+ * the table says, all fragments are walked. */
+static int check_single(dcm_frames *t, const dcm_bytes *b) {
+    const uint64_t next = t->recount ? t->offsets[1] : t->offsets[0] + 8 + t->length;
+    if (!t->first_kind || next > t->end || t->end - next < 8) return DCM_OK;
+    const uint64_t n = at_most(t->end - next, PEEK);
+    const uint8_t *p = peek(t, b, next, n, 0);
+    if (!p) return DCM_NEED;
+    if ((kind_of(p, n) == t->first_kind) == t->recount) return DCM_OK;
+    walk_start(t, t->base);
+    return t->recount ? note(t, DCM_I_OFFSET_TABLE, t->begin, t->source_tag) : DCM_OK;
+}
+
 /* Checks that items begin where the table has the first and the last frame. */
 static int check_table(dcm_frames *t, const dcm_bytes *b) {
     for (; t->checked < 2; t->checked++) {
         const uint64_t at = t->offsets[t->checked ? t->count - 1 : 0];
-        const uint8_t *p = peek(t, b, at, 8, 0);
+        const uint64_t n = at_most(t->end - at, PEEK);
+        const uint8_t *p = peek(t, b, at, n, 0);
         if (!p) return DCM_NEED;
-        if (dcm_tag(p, 0) == DCM_ITEM) continue;
+        if (dcm_tag(p, 0) == DCM_ITEM) {
+            if (t->checked) continue;
+            t->length = dcm_u32(p + 4, 0);
+            t->first_kind = kind_of(p, n);
+            continue;
+        }
         int code = t->frames == 1 && t->entries < 2
                        ? DCM_OK
                        : note(t, DCM_I_OFFSET_TABLE, at, t->source_tag);
         walk_start(t, t->base);
         return code;
+    }
+    if (t->frames == 1) {
+        int code = check_single(t, b);
+        if (code || t->state == DCM_FRAMES_AT_WALK) return code;
     }
     int code = t->shifted ? note(t, DCM_I_OFFSET_TABLE, t->begin, t->source_tag) : DCM_OK;
     if (!code && t->recount) code = note(t, DCM_I_FRAME_COUNT, t->begin, VALUE_TAG);
@@ -405,7 +435,7 @@ int dcm_frames_join(const uint8_t *p, uint64_t n, uint8_t *out, uint64_t *length
                     dcm_issue *issue, dcm_error *err) {
     dcm_frames t = {0};
     dcm_bytes b;
-    int found, code;
+    int found, code, others = 0;
     *length = 0;
     *issue = (dcm_issue){0, 0, 0};
     if (n < 8 || dcm_tag(p, 0) != DCM_ITEM) return dcm_fail(err, DCM_E_FRAMES, 0, VALUE_TAG);
@@ -414,15 +444,35 @@ int dcm_frames_join(const uint8_t *p, uint64_t n, uint8_t *out, uint64_t *length
     do {
         code = next_fragment(&t, &b, &found, err);
         if (code || !found) break;
+        others = *length && t.first_kind && t.kind == t.first_kind;
+        if (others) break; /* the next frame */
+        if (!*length) t.first_kind = t.kind;
         const uint64_t size = t.upto - t.from - 8;
         memmove(out + *length, p + t.from + 8, (size_t)size);
         *length += size;
     } while (t.open);
     if (code == DCM_E_MEMORY) dcm_fail(err, code, 0, 0);
+    if (!code && others) *issue = (dcm_issue){DCM_I_FRAME_COUNT, VALUE_TAG, t.from};
     if (!code && t.n_issues) *issue = t.issues[0];
     dcm_frames_free(&t);
     dcm_bytes_free(&b);
     return code;
+}
+
+int dcm_frames_stated(const char *transfer_syntax) {
+    static const char root[] = "1.2.840.10008.1.2", papyrus[] = "1.2.840.10008.1.20";
+    static const char ge[] = "1.2.840.113619.5.2";
+    const size_t n = sizeof root - 1;
+    const char *rest = transfer_syntax + n;
+    if (!strcmp(transfer_syntax, ge) || !strcmp(transfer_syntax, papyrus)) return 0;
+    if (strncmp(transfer_syntax, root, n) || (*rest && *rest != '.')) return -1;
+    return !strncmp(rest, ".4.", 3) || !strcmp(rest, ".5") || !strcmp(rest, ".1.98") ||
+           !strcmp(rest, ".8.1");
+}
+
+int dcm_frames_begin(const uint8_t *p, uint64_t n, uint64_t length) {
+    return n >= 8 && length >= 8 && dcm_tag(p, 0) == DCM_ITEM &&
+           dcm_u32(p + 4, 0) <= length - 8;
 }
 
 int dcm_frames_find(dcm_frames *t, const dcm_index *ix, const dcm_row *row,

@@ -11,19 +11,13 @@ from fastdcm.errors import DicomError
 from fastdcm.pixels import functional_groups
 from fastdcm.pixels.color import to_rgb
 from fastdcm.pixels.grayscale import windowed
-from fastdcm.pixels.overlay import overlay_array, overlay_groups
+from fastdcm.pixels.overlay import overlay_groups, overlay_origin, overlay_plane
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _MAX_SIDE = 16384  # pixels of a side after stretching
 _OVERLAY_COLOR = (255, 220, 0)  # visible on black and on white
-
-
-def frame_count(ds: Dataset) -> int:
-    """Return the number of frames, at least 1."""
-    count = ds.get("NumberOfFrames")
-    return count if isinstance(count, int) and count > 0 else 1
 
 
 def picture(
@@ -56,7 +50,7 @@ def picture(
     from PIL import Image
 
     if frame is None:
-        frame = frame_count(ds) // 2
+        frame = len(ds.frames) // 2
     center, width = window or (None, None)
     if is_grayscale(ds):
         pixels = windowed(ds, frame, center=center, width=width, index=view)
@@ -77,22 +71,17 @@ def is_grayscale(ds: Dataset) -> bool:
 def draw_overlays(ds: Dataset, pixels: np.ndarray[Any, Any], frame: int) -> np.ndarray[Any, Any]:
     """Return the pixels with the overlay planes drawn in, as RGB if there are any.
 
-    An overlay plane that is damaged is left out (PS3.3 C.9.2).
+    An overlay that is damaged is left out, with the issue "overlay" (PS3.3 C.9.2).
     """
     for group in overlay_groups(ds):
         try:
-            plane = overlay_array(ds, group)
+            plane = overlay_plane(ds, group, frame)
         except DicomError:
+            ds.note_issue("overlay", group << 16 | 0x3000)
             continue
-        if plane.ndim == 3:
-            first = _int_value(ds, group << 16 | 0x0051, 1)  # Image Frame Origin
-            if not 0 <= frame - (first - 1) < len(plane):
-                continue
-            plane = plane[frame - (first - 1)]
-        elem = ds.get(group << 16 | 0x0050)  # Overlay Origin: row, column from 1
-        origin = elem.value if elem is not None else None
-        if not isinstance(origin, list) or len(origin) != 2:
-            origin = (1, 1)
+        if plane is None:
+            continue
+        origin = overlay_origin(ds, group)
         # Negative ends would count from the other side.
         top, left = max(origin[0] - 1, 0), max(origin[1] - 1, 0)
         plane = plane[max(1 - origin[0], 0) :, max(1 - origin[1], 0) :]
@@ -106,18 +95,13 @@ def draw_overlays(ds: Dataset, pixels: np.ndarray[Any, Any], frame: int) -> np.n
     return pixels
 
 
-def _int_value(ds: Dataset, tag: int, default: int) -> int:
-    elem = ds.get(tag)
-    return elem.value if elem is not None and isinstance(elem.value, int) else default
-
-
 def displayed_size(ds: Dataset, frame: int, columns: int, rows: int) -> tuple[int, int]:
     """Return the (width, height) that makes pixels square.
 
     The side along which pixels are shorter keeps its count.
     """
     ratio = pixel_ratio(ds, frame)
-    if abs(ratio - 1) < 0.005:
+    if abs(ratio - 1) < 0.005 or not 1 / _MAX_SIDE < ratio < _MAX_SIDE:
         return columns, rows
     width, height = (columns, rows * ratio) if ratio > 1 else (columns / ratio, rows)
     if max(width, height) > _MAX_SIDE:

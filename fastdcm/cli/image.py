@@ -8,8 +8,7 @@ import click
 
 from fastdcm._util.atomic import write_atomically
 from fastdcm.cli import Failure
-from fastdcm.cli._picture import frame_count, is_grayscale, picture
-from fastdcm.errors import DicomError
+from fastdcm.cli._picture import is_grayscale, picture
 from fastdcm.reader import dcmread
 
 
@@ -77,7 +76,10 @@ def image(
             f"{ds.get('PhotometricInterpretation')}",
             "remove --window and --voi",
         )
-    count = frame_count(ds)
+    try:
+        count = len(ds.frames)
+    except AttributeError as error:
+        raise Failure(f"{file}: {error}") from None
     if frame is not None and frame > count:
         raise Failure(
             f"{file}: there is no frame {frame}", f"--frame must be between 1 and {count}"
@@ -86,12 +88,4 @@ def image(
         drawn = picture(ds, None if frame is None else frame - 1, window or None, (voi or 1) - 1)
     except IndexError:
         raise Failure(f"{file}: there is no window or VOI LUT number {voi}") from None
-    except AttributeError as error:
-        if any(tag in ds for tag in (0x7FE00010, 0x7FE00008, 0x7FE00009)):
-            raise
-        raise Failure(f"{file}: {error}") from None
-    except DicomError as error:
-        if error.code == "lut" and not window and is_grayscale(ds):
-            raise Failure(str(error), "--window C W draws it with a window of your own") from None
-        raise
     write_atomically(output, lambda out: drawn.save(out, kind))

@@ -1128,6 +1128,16 @@ cdef class ElementMap:
                         return seq.item(k).locate(offset, header)
         raise KeyError(f"no element at byte {offset}")
 
+    def note_issue(self, str name, key):
+        """Record an issue about an element of this level, by the name of the code.
+
+        key: tag or keyword. A data set that was not read has no issues.
+        """
+        cdef uint32_t tag = tag_number(key)
+        cdef const dcm_row *row = self.row(tag)
+        if self.file is not None:
+            self.file.note_issue(name, 0 if row == NULL else row.offset - row.header, tag)
+
     def path_of(self, uint64_t offset):
         """Return the tag path of the level that contains the byte at `offset`.
 

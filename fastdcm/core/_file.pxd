@@ -28,6 +28,7 @@ cdef class File:
     cdef readonly dict lists    # offset of an element's header: list returned to the caller
     cdef readonly list notes    # issues as (code number, offset, tag)
     cdef set noted
+    cdef public bint strict     # an issue is raised as an error
     cdef readonly bint closed
 
     cdef int open_file(self, dcm_file *f, dcm_error *err)

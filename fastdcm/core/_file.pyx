@@ -345,6 +345,9 @@ cdef class File:
         """Record an issue found while decoding a value; the same one only once."""
         if self.origin is not None:
             return self.origin.note(code, offset, tag)
+        if self.strict:
+            raise error_for(dcm_code_name(code).decode(), dcm_code_text(code).decode(), offset,
+                            format_tag(tag) if tag else "", self.path)
         cdef tuple note = (code, offset, tag)
         if self.noted is None:
             self.noted = set()

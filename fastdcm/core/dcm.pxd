@@ -395,6 +395,8 @@ cdef extern from "dcm_frames.h" nogil:
     int dcm_frames_read(dcm_frames *t, dcm_bytes *b, const dcm_file *f, dcm_error *err)
     int dcm_frames_join(const uint8_t *p, uint64_t n, uint8_t *out, uint64_t *length,
                         dcm_issue *issue, dcm_error *err)
+    int dcm_frames_stated(const char *transfer_syntax)
+    int dcm_frames_begin(const uint8_t *p, uint64_t n, uint64_t length)
     void dcm_frames_free(dcm_frames *t)
 
 

@@ -222,6 +222,7 @@ def fill_slot(
     from_rows, to_rows = center_slices(rows, height)
     from_columns, to_columns = center_slices(columns, width)
     values = np.ascontiguousarray(values[from_rows, from_columns])
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     target = slot[to_rows, to_columns]
     if target.size != slot.size:
         slot[...] = pad

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow
 
 _Ints = npt.NDArray[np.int64]
@@ -111,6 +113,43 @@ class TableColumns:
         )
         return found
 
+    def has_issue(self, is_wanted: Callable[[str], bool]) -> _Bools:
+        """Return which rows have an issue of some kind.
+
+        Parameters
+        ----------
+        is_wanted : callable
+            Called with the text of every issue.
+
+        Returns
+        -------
+        (rows,) bool array
+        """
+        column = self.arrow("issues")
+        if column.null_count == len(column):
+            return np.zeros(len(column), bool)
+        return _rows_with(column, np.array([is_wanted(text) for text in column.values.to_pylist()]))
+
+    def has_infinite(self, name: str) -> _Bools:
+        """Return which rows of a column of numbers, or of lists of these, have NaN or infinity.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        (rows,) bool array
+        """
+        from pyarrow import compute
+
+        column = self.arrow(name)
+        is_list = "list" in str(column.type)
+        values = (column.values if is_list else column).cast("float64")
+        infinite = compute.invert(compute.is_finite(values)).fill_null(False)
+        found: _Bools = infinite.to_numpy(zero_copy_only=False)
+        return _rows_with(column, found) if is_list else found
+
     def numbers(self, name: str) -> _Floats:
         """Return a column as float64, NaN for null.
 
@@ -178,6 +217,13 @@ def numbers(column: pyarrow.Array, name: str = "") -> _Floats:
         return _function_codes(column)
     values: _Floats = column.cast("float64").fill_null(np.nan).to_numpy(zero_copy_only=False)
     return values.copy()
+
+
+def _rows_with(column: pyarrow.Array, wanted: _Bools) -> _Bools:
+    """Return which lists have one of the values that are wanted."""
+    starts, lengths = _list_bounds(column)
+    before = np.concatenate([[0], np.cumsum(wanted, dtype=np.int64)])
+    return np.asarray(before[starts + lengths] > before[starts])
 
 
 def _list_bounds(column: pyarrow.Array) -> tuple[_Ints, _Ints]:

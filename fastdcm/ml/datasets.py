@@ -367,14 +367,7 @@ class DicomDataset(Dataset):
         if self.window is None:
             return records, display
         if self.window == "file":
-            width = records["width"]
-            valid = (
-                np.isfinite(width)
-                & np.isfinite(records["center"])
-                & np.where(records["function"] == _LINEAR, width >= 1, width > 0)
-            )
-            # a VOI LUT, no window, or a window that `windowed` rejects
-            display = (layout["voi"] != VOI_WINDOW) | ~valid
+            display = layout["voi"] != VOI_WINDOW  # a VOI LUT, or no window
             records["center"][display], records["width"][display] = 0, 1
             records["function"][display] = _LINEAR
         else:

@@ -32,6 +32,8 @@ _RESCALE = ("RescaleSlope", "RescaleIntercept")
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
 _TABLE, _VOI_TABLE = "ModalityLUTSequence.LUTDescriptor", "VOILUTSequence.LUTDescriptor"
 _DOSE = "DoseGridScaling"
+# The end of an issue of these: a value that is no number, or several.
+_RESCALE_TAGS = ("(0028,1052)", "(0028,1053)", "(3004,000E)")
 
 #: The columns that a scan's table must have, in addition to ``pixels=True``:
 #: ``fastdcm.scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
@@ -58,8 +60,10 @@ _FIXED = (
     "mtime_ns",
     "transfer_syntax",
     "error",
+    "issues",
     "pixel_offset",
     "pixel_length",
+    "pixel_fragments",
     "frames",
 )
 
@@ -238,6 +242,9 @@ class Samples:
         codes, syntaxes = rows.texts("transfer_syntax")
         orders = [direct_byte_order(uid) for uid in syntaxes]
         native = np.isin(codes, [i for i, order in enumerate(orders) if order is not None])
+        native &= rows.ints("pixel_fragments") == 0
+        # whose data set is not in the byte order of its transfer syntax
+        native &= ~rows.has_issue(lambda issue: issue.startswith("encoding@"))
         big = np.isin(codes, [i for i, order in enumerate(orders) if order == ">"])
         codes, photometrics = rows.texts("PhotometricInterpretation")
         subsampled = np.isin(codes, [i for i, name in enumerate(photometrics) if "42" in name])
@@ -250,14 +257,11 @@ class Samples:
         there = np.where(
             cells > 0, np.minimum(length, 1 << 58) * 8 // np.maximum(cells * bits, 1), 0
         )
-        # encapsulated: a frame has at least one byte
+        # fragments: a frame has at least one byte
         there = np.minimum(frames, np.where(can, there, length))
         there[~(good & possible)] = 0
         lost = good & possible & (there < frames)
         self._leave_out({"short": int((frames - there)[lost].sum())})
-        # fragments under a native transfer syntax have another length than native frames
-        size = (cells * bits * frames + 7) // 8
-        can &= (length == size) | (length == size + size % 2)
         return there, can & ~rows.in_archive("path")
 
     def _layouts_of(
@@ -311,11 +315,19 @@ class Samples:
     def _set_rescale(
         self, rows: TableColumns, files: _Ints, frames: _Ints, layout: _Records
     ) -> None:
-        """Set slope and intercept of each sample, or that it has a Modality LUT."""
+        """Set slope and intercept of each sample, or that it has a Modality LUT.
+
+        An impossible slope or intercept is left to `apply_modality_lut`, as a Modality
+        LUT is: it raises the error.
+        """
         found, in_groups = self._by_frame(rows, files, frames, MODALITY, _RESCALE, np.logical_or)
         dose = np.where(in_groups, np.nan, rows.numbers(_DOSE)[files])
         slope, intercept = rescale_columns(found[0], found[1], dose)
         layout["table"] = rows.valid(_TABLE)[files] & ~in_groups
+        impossible = rows.has_issue(lambda issue: issue.endswith(_RESCALE_TAGS))
+        for name in (_DOSE, *(column for one in _RESCALE for column in MODALITY.columns(one))):
+            impossible |= rows.has_infinite(name)
+        layout["table"] |= impossible[files]
         none = np.isnan(slope) | (layout["table"] != 0)
         layout["slope"] = np.where(none, 1.0, slope)
         layout["intercept"] = np.where(none, 0.0, intercept)
@@ -328,12 +340,14 @@ class Samples:
 
         found, _ = self._by_frame(rows, files, frames, VOI, (*_WINDOW, _VOI_TABLE), is_given)
         center, width, function, table = found
-        # an unknown function is left to `windowed`, which rejects it
-        window = ~(np.isnan(center) | np.isnan(width)) & (function != UNKNOWN_FUNCTION)
+        # as `windowed`: what is not possible is no window, or another function
+        window = np.isfinite(center) & np.isfinite(width) & (width > 0)
+        function = np.where(function == UNKNOWN_FUNCTION, 0, np.nan_to_num(function))
+        function = np.where((function == 0) & (width < 1), 1, function)
         layout["voi"] = np.where(~np.isnan(table), VOI_TABLE, np.where(window, VOI_WINDOW, 0))
         layout["center"] = np.where(window, center, 0.0)
         layout["width"] = np.where(window, width, 0.0)
-        layout["function"] = np.where(window, np.nan_to_num(function), 0)
+        layout["function"] = np.where(window, function, 0)
 
     def _by_frame(
         self,

@@ -102,6 +102,13 @@ def frame_table(
         If the value is not inside the file.
     """
 
+def begins_with_item(head: _Bytes, length: int) -> bool:
+    """Return whether a value of `length` bytes that begins with `head` begins with an item.
+
+    Pixel data of defined length under an encapsulated transfer syntax is then stored
+    in fragments all the same.
+    """
+
 def join_fragments(data: _Bytes) -> bytes:
     """Return a frame without the item headers of its fragments.
 

@@ -73,6 +73,11 @@ cdef bytes new_bytes(uint64_t n, uint64_t offset, File f):
         check(DCM_E_MEMORY, &err, f, "")
 
 
+def begins_with_item(const uint8_t[::1] head, uint64_t length):
+    """Return whether a value of `length` bytes that begins with `head` begins with an item."""
+    return head.shape[0] > 0 and bool(dcm_frames_begin(&head[0], head.shape[0], length))
+
+
 def join_fragments(data):
     """Return a frame without the item headers of its fragments."""
     cdef Py_buffer view

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastdcm.errors import DicomError
 from fastdcm.pixels import _kernels
 from fastdcm.pixels.grayscale import stored_frames, windowed
+from fastdcm.pixels.layout import photometric_of
 from fastdcm.pixels.lookup_table import (
     LookupTable,
     damaged,
@@ -119,10 +120,11 @@ def _expand_segments(ds: PixelDataset, keyword: str, entries: int, bits: int) ->
             left -= 1
             if left == 0:
                 at, back = back, None
+    if not filled:
+        raise damaged(ds, f"palette: the segments of {keyword} have no entries of {entries}")
     if filled < entries:
-        raise damaged(
-            ds, f"palette: the segments of {keyword} end after {filled} of {entries} entries"
-        )
+        ds.note_issue("lut", keyword)
+        lut[filled:] = lut[filled - 1]
     return lut
 
 
@@ -371,7 +373,7 @@ def to_rgb(
     """
     import numpy as np
 
-    photometric = ds.get("PhotometricInterpretation")
+    photometric = photometric_of(ds)
     samples = ds.get("SamplesPerPixel") or 1
     if samples == 1 and photometric != "PALETTE COLOR":
         gray = windowed(ds, frames, center=center, width=width, index=index)
@@ -380,7 +382,7 @@ def to_rgb(
     bits = ds.get("BitsStored")
     bits = bits if isinstance(bits, int) else 8 * stored.dtype.itemsize
     table = palette(ds) if photometric == "PALETTE COLOR" and samples == 1 else None
-    kinds = [photometric or ""]
+    kinds = [photometric]
     if table is None:
         kinds = [ds.frames.photometric(number) for number in numbers]
     matrix = ds.frames.matrix

@@ -13,9 +13,9 @@ from fastdcm.pixels.decoders import RATIO, FrameDecoder, over_limit
 from fastdcm.pixels.layout import (
     PIXEL_DATA,
     Layout,
-    integer,
+    frame_count,
+    has_fragments,
     is_big_endian,
-    is_native,
     layout_arguments,
     pixel_element,
     transfer_syntax_of,
@@ -48,28 +48,34 @@ _BLANK = 4
 _OFFSETS, _LENGTHS = 0x7FE00001, 0x7FE00002  # Extended Offset Table and its lengths
 
 
-def open_frames(ds: PixelDataset, known: Frames | None = None) -> Frames:
+def open_frames(ds: PixelDataset, known: Frames | None = None, *, all_bits: bool = False) -> Frames:
     """Return the frames of a data set: `known` if it still describes them.
 
-    Raises AttributeError without pixel data and DicomError for attributes that
-    are not possible.
+    With `all_bits`, the cells are unsigned integers of Bits Allocated bits: none of
+    them is cleared. Raises AttributeError without pixel data and DicomError for
+    attributes that are not possible.
     """
     elem = pixel_element(ds)
     syntax = transfer_syntax_of(ds, elem)
     source: Any
     if elem.is_raw:
         source, offset, length = ds.file, elem.file_tell, elem.value_length
-        native = is_native(syntax, elem.is_undefined_length)
         big = elem.is_big_endian
     else:  # a value that was set: only the transfer syntax says what its bytes are
         source, offset = elem.value or b"", 0
         length = len(source)
-        native = is_native(syntax, elem.is_undefined_length or None)
         big = ds.original_encoding[1] is False
+    native = not has_fragments(ds, elem, syntax)
     tables = None
     if not native:
-        extended = (ds.get(_OFFSETS), ds.get(_LENGTHS))
-        tables = tuple(None if table is None else table.value or None for table in extended)
+        tables = tuple(_offset_table(ds, tag) for tag in (_OFFSETS, _LENGTHS))
+    layout = layout_arguments(ds, elem.tag)
+    if all_bits:
+        rows, columns, samples, allocated, *_, photometric, planar, floating = layout
+        layout = (
+            *(rows, columns, samples, allocated, allocated, allocated - 1, False),
+            *(photometric, planar, floating),
+        )
     key = (
         source,
         offset,
@@ -79,8 +85,8 @@ def open_frames(ds: PixelDataset, known: Frames | None = None) -> Frames:
         tables,
         big,
         elem.VR,
-        integer(ds, "NumberOfFrames", 1),
-        layout_arguments(ds, elem.tag),
+        frame_count(ds),
+        layout,
     )
     if known is not None and known._key == key:
         return known
@@ -94,6 +100,18 @@ def open_frames(ds: PixelDataset, known: Frames | None = None) -> Frames:
         if error.filename is not None or ds.filename is None:
             raise
         raise DicomError(error.text, error.code, error.offset, error.path, ds.filename) from error
+
+
+def _offset_table(ds: PixelDataset, tag: int) -> bytes | None:
+    """Return the bytes of an extended offset table, None if there are none."""
+    table = ds.get(tag)
+    value = None if table is None else table.value
+    if not value:
+        return None
+    if not isinstance(value, (bytes, bytearray)):
+        ds.note_issue("offset-table", tag)
+        return None
+    return bytes(value)
 
 
 def output_array(out: PixelArray | None, shape: tuple[int, ...], dtype: DTypeLike) -> PixelArray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+from fastdcm.errors import DicomError
 from fastdcm.pixels import _kernels
 from fastdcm.pixels.frames import output_array, pixel_array
 from fastdcm.pixels.functional_groups import (
@@ -21,6 +22,7 @@ from fastdcm.pixels.functional_groups import (
     has_window,
     rescale_of,
 )
+from fastdcm.pixels.layout import integer, possible_integer
 from fastdcm.pixels.lookup_table import (
     LookupTable,
     damaged,
@@ -221,34 +223,76 @@ def _value_range(ds: PixelDataset, frame: int) -> tuple[float, float]:
     found = _modality(ds, find_level(ds, MODALITY, frame), dose=False)
     if isinstance(found, LookupTable):
         return 0.0, float(2**found.bits - 1)  # PS3.3 C.11.1.1.1: unsigned
-    bits = ds.get("BitsStored")
-    if not isinstance(bits, int) or not 1 <= bits <= 64:
-        raise damaged(ds, f"BitsStored must be 1 to 64, got {bits!r}")
+    allocated = integer(ds, "BitsAllocated")
+    bits = possible_integer(ds, "BitsStored", allocated, 1, allocated)
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if is_signed(ds) else (0, 2**bits - 1)
     slope, intercept = found or (1.0, 0.0)
     return low * slope + intercept, high * slope + intercept
 
 
-def _file_window(ds: PixelDataset, level: Attributes, index: int) -> _Window:
-    """Return the window at `index` of a level that has one."""
-    both = (level.get("WindowCenter"), level.get("WindowWidth"))
-    # a single value serves every index, as in pydicom
-    center, width = (value[index] if isinstance(value, list) else value for value in both)
-    return _checked_window(ds, level.get("VOILUTFunction"), center, width)
+_FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
-def _checked_window(ds: PixelDataset, function: object, center: Any, width: Any) -> _Window:
-    """Return a window whose values are possible (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
-    name = str(function or "LINEAR").strip().upper()
-    for keyword, value in (("Window Center", center), ("Window Width", width)):
+def _file_window(ds: PixelDataset, level: Any, index: int) -> _Window | None:
+    """Return the window at `index` of a level that has one.
+
+    Notes the issue "image-value" for what is not possible: a center or width that is no
+    number, or a width that is not above 0, makes the window None; LINEAR with a width
+    below 1, for which it is not defined, becomes LINEAR_EXACT (PS3.3 C.11.2.1.2.1).
+    """
+    numbers = []
+    for keyword in ("WindowCenter", "WindowWidth"):
+        value = level.get(keyword)
+        if isinstance(value, list) and (value or index):
+            value = value[index]  # a single value serves every index, as in pydicom
         if not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise damaged(ds, f"{keyword} must be a number, got {value!r}")
-    if name not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise damaged(ds, f"VOI LUT Function must be LINEAR, LINEAR_EXACT or SIGMOID, got {name!r}")
-    if width < 1 if name == "LINEAR" else width <= 0:
-        least = "at least 1" if name == "LINEAR" else "above 0"
-        raise damaged(ds, f"Window Width must be {least} for {name}, got {width:g}")
-    return name, float(center), float(width)
+            level.note_issue("image-value", keyword)
+            return None
+        numbers.append(float(value))
+    center, width = numbers
+    function = _file_function(level)
+    if width <= 0 or (width < 1 and function == "LINEAR"):
+        level.note_issue("image-value", "WindowWidth")
+        return None if width <= 0 else ("LINEAR_EXACT", center, width)
+    return function, center, width
+
+
+def _file_function(level: Any) -> str:
+    """Return the VOI LUT Function of a level: LINEAR if it has none, or an unknown one."""
+    value = level.get("VOILUTFunction")
+    name = value.strip().upper() if isinstance(value, str) else value
+    if name in _FUNCTIONS:
+        return str(name)
+    if name is not None and name != "":
+        level.note_issue("image-value", "VOILUTFunction")
+    return "LINEAR"
+
+
+def _voi_table(ds: PixelDataset, level: Any, index: int) -> LookupTable | None:
+    """Return the table at `index` of the VOI LUT Sequence of a level.
+
+    None where there is none, or one that cannot be used, which is noted as "lut".
+    """
+    tables = lut_items(level, "VOILUTSequence")
+    if not tables:
+        return None
+    try:
+        return read_table(ds, tables[index], "VOI LUT Sequence")
+    except DicomError:
+        level.note_issue("lut", "VOILUTSequence")
+        return None
+
+
+def _checked_window(ds: PixelDataset, function: str, center: Any, width: Any) -> _Window:
+    """Return the window that the arguments give (PS3.3 C.11.2.1.2, C.11.2.1.3)."""
+    if function not in _FUNCTIONS:
+        raise damaged(ds, f"function must be LINEAR, LINEAR_EXACT or SIGMOID, got {function!r}")
+    if not math.isfinite(center) or not math.isfinite(width):
+        raise damaged(ds, f"center and width must be finite numbers, got {center}, {width}")
+    if width < 1 if function == "LINEAR" else width <= 0:
+        least = "at least 1" if function == "LINEAR" else "above 0"
+        raise damaged(ds, f"Window Width must be {least} for {function}, got {width:g}")
+    return function, float(center), float(width)
 
 
 def _through_window(arr: PixelArray, window: _Window, low: float, high: float) -> PixelArray:
@@ -291,12 +335,10 @@ def apply_windowing(
     -------
     numpy.ndarray
         float64, from the lowest to the highest modality value that Bits Stored
-        allows; `arr` itself if there is no window.
+        allows; `arr` itself if there is no window, or one that is not possible.
 
     Raises
     ------
-    DicomError
-        For a damaged window.
     ValueError
         If the image is not MONOCHROME1 or MONOCHROME2.
     IndexError
@@ -312,7 +354,8 @@ def apply_windowing(
             raise ValueError(
                 f"windows apply to MONOCHROME1 and MONOCHROME2 images, not to {photometric}"
             )
-        return _through_window(arr, _file_window(ds, level, index), *_value_range(ds, frame))
+        window = _file_window(ds, level, index)
+        return arr if window is None else _through_window(arr, window, *_value_range(ds, frame))
 
     return _by_frame(ds, arr, frame, apply, VOI, MODALITY)
 
@@ -336,20 +379,18 @@ def apply_voi(
     Returns
     -------
     numpy.ndarray
-        uint8 or uint16; `arr` itself if there is no table.
+        uint8 or uint16; `arr` itself if there is no table, or one that cannot be used.
 
     Raises
     ------
-    DicomError
-        For a damaged table.
     IndexError
         If there is no table with this index.
     """
 
     def apply(arr: PixelArray, frame: int) -> PixelArray:
         level = find_level(ds, VOI, frame)
-        tables = [] if level is None else lut_items(level, "VOILUTSequence")
-        return read_table(ds, tables[index], "VOI LUT Sequence").look_up(arr) if tables else arr
+        table = None if level is None else _voi_table(ds, level, index)
+        return arr if table is None else table.look_up(arr)
 
     return _by_frame(ds, arr, frame, apply, VOI)
 
@@ -386,8 +427,10 @@ def apply_voi_lut(
         level = find_level(ds, VOI, frame)
         if level is None:
             return arr
-        use_table = lut_items(level, "VOILUTSequence") and (prefer_lut or not has_window(level))
-        return (apply_voi if use_table else apply_windowing)(arr, ds, index, frame)
+        table = None
+        if prefer_lut or not has_window(level):
+            table = _voi_table(ds, level, index)
+        return apply_windowing(arr, ds, index, frame) if table is None else table.look_up(arr)
 
     return _by_frame(ds, arr, frame, apply, VOI, MODALITY)
 
@@ -587,8 +630,8 @@ def windowed(
         Which frames; by default all.
     center, width : float, optional
         The window, in modality values. By default the VOI table, else the
-        window, at `index` of each frame; where there is none, the range of the
-        values without padding.
+        window, at `index` of each frame; where there is none, or none that is
+        possible, the range of the values without padding.
     function : {"LINEAR", "LINEAR_EXACT", "SIGMOID"}, optional
         By default the VOI LUT Function of the file, or LINEAR.
     index : int
@@ -604,7 +647,8 @@ def windowed(
     Raises
     ------
     DicomError
-        For damaged pixels, tables or windows, and for color images.
+        For damaged pixels, Modality LUTs or slopes, an impossible `width`, and for
+        color images.
     IndexError
         If there is no frame, table or window with this index.
     ValueError
@@ -625,21 +669,21 @@ def windowed(
     invert = is_inverted(ds)
     for (source, target), (modality, voi) in _runs(ds, (stored, out), numbers, MODALITY, VOI):
         found = _modality(ds, modality)
-        tables = [] if voi is None else lut_items(voi, "VOILUTSequence")
+        window: _Window | None = None
         if center is not None:
-            level = ds if voi is None else voi
-            window = _checked_window(ds, function or level.get("VOILUTFunction"), center, width)
-        elif tables:
-            table = read_table(ds, tables[index], "VOI LUT Sequence")
-            target[...] = _to_bytes(
-                table.look_up(_modality_values(source, found)), table.bits, invert
-            )
-            continue
+            name = function or _file_function(ds if voi is None else voi)
+            window = _checked_window(ds, name, center, width)
         elif voi is not None:
-            window = _file_window(ds, voi, index)
-            if function is not None:
+            table = _voi_table(ds, voi, index)
+            if table is not None:
+                levels = table.look_up(_modality_values(source, found))
+                target[...] = _to_bytes(levels, table.bits, invert)
+                continue
+            if has_window(voi):
+                window = _file_window(ds, voi, index)
+            if function is not None and window is not None:
                 window = _checked_window(ds, function, *window[1:])
-        else:
+        if window is None:
             window = _full_range(ds, source, found, function)
         if isinstance(found, LookupTable):
             source, found = found.look_up(source), None
@@ -685,4 +729,6 @@ def _full_range(
     if low == high and kept.size < source.size:
         low -= 1  # one value beside padding: displayed as white
     span = high - low or 1.0
-    return _checked_window(ds, function or "LINEAR_EXACT", low + span / 2, span)
+    if function is None or (function == "LINEAR" and span < 1):
+        function = "LINEAR_EXACT"
+    return _checked_window(ds, function, low + span / 2, span)

@@ -1,13 +1,15 @@
 """Describe how the cells of pixel data are laid out (PS3.5 8, PS3.3 C.7.6.3).
 
-A `Layout` is made from the attributes of the Image Pixel Module. `is_native`
-and `direct_byte_order` are the only functions that decide whether pixel data is
-native and whether it can be read from a file without a decoder.
+A `Layout` is made from the attributes of the Image Pixel Module. `has_fragments` is
+the only function that decides how the pixel data of a data set is stored; a scan has
+its answer in the column ``pixel_fragments``. `direct_byte_order` decides whether native
+cells can be read from a file without opening it.
 """
 
 from __future__ import annotations
 
 from fastdcm.errors import DicomError
+from fastdcm.pixels._frame_table import begins_with_item
 from fastdcm.pixels._kernels import normalize
 from fastdcm.uid import TRANSFER_SYNTAXES
 
@@ -153,28 +155,40 @@ class Layout:
 # ---------------------------------------------------------------- native or not ---
 
 
-def is_native(transfer_syntax: str | None, has_fragments: bool | None) -> bool:
-    """Return whether pixel data is native: cells one after another (PS3.5 8, A.4).
+def is_encapsulated(transfer_syntax: str | None) -> bool:
+    """Return whether a transfer syntax states that pixel data is in fragments (PS3.5 A.4)."""
+    row = TRANSFER_SYNTAXES.get(transfer_syntax or "")
+    return row is not None and row.encapsulated
+
+
+def has_fragments(ds: PixelDataset, elem: DataElement, transfer_syntax: str | None) -> bool:
+    """Return whether pixel data is in fragments, rather than native cells (PS3.5 A.4).
+
+    How the element is stored decides: with an undefined length, or, under an
+    encapsulated transfer syntax, with an item at its beginning. Where the transfer
+    syntax or the length states something else, the issue "encapsulation" is noted. For a
+    value that was set, the transfer syntax decides.
 
     Parameters
     ----------
+    ds : Dataset
+        The image.
+    elem : DataElement
+        Its pixel data.
     transfer_syntax : str or None
-        UID of the transfer syntax, None if there is none.
-    has_fragments : bool or None
-        Whether the element is stored in fragments, that is, has an undefined
-        length; None if that is not known.
-
-    Returns
-    -------
-    bool
-        What `has_fragments` says where it is known: some files have fragments
-        under a native transfer syntax, others native cells under an
-        encapsulated one. If it is not known, what the transfer syntax says.
+        As `transfer_syntax_of` returns it.
     """
-    if has_fragments is not None:
-        return not has_fragments
-    row = TRANSFER_SYNTAXES.get(transfer_syntax or "")
-    return row is None or (not row.encapsulated and bool(row.pixels))
+    stated = is_encapsulated(transfer_syntax)
+    if not elem.is_raw or ds.file is None:
+        return elem.is_undefined_length or stated
+    found = elem.is_undefined_length
+    if found == stated or (found and transfer_syntax not in TRANSFER_SYNTAXES):
+        return found
+    at, length = elem.file_tell, elem.value_length
+    if not found and at is not None and length:
+        found = begins_with_item(ds.file.read(at, min(8, length)), length)
+    ds.note_issue("encapsulation", elem.tag)
+    return found
 
 
 def direct_byte_order(transfer_syntax: str | None) -> str | None:
@@ -190,9 +204,11 @@ def direct_byte_order(transfer_syntax: str | None) -> str | None:
     str or None
         "<" or ">"; None where the file must be opened to read its pixels: for
         an encapsulated, deflated or unknown transfer syntax.
+
+    Whether the pixel data of a file is native is another question: `has_fragments`.
     """
     row = TRANSFER_SYNTAXES.get(transfer_syntax or "")
-    if row is None or row.deflated or not is_native(transfer_syntax, None):
+    if row is None or row.deflated or row.encapsulated or not row.pixels:
         return None
     return ">" if is_big_endian(transfer_syntax, row.big_endian) else "<"
 
@@ -239,6 +255,40 @@ def integer(ds: PixelDataset, keyword: str, default: int | None = None, least: i
     return value
 
 
+def possible_integer(
+    ds: PixelDataset,
+    keyword: str,
+    default: int,
+    least: int,
+    most: int,
+    issue: str = "image-value",
+) -> int:
+    """Return an integer from `least` to `most`, or the default.
+
+    For another value an issue is noted.
+    """
+    value = ds.get(keyword)
+    if isinstance(value, int) and least <= value <= most:
+        return value
+    if value is not None and value != "":
+        ds.note_issue(issue, keyword)
+    return default
+
+
+def photometric_of(ds: PixelDataset) -> str:
+    """Return the Photometric Interpretation, "" where there is none."""
+    value = ds.get("PhotometricInterpretation")
+    if value is None or isinstance(value, str):
+        return (value or "").strip()
+    text = f"PhotometricInterpretation must be one text, got {value!r}"
+    raise DicomError(text, "pixels", None, "", ds.filename)
+
+
+def frame_count(ds: PixelDataset) -> int:
+    """Return the Number of Frames, 1 where it is missing or impossible (PS3.3 C.7.6.6)."""
+    return possible_integer(ds, "NumberOfFrames", 1, 1, 1 << 48, "frame-count")
+
+
 def layout_arguments(ds: PixelDataset, tag: int) -> tuple[Any, ...]:
     """Return the arguments of the `Layout` of the pixel data with this tag.
 
@@ -246,15 +296,15 @@ def layout_arguments(ds: PixelDataset, tag: int) -> tuple[Any, ...]:
     """
     rows, columns = integer(ds, "Rows"), integer(ds, "Columns")
     samples = integer(ds, "SamplesPerPixel", 1)
-    photometric = ds.get("PhotometricInterpretation") or ""
-    planar = samples > 1 and integer(ds, "PlanarConfiguration", 0, 0) == 1
+    photometric = photometric_of(ds)
+    planar = samples > 1 and possible_integer(ds, "PlanarConfiguration", 0, 0, 1) == 1
     if tag != PIXEL_DATA:
         bits = 32 if tag == FLOAT_PIXEL_DATA else 64
         return rows, columns, samples, bits, None, None, False, photometric, planar, True
     allocated = integer(ds, "BitsAllocated")
-    stored = integer(ds, "BitsStored", allocated, 0)
-    high = integer(ds, "HighBit", stored - 1, 0)
-    signed = integer(ds, "PixelRepresentation", 0, 0) == 1
+    stored = possible_integer(ds, "BitsStored", allocated, 1, allocated)
+    high = possible_integer(ds, "HighBit", stored - 1, stored - 1, allocated - 1)
+    signed = possible_integer(ds, "PixelRepresentation", 0, 0, 1) == 1
     return rows, columns, samples, allocated, stored, high, signed, photometric, planar, False
 
 

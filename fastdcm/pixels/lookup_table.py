@@ -117,29 +117,37 @@ def read_entries(
 ) -> PixelArray:
     """Return `count` entries of LUT data, as stored.
 
-    uint16, or uint8 where 8-bit entries are packed two to a word.
+    uint16, or uint8 where 8-bit entries are packed two to a word. Where there are fewer,
+    the last one is repeated and the issue "lut" is noted.
     """
     import numpy as np
 
     elem = element(item, keyword)
     value = None if elem is None else elem.value
+    entries: PixelArray
     if elem is not None and isinstance(value, (bytes, bytearray)):
         big = elem.is_big_endian if elem.is_raw else ds.original_encoding[1] is False
-        if len(value) >= 2 * count:
-            return np.frombuffer(value, ">u2" if big else "<u2", count).astype(np.uint16)
-        if bits == 8 and len(value) >= count:
+        if bits == 8 and len(value) <= count + 1:
+            entries = np.frombuffer(value, np.uint8)
             if big and elem.VR == "OW" and len(value) % 2 == 0:
-                value = np.frombuffer(value, np.uint16).byteswap()
-            return np.frombuffer(value, np.uint8, count)
-        found = len(value) // 2
+                entries = entries.view(np.uint16).byteswap().view(np.uint8)
+        else:
+            entries = np.frombuffer(value, ">u2" if big else "<u2", len(value) // 2)
+            entries = entries.astype(np.uint16)
     else:
-        value = value if isinstance(value, list) else [] if value is None else [value]
-        found = len(value)
-        if found >= count and all(isinstance(one, int) for one in value[:count]):
-            return np.array([one & 0xFFFF for one in value[:count]], np.uint16)
-        if bits == 8 and 2 * found >= count and all(isinstance(one, int) for one in value):
-            return np.array([one & 0xFFFF for one in value], "<u2").view(np.uint8)[:count]
-    raise damaged(ds, f"{name}: {keyword} has {found} entries, its descriptor declares {count}")
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(isinstance(one, int) for one in values):
+            raise damaged(ds, f"{name}: {keyword} has values that are not integers")
+        entries = np.array([one & 0xFFFF for one in values], "<u2")
+        if bits == 8 and 2 * len(values) <= count + 1:
+            entries = entries.view(np.uint8)
+    found = min(len(entries), count)
+    if found == 0:
+        raise damaged(ds, f"{name}: {keyword} has 0 entries, its descriptor declares {count}")
+    if found < count:
+        item.note_issue("lut", keyword)
+        entries = np.pad(entries, (0, count - found), "edge")
+    return entries[:count]
 
 
 def read_table(ds: PixelDataset, item: PixelDataset, name: str) -> LookupTable:

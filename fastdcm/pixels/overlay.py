@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from fastdcm.pixels._kernels import unpack_bits
-from fastdcm.pixels.layout import PIXEL_DATA, is_native, transfer_syntax_of
+from fastdcm.pixels.frames import open_frames
 from fastdcm.pixels.lookup_table import damaged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fastdcm.errors import DicomError
+    from fastdcm.pixels.frames import Frames
     from fastdcm.pixels.protocols import PixelArray, PixelDataset
 
 _GROUPS = range(0x6000, 0x6100)
+_SHORT = 1024  # times its bytes is the most that one frame of a short overlay may have
 
 
 def overlay_groups(ds: PixelDataset) -> list[int]:
@@ -64,12 +67,12 @@ def _count(
     if value is None or value == "":
         value = default
     if not isinstance(value, int) or value < 1:
-        raise damaged(
-            ds,
-            f"overlay {group:04X}: {name} must be an integer of at least 1, got {value!r}",
-            "overlay",
-        )
+        raise _damaged(ds, group, f"{name} must be an integer of at least 1, got {value!r}")
     return value
+
+
+def _damaged(ds: PixelDataset, group: int, text: str) -> DicomError:
+    return damaged(ds, f"overlay {group:04X}: {text}", "overlay")
 
 
 def overlay_array(ds: PixelDataset, group: int) -> PixelArray:
@@ -87,7 +90,8 @@ def overlay_array(ds: PixelDataset, group: int) -> PixelArray:
     numpy.ndarray
         uint8, 0 or 1, of shape ([frames,] rows, columns): from Overlay Data
         (60xx,3000), or from the bit of the pixel cells that Overlay Bit Position
-        (60xx,0102) names.
+        (60xx,0102) names. Bits that are missing at the end of Overlay Data are 0, with
+        the issue "overlay".
 
     Raises
     ------
@@ -117,74 +121,116 @@ def overlay_array(ds: PixelDataset, group: int) -> PixelArray:
     rows = _count(ds, group, 0x0010, "Overlay Rows")
     columns = _count(ds, group, 0x0011, "Overlay Columns")
     if embedded:
-        return _embedded(ds, group, rows, columns)
-    frames = _count(ds, group, 0x0015, "Number of Frames in Overlay", 1)
-    elem = ds[group << 16 | 0x3000]
+        frames = _cells(ds, group, rows, columns)
+        return _embedded_bit(frames.read(range(len(frames))), ds, group, len(frames) == 1)
+    frames_in_overlay = _count(ds, group, 0x0015, "Number of Frames in Overlay", 1)
+    tag = group << 16 | 0x3000
+    elem = ds[tag]
     data = elem.value
-    cells = frames * rows * columns
-    if not isinstance(data, (bytes, bytearray)) or len(data) < (cells + 7) // 8:
-        found = len(data) if isinstance(data, (bytes, bytearray)) else 0
-        raise damaged(
-            ds,
-            f"overlay {group:04X}: its data has {found} bytes, its attributes require "
-            f"{(cells + 7) // 8}",
-            "overlay",
-        )
+    if not isinstance(data, (bytes, bytearray)):
+        raise _damaged(ds, group, "its data are not bytes")
+    cells = frames_in_overlay * rows * columns
     packed = np.frombuffer(data, np.uint8)
     if elem.VR == "OW" and elem.is_raw and elem.is_big_endian and packed.size % 2 == 0:
         packed = packed.view(np.uint16).byteswap().view(np.uint8)
-    bits = np.empty((rows, columns) if frames == 1 else (frames, rows, columns), np.uint8)
-    unpack_bits(packed, 0, cells, bits)
-    return bits
+    there = min(cells, 8 * packed.size)
+    if there < cells:
+        if rows * columns > 8 * _SHORT * packed.size:  # no memory for what is not there
+            raise _damaged(
+                ds,
+                group,
+                f"its data have {packed.size} bytes, its attributes require {(cells + 7) // 8}",
+            )
+        ds.note_issue("overlay", tag)
+        # whole frames, and the truncated one
+        frames_in_overlay = -(-there // (rows * columns))
+        cells = frames_in_overlay * rows * columns
+    bits = np.zeros(cells, np.uint8)
+    unpack_bits(packed, 0, there, bits[:there])
+    shape = (rows, columns) if frames_in_overlay == 1 else (frames_in_overlay, rows, columns)
+    return bits.reshape(shape)
 
 
-def _embedded(ds: PixelDataset, group: int, rows: int, columns: int) -> PixelArray:
-    """Return the overlay's bit of native pixel cells, which pixel values do not have."""
+def overlay_plane(ds: PixelDataset, group: int, frame: int) -> PixelArray | None:
+    """Return the overlay of one frame of an image, None if it is for other frames.
+
+    An overlay with Image Frame Origin (60xx,0051) or Number of Frames in Overlay
+    (60xx,0015) is for as many frames of the image, from that one (PS3.3 C.9.3); any
+    other is for all.
+
+    Parameters
+    ----------
+    ds : Dataset
+        The image.
+    group : int
+        0x6000 to 0x60FF.
+    frame : int
+        Index of the frame of the image, from 0.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        uint8, 0 or 1, of shape (rows, columns).
+
+    Raises
+    ------
+    ValueError, AttributeError, DicomError
+        As `overlay_array`.
+    """
+    if _is_embedded(ds, group):
+        rows = _count(ds, group, 0x0010, "Overlay Rows")
+        columns = _count(ds, group, 0x0011, "Overlay Columns")
+        frames = _cells(ds, group, rows, columns)
+        return _embedded_bit(frames[frame][None], ds, group, True)
+    if any(_value(ds, group, element) not in (None, "") for element in (0x0015, 0x0051)):
+        frame -= _count(ds, group, 0x0051, "Image Frame Origin", 1) - 1
+        if not 0 <= frame < _count(ds, group, 0x0015, "Number of Frames in Overlay", 1):
+            return None
+    else:
+        frame = 0
+    planes = overlay_array(ds, group)
+    if planes.ndim == 2:
+        return planes if frame == 0 else None
+    return planes[frame] if frame < len(planes) else None
+
+
+def overlay_origin(ds: PixelDataset, group: int) -> tuple[int, int]:
+    """Return the row and column of an image at which an overlay begins, from 1.
+
+    (1, 1) where Overlay Origin is missing or, with the issue "overlay", impossible.
+    """
+    tag = group << 16 | 0x0050
+    elem = ds.get(tag)
+    origin = None if elem is None else elem.value
+    if isinstance(origin, list) and len(origin) == 2:
+        row, column = origin
+        if isinstance(row, int) and isinstance(column, int):
+            return row, column
+    if elem is not None and not elem.is_empty:
+        ds.note_issue("overlay", tag)
+    return 1, 1
+
+
+def _cells(ds: PixelDataset, group: int, rows: int, columns: int) -> Frames:
+    """Return the frames of pixel cells that hold an overlay, with all of their bits."""
+    frames = open_frames(ds, all_bits=True)
+    if (rows, columns) != frames.shape:
+        size = " x ".join(map(str, frames.shape))
+        raise _damaged(
+            ds,
+            group,
+            f"an overlay in the pixel cells must have the size of the image, {size}, "
+            f"got {rows} x {columns}",
+        )
+    if frames.dtype.kind != "u":
+        raise _damaged(ds, group, "an overlay in the pixel cells needs integer cells")
+    return frames
+
+
+def _embedded_bit(cells: PixelArray, ds: PixelDataset, group: int, single: bool) -> PixelArray:
+    """Return the bit of pixel cells that Overlay Bit Position names."""
     import numpy as np
 
-    if (rows, columns) != (ds.get("Rows"), ds.get("Columns")):
-        raise damaged(
-            ds,
-            f"overlay {group:04X}: an overlay in the pixel cells must have the size of the "
-            f"image, {ds.get('Rows')} x {ds.get('Columns')}, got {rows} x {columns}",
-            "overlay",
-        )
-    bits = ds.get("BitsAllocated")
-    frames = ds.get("NumberOfFrames") or 1
-    if not isinstance(frames, int) or frames < 1:
-        raise damaged(
-            ds, f"NumberOfFrames must be an integer of at least 1, got {frames!r}", "overlay"
-        )
-    elem = ds.get(PIXEL_DATA)
-    if (
-        elem is None
-        or not is_native(transfer_syntax_of(ds, elem), elem.is_undefined_length)
-        or bits not in (8, 16, 32)
-    ):
-        raise damaged(
-            ds,
-            f"overlay {group:04X}: an overlay in the pixel cells needs native cells of 8, 16 or "
-            f"32 bits, BitsAllocated is {bits!r}",
-            "overlay",
-        )
-    data = elem.value or b""
-    size = frames * rows * columns * bits // 8
-    if len(data) < size:
-        raise damaged(
-            ds,
-            f"overlay {group:04X}: the pixel data has {len(data)} bytes, its attributes "
-            f"require {size}",
-            "overlay",
-        )
-    big = elem.is_big_endian if elem.is_raw else ds.original_encoding[1] is False
-    position = _value(ds, group, 0x0102)
-    # The bit's byte within its cell; big endian OW swaps the bytes of 8-bit cells.
-    at = position // 8
-    if big:
-        at = bits // 8 - 1 - at
-    planes = np.frombuffer(data, np.uint8)
-    if big and bits == 8 and elem.VR == "OW" and len(data) % 2 == 0:
-        planes = planes.view(np.uint16).byteswap().view(np.uint8)
-    planes = planes[:size][at :: bits // 8]
-    plane = planes >> np.uint8(position % 8) & np.uint8(1)
-    return plane.reshape((rows, columns) if frames == 1 else (frames, rows, columns))
+    position = np.array(_value(ds, group, 0x0102), cells.dtype)
+    bits: PixelArray = (cells >> position & np.array(1, cells.dtype)).astype(np.uint8)
+    return bits.reshape(bits.shape[1:]) if single else bits

@@ -83,6 +83,9 @@ class PixelDataset(Protocol):
     def get(self, key: str | int, default: Any = None, /) -> Any:
         """Return the value at a keyword, or the element at a tag."""
 
+    def note_issue(self, name: str, key: str | int, /) -> None:
+        """Record an issue about an element, by the name of the code."""
+
     def keys(self) -> list[Any]:
         """Return the tags of the elements, in ascending order."""
 

@@ -81,7 +81,8 @@ cdef extern from *:
 cdef FIXED = [("path", b"u"), ("size", b"l"), ("mtime_ns", b"l"), ("transfer_syntax", b"u")]
 cdef ERRORS = [("error", b"u"), ("error_offset", b"l"), ("error_detail", b"u"),
                ("issues", b"u")]
-cdef PIXELS = [("pixel_offset", b"l"), ("pixel_length", b"l"), ("frames", b"l")]
+cdef PIXELS = [("pixel_offset", b"l"), ("pixel_length", b"l"), ("pixel_fragments", b"l"),
+               ("frames", b"l")]
 cdef TYPES = {b"u": DCM_COLUMN_TEXT, b"z": DCM_COLUMN_BYTES, b"l": DCM_COLUMN_INT,
               b"L": DCM_COLUMN_UINT, b"g": DCM_COLUMN_FLOAT, b"tdD": DCM_COLUMN_DATE,
               b"ttu": DCM_COLUMN_TIME, b"tsu:": DCM_COLUMN_DATETIME}

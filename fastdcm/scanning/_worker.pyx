@@ -305,7 +305,7 @@ cdef class Worker:
     cdef tuple span(self, Batch batch, str name, uint64_t size):
         """Return (offset, length) of what is hashed in the file of the last row."""
         cdef dcm_column *c = &batch.c.columns[
-            batch.c.n_columns - (4 if self.plan.plan.pixels == DCM_PIXELS_OFFSETS else 3)]
+            batch.c.n_columns - (5 if self.plan.plan.pixels == DCM_PIXELS_OFFSETS else 4)]
         cdef uint64_t row = batch.c.rows - 1
         if name == "file_hash":
             return 0, size

@@ -13,7 +13,7 @@ from fastdcm._util.parallel import cpu_count, run_parallel
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
 from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE, read_frames
-from fastdcm.pixels.layout import direct_byte_order, native_length
+from fastdcm.pixels.layout import direct_byte_order
 from fastdcm.sources.urls import is_url, path_bytes
 from fastdcm.volume.slices import Slice
 from fastdcm.volume.values.colors import ColorMode, needs_conversion
@@ -222,7 +222,7 @@ def _is_native(each: Slice) -> bool:
     return (
         each.tile is None
         and order is not None
-        and row.get("pixel_offset") is not None
+        and row.get("pixel_fragments") == 0
         and row["PixelRepresentation"] in (0, 1)
         and "!/" not in row["path"]  # in an archive
         and not is_url(row["path"])
@@ -232,18 +232,7 @@ def _is_native(each: Slice) -> bool:
         and (bits in (16, 32) or (bits in (1, 8) and order == "<"))
         and "422" not in (row["PhotometricInterpretation"] or "")
         and not any(issue.startswith("encoding@") for issue in row["issues"] or ())
-        and _has_native_length(row)
     )
-
-
-def _has_native_length(row: dict[str, Any]) -> bool:
-    """Return whether the pixel data has the length of native frames.
-
-    Fragments, which some files have under a native transfer syntax, have another.
-    """
-    cells = row["Rows"] * row["Columns"] * row["SamplesPerPixel"]
-    size = native_length(cells, row["NumberOfFrames"], row["BitsAllocated"], None)
-    return row["pixel_length"] in (size, size + size % 2)
 
 
 def _read_native(slices: Sequence[Slice], rescale: bool, array: _Array, run: list[int]) -> None:

@@ -18,7 +18,7 @@ from fastdcm.errors import DicomError
 from fastdcm.pixels import functional_groups
 from fastdcm.pixels.layout import (
     PIXEL_TAGS,
-    is_native,
+    has_fragments,
     native_length,
     pixel_element,
     transfer_syntax_of,
@@ -439,9 +439,9 @@ def _check_length(image: SourceImage, frames: int) -> None:
         ds = image.dataset
         elem = pixel_element(ds)
         length = elem.value_length if elem.is_raw else len(elem.value or b"")
-        native = is_native(transfer_syntax_of(ds, elem), elem.is_undefined_length)
+        native = not has_fragments(ds, elem, transfer_syntax_of(ds, elem))
     else:
-        native = is_native(row["transfer_syntax"], None)
+        native = row["pixel_fragments"] == 0
     least = frames
     if native:
         bits = row["BitsAllocated"]

@@ -139,7 +139,7 @@ def test_overlays_of_frames(drawn):
 
 def test_a_damaged_overlay_is_left_out(drawn):
     elements = [
-        (tag, vr, b"\1\1" if tag == 0x60003000 else value)
+        (tag, vr, 0xFFFF if tag == 0x60000010 else value)
         for tag, vr, value in overlay(np.ones((6, 10), np.uint8))
     ]
     assert drawn(RAMP, *elements).ndim == 2
@@ -193,7 +193,6 @@ def test_errors_of_options(put, tmp_path, options, message, hint):
 @pytest.mark.parametrize(
     "elements, message, hint",
     [
-        ([(CENTER, "DS", 1), (WIDTH, "DS", 0)], "Window Width must be at least 1", "--window C W"),
         ([(0x00280010, "US", 600)], "bytes", None),
         ([(0x00280010, "US", 0)], "Rows must be an integer of at least 1, got 0", None),
     ],

@@ -156,6 +156,12 @@ BY_STREAMS = {"stream", "archive", "archive-limit"}  # test_streams.py, test_arc
 BY_FRAMES = {"frames"}  # test_frame_table.py, as the next ones
 BY_WAVEFORMS = {"waveform"}  # test_waveform.py
 FRAME_ISSUES = {"offset-table", "frame-count"}
+IMAGE_ISSUES = {  # test_layout.py, test_grayscale.py, test_overlay.py
+    "encapsulation",
+    "image-value",
+    "lut",
+    "overlay",
+}
 PIXEL_ISSUES = {  # test_color.py, test_decoders.py, test_pixel_array.py
     "codestream-end",
     "codestream-kind",
@@ -298,7 +304,9 @@ def test_strict_raises_at_the_first_issue(code):
 
 
 def test_every_issue_is_tested(root):
-    assert ISSUES.keys() | FRAME_ISSUES | PIXEL_ISSUES | SCAN_ISSUES == codes_of(root, "I")
+    assert ISSUES.keys() | FRAME_ISSUES | IMAGE_ISSUES | PIXEL_ISSUES | SCAN_ISSUES == codes_of(
+        root, "I"
+    )
 
 
 def test_a_valid_file_has_no_issue():

@@ -289,15 +289,40 @@ def test_file_without_a_window_uses_the_range_of_its_values(put, series):
         assert not np.array_equal(batch["image"][0, 0].numpy() * top, expected)
 
 
-@pytest.mark.parametrize("options", [{"window": (40, 0)}, {"window": (40, 9), "function": "GAMMA"}])
-def test_invalid_window(put, series, options):
-    damaged = put(encode_frames(noise(), **options))
-    for dtype in ("uint8", "float32"):
-        paths = [series[0][0], damaged]
-        data = DicomDataset(paths, window="file", dtype=dtype, on_error="fill", pad=1)
-        batch = data.read([0, 1])
-        assert [(i, error.code) for i, error in batch["errors"]] == [(1, "lut")]
-        assert (batch["image"][1] == 1).all() and not (batch["image"][0] == 1).all()
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": (40, 0)},
+        {"window": (40, -5)},
+        {"window": (40, 0.5)},
+        {"window": (40, 0.5), "function": "GAMMA"},
+        {"window": (40, 9), "function": "GAMMA"},
+        {"window": (40, 0.5), "function": "SIGMOID"},
+        {"window": ("x", 9)},
+        {"window": ("nan", 9)},
+        {"window": (40, "inf")},
+    ],
+)
+def test_impossible_window(put, series, options):
+    """A batch has what `windowed` returns."""
+    odd = put(encode_frames(noise(), **options))
+    expected = fastdcm.dcmread(odd).windowed()
+    for dtype, top in (("uint8", 1), ("float32", 255)):
+        data = DicomDataset([series[0][0], odd], window="file", dtype=dtype)
+        image = data.read([0, 1])["image"][1, 0].numpy() * top
+        assert np.abs(image - expected).max() <= (0 if dtype == "uint8" else 1)
+
+
+@pytest.mark.parametrize("value", ["two", "1\\2", "nan", "inf"])
+@pytest.mark.parametrize("keyword", ["slope", "intercept"])
+def test_impossible_rescale(put, series, keyword, value):
+    """An error for the sample, as `modality_pixels` raises it."""
+    odd = put(encode_frames(noise(), **{"slope": 1, "intercept": 0, keyword: value}))
+    with pytest.raises(fastdcm.DicomError):
+        fastdcm.dcmread(odd).modality_pixels()
+    batch = DicomDataset([series[0][0], odd], on_error="fill", pad=1).read([0, 1])
+    assert [(i, error.code) for i, error in batch["errors"]] == [(1, "lut")]
+    assert (batch["image"][1] == 1).all()
 
 
 def test_encapsulated_damage(put):

@@ -283,25 +283,31 @@ def test_indirect_segments(put, order):
 
 
 @pytest.mark.parametrize(
-    "segments, count",
+    "segments, count, there",
     [
-        ([], 4),
-        ([DISCRETE, 3, 1, 2], 4),  # fewer values than declared
-        ([DISCRETE, 3, 1, 2, 3], 4),  # fewer entries than declared
-        ([LINEAR, 4, 9], 4),  # nothing to start from
-        ([INDIRECT, 1, 0, 0], 4),
-        ([DISCRETE, 1, 1, INDIRECT, 1, 0xFFFE, 0xFFFF], 4),  # past the end
-        ([DISCRETE, 1, 1, INDIRECT, 1, 6, 0], 40),  # itself
-        ([DISCRETE, 1, 1, INDIRECT, 0xFFFF, 0, 0], 40),  # runs into itself
-        ([DISCRETE, 1, 1, LINEAR, 5], 4),
-        ([DISCRETE, 1, 1, 9, 5, 5], 4),  # no such segment
-        ([DISCRETE, 0, LINEAR, 0, 5] * 3, 4),
+        ([], 4, []),
+        ([DISCRETE, 3, 1, 2], 4, []),  # fewer values than declared
+        ([DISCRETE, 3, 1, 2, 3], 4, [1, 2, 3]),  # fewer entries than declared
+        ([LINEAR, 4, 9], 4, []),  # nothing to start from
+        ([INDIRECT, 1, 0, 0], 4, []),
+        ([DISCRETE, 1, 1, INDIRECT, 1, 0xFFFE, 0xFFFF], 4, [1]),  # past the end
+        ([DISCRETE, 1, 1, INDIRECT, 1, 6, 0], 40, [1]),  # itself
+        ([DISCRETE, 1, 1, INDIRECT, 0xFFFF, 0, 0], 40, [1]),  # runs into itself
+        ([DISCRETE, 1, 1, LINEAR, 5], 4, [1]),
+        ([DISCRETE, 1, 1, 9, 5, 5], 4, [1]),  # no such segment
+        ([DISCRETE, 0, LINEAR, 0, 5] * 3, 4, []),
     ],
 )
-def test_damaged_segments(put, segments, count):
-    with pytest.raises(fastdcm.DicomError, match="segments") as caught:
-        unfold(put, segments, count)
-    assert caught.value.code == "lut"
+def test_damaged_segments(put, segments, count, there):
+    """The entries that exist are used, with an issue."""
+    if not there:
+        with pytest.raises(fastdcm.DicomError, match="segments") as caught:
+            unfold(put, segments, count)
+        assert caught.value.code == "lut"
+        return
+    found, _ = unfold(put, segments, count)
+    assert found[: len(there)] == there and len(found) == count
+    assert len(set(found[len(there) - 1 :])) == 1
 
 
 def test_segments_do_not_grow_past_the_descriptor(put):
@@ -312,8 +318,6 @@ def test_segments_do_not_grow_past_the_descriptor(put):
 @pytest.mark.parametrize(
     "elements",
     [
-        palette(COLUMNS, count=201),
-        palette(COLUMNS, count=0),
         palette(COLUMNS, bits=12),
         palette(COLUMNS, bits=0),
         palette(COLUMNS)[1:],
@@ -330,6 +334,15 @@ def test_damaged_palettes(put, elements):
         with pytest.raises(fastdcm.DicomError) as caught:
             call()
         assert caught.value.code == "lut" and caught.value.filename == ds.filename
+
+
+@pytest.mark.parametrize("count", [201, 0])
+def test_palettes_that_are_short(put, count):
+    """The last color stands for the missing ones, with an issue."""
+    ds, _ = opened(put, CELLS, *palette(COLUMNS, count=count), photometric="PALETTE COLOR")
+    expected, _ = opened(put, CELLS, *palette(COLUMNS), photometric="PALETTE COLOR")
+    assert (ds.to_rgb() == expected.to_rgb()).all()
+    assert [issue.code for issue in ds.issues] == ["lut"] * 3
 
 
 # --------------------------------------------------------------- color spaces ---

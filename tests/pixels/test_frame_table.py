@@ -138,10 +138,19 @@ def test_one_fragment_a_frame():
 
 @pytest.mark.parametrize("declared", [0, 1])
 def test_all_in_one_frame(declared):
-    parts = [JPEG + b"abcd", b"efgh", JPEG + b"ij"]
+    parts = [JPEG + b"abcd", b"efgh", b"ij"]
     table, file, begin = opened(value(b"", parts), declared)
     assert (list(table), len(table), issues(file)) == ([b"".join(parts)], 1, [])
-    assert table.span(0) == (begin + 8, 3 * 8 + 8 + 4 + 6)
+    assert table.span(0) == (begin + 8, 3 * 8 + 8 + 4 + 2)
+
+
+@pytest.mark.parametrize("declared", [0, 1])
+@pytest.mark.parametrize("offsets", [b"", bytes(4)])
+def test_frames_after_the_one_that_is_declared(declared, offsets):
+    parts = [JPEG + b"abcd", b"efgh", JPEG + b"ij"]
+    table, file, _ = opened(value(offsets, parts), declared)
+    assert next(iter(table)) == JPEG + b"abcdefgh"
+    assert [code for code, _ in issues(file)] == ["frame-count"]
 
 
 @pytest.mark.parametrize(
@@ -496,7 +505,7 @@ def test_with_a_table_one_frame_costs_one_frame(on_disk):
     file = dcmread(source, stop_before_pixels=True).file
     source.reads.clear()
     table = frame_table(file, begin, end - begin, 200)
-    assert len(source.reads) <= 3 and sum(n for _, n in source.reads) < 4 * 200 + 1000
+    assert len(source.reads) <= 4 and sum(n for _, n in source.reads) < 4 * 200 + 1000
     source.reads.clear()
     assert table.read(150) == frames[150]
     assert source.reads == [table.span(150)]
@@ -609,7 +618,13 @@ def test_scan_of_frame_offsets(put):
     )
     paths = [good, plain, extended, put(raw + native), lost, video, put(), put(raw=b"")]
     batch = scan_chunk(paths, ["Rows"], pixels="frames")
-    assert batch.column_names[-4:] == ["pixel_offset", "pixel_length", "frames", "frame_offsets"]
+    assert batch.column_names[-5:] == [
+        "pixel_offset",
+        "pixel_length",
+        "pixel_fragments",
+        "frames",
+        "frame_offsets",
+    ]
     found = batch.column("frame_offsets")
     for path, offsets in zip(paths[:3], found[:3]):
         data = Path(path).read_bytes()

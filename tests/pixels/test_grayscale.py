@@ -535,10 +535,9 @@ GOOD = [1, 2, 3]
 @pytest.mark.parametrize(
     "elements, text",
     [
-        ([(MODALITY, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
-        ([(MODALITY, [lut_item(GOOD, 0, 16, count=0, vr="OW")])], "3 entries"),
         ([(MODALITY, [lut_item(GOOD, 0, 16, b"", 3)])], "0 entries"),
-        ([(MODALITY, [lut_item(GOOD, 0, 16, b"\1", 3)])], "entries"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16, b"\1", 3, vr="OB")])], "0 entries"),
+        ([(MODALITY, [lut_item(GOOD, 0, 16, b"ab", 3, vr="LO")])], "not integers"),
         (
             [(MODALITY, [lut_item(GOOD, 0, 16)[1:]])],
             "LUTDescriptor must be three integers, got None",
@@ -568,39 +567,119 @@ def test_damaged_modality(both, elements, text):
         assert caught.value.code == "lut" and caught.value.filename == ds.filename
 
 
+def codes_of(ds):
+    return [issue.code for issue in ds.issues]
+
+
+@pytest.mark.parametrize("entries", [1, 2, 3])
+@pytest.mark.parametrize("vr", ["US", "OW"])
+@pytest.mark.parametrize("tag", [MODALITY, VOI])
+def test_a_table_that_is_short(both, put, tag, vr, entries):
+    """The last entry that exists stands for the missing ones, with an issue."""
+    short = lut_item([10, 20, 30][:entries], 0, 16, count=4, vr=vr)
+    complete = lut_item(([10, 20, 30][:entries] + 3 * [10 * entries])[:4], 0, 16, vr=vr)
+    ds, _ = both(RAMP, (tag, [short]))
+    expected, _ = both(RAMP, (tag, [complete]))
+    assert (ds.windowed() == expected.windowed()).all()
+    assert codes_of(ds) == ["lut"] and codes_of(expected) == []
+    apply = grayscale.apply_modality_lut if tag == MODALITY else grayscale.apply_voi
+    same(apply(RAMP, ds), apply(RAMP, expected))
+    strict = fastdcm.dcmread(ds.filename, strict=True)
+    with pytest.raises(fastdcm.DicomError) as caught:
+        strict.windowed()
+    assert caught.value.code == "lut"
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("length", [2, 3, 4, 5, 6, 7, 8])
+def test_bytes_of_a_table(both, bits, length):
+    """Of 8 bits: packed up to as many bytes as entries, else two bytes an entry."""
+    data = bytes(range(10, 10 + length))
+    ds, _ = both(RAMP, (MODALITY, [lut_item([], 0, bits, data, 4, vr="OB")]))
+    values = grayscale.apply_modality_lut(np.arange(4), ds).tolist()
+    if bits == 8 and length <= 5:
+        entries = list(data)
+    else:
+        entries = np.frombuffer(data, "<u2", length // 2).tolist()
+        if bits == 8:
+            entries = [entry & 0xFF for entry in entries]
+    assert values == (entries + 3 * entries[-1:])[:4]
+    assert codes_of(ds) == ([] if len(entries) >= 4 else ["lut"])
+
+
+@pytest.mark.parametrize("in_groups", [False, True])
 @pytest.mark.parametrize(
-    "elements, text",
+    ("elements", "expected", "code"),
     [
-        (window(0, 0), "Window Width must be at least 1 for LINEAR, got 0"),
-        (window(0, 0.5), "at least 1"),
-        (window(0, -5, "LINEAR_EXACT"), "above 0"),
-        (window(0, 0, "SIGMOID"), "above 0"),
-        (window("x", 5), "Window Center must be a number, got 'x'"),
-        (window(0, "inf"), "Window Width"),
-        (window(0, 10, "CUBIC"), "CUBIC"),
-        ([(VOI, [lut_item(GOOD, 0, 16, count=4)])], "3 entries"),
-        ([(VOI, [lut_item(GOOD, 0, 7)])], "8 to 16 bits, got 7"),
+        (window(0, 0), None, "image-value"),
+        (window(0, -5, "LINEAR_EXACT"), None, "image-value"),
+        (window(0, 0, "SIGMOID"), None, "image-value"),
+        (window("x", 5), None, "bad-number image-value"),
+        (window(0, "inf"), None, "image-value"),
+        (window("nan", 5), None, "image-value"),
+        ([(CENTER, "AT", b"\0\0"), (WIDTH, "DS", "5")], None, "image-value value-length"),
+        (window(0, 0.5), (0, 0.5, "LINEAR_EXACT"), "image-value"),
+        (window(0, 0.5, "LINEAR"), (0, 0.5, "LINEAR_EXACT"), "image-value"),
+        (window(0, 0.5, "CUBIC"), (0, 0.5, "LINEAR_EXACT"), "image-value image-value"),
+        (window(0, 10, "CUBIC"), (0, 10, "LINEAR"), "image-value"),
+        (window(0, 10, "sigmoid"), (0, 10, "SIGMOID"), ""),
+        ([*window(0, 10), (FUNCTION, "US", [1, 2])], (0, 10, "LINEAR"), "image-value"),
+        ([(VOI, [lut_item(GOOD, 0, 7)])], None, "lut"),
+        ([(VOI, [lut_item(GOOD, 0, 16)[1:]])], None, "lut"),
+        ([(VOI, [lut_item(GOOD, 0, 7)]), *window(0, 10)], (0, 10, "LINEAR"), "lut"),
     ],
 )
-def test_damaged_voi(both, elements, text):
-    ds, _ = both(RAMP, *elements)
-    for call in (lambda: grayscale.apply_voi_lut(RAMP, ds), ds.windowed):
-        with pytest.raises(fastdcm.DicomError, match=text) as caught:
-            call()
-        assert caught.value.code == "lut"
+def test_an_impossible_voi_does_not_cost_the_picture(both, elements, expected, code, in_groups):
+    given = [(SHARED, [[(FRAME_VOI, [elements])]])] if in_groups else elements
+    ds, _ = both(RAMP, *given)
+    found = ds.windowed()
+    plain, _ = both(RAMP)
+    assert (found == (plain.windowed() if expected is None else as_bytes(RAMP, *expected))).all()
+    assert sorted(codes_of(ds)) == sorted(code.split())
+    if expected is None:
+        same(grayscale.apply_voi_lut(RAMP, ds), RAMP)
+    else:
+        scaled = grayscale.apply_voi_lut(RAMP, ds)
+        low, high = float(np.iinfo(RAMP.dtype).min), float(np.iinfo(RAMP.dtype).max)
+        wanted = [formula(float(x), *expected, low, high) for x in RAMP.ravel()]
+        np.testing.assert_allclose(scaled.ravel(), wanted)
+    assert (ds.windowed(center=0, width=10, function="LINEAR") == as_bytes(RAMP, 0, 10)).all()
+    if code:
+        with pytest.raises(fastdcm.DicomError) as caught:
+            fastdcm.dcmread(ds.filename, strict=True).windowed()
+        assert caught.value.code in code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"center": 0, "width": 0}, "Window Width must be at least 1 for LINEAR, got 0"),
+        ({"center": 0, "width": 0.5}, "at least 1"),
+        ({"center": 0, "width": 0, "function": "SIGMOID"}, "above 0"),
+        ({"center": float("nan"), "width": 5}, "finite"),
+        ({"center": 0, "width": float("inf")}, "finite"),
+        ({"center": 0, "width": 5, "function": "CUBIC"}, "function must be LINEAR"),
+    ],
+)
+def test_impossible_arguments(both, arguments, text):
+    with pytest.raises(fastdcm.DicomError, match=text):
+        both(RAMP)[0].windowed(**arguments)
 
 
 def test_damaged_presentation(both):
-    ds, _ = both(RAMP, (PRESENTATION, [lut_item(GOOD, 0, 16, count=9)]))
-    with pytest.raises(fastdcm.DicomError, match="3 entries"):
+    ds, _ = both(RAMP, (PRESENTATION, [lut_item(GOOD, 0, 17)]))
+    with pytest.raises(fastdcm.DicomError, match="8 to 16 bits"):
         grayscale.apply_presentation_lut(RAMP, ds)
     ds, _ = both(RAMP, (0x20500020, "CS", "LIN OD"))
     with pytest.raises(fastdcm.DicomError, match="LIN OD"):
         grayscale.apply_presentation_lut(RAMP, ds)
 
 
-def test_damaged_bits_stored(both):
-    ds, _ = both(RAMP, *window(0, 100), (0x00280101, "US", b""))
-    with pytest.raises(fastdcm.DicomError, match="BitsStored"):
-        grayscale.apply_windowing(RAMP, ds)
-    assert (ds.windowed() == as_bytes(RAMP, 0, 100)).all()  # which does not need it
+@pytest.mark.parametrize("stored", [b"", 0, 17, [8, 8]])
+def test_impossible_bits_stored(both, stored):
+    """Bits Allocated is used."""
+    ds, _ = both(RAMP, *window(0, 100), (0x00280101, "US", stored))
+    expected, _ = both(RAMP, *window(0, 100))
+    same(grayscale.apply_windowing(RAMP, ds), grayscale.apply_windowing(RAMP, expected))
+    assert (ds.windowed() == as_bytes(RAMP, 0, 100)).all()
+    assert codes_of(ds) == ([] if stored == b"" else ["image-value"])

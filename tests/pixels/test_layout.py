@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import fastdcm
-from fastdcm.pixels.layout import Layout, direct_byte_order, is_native, native_length
+from fastdcm.pixels._frame_table import begins_with_item
+from fastdcm.pixels.layout import Layout, direct_byte_order, is_encapsulated, native_length
 from fastdcm.uid import TRANSFER_SYNTAXES
 from support import builder
-from support.builder import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, element
+from support.builder import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, element, fragments
 
 GE = "1.2.840.113619.5.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -89,13 +90,68 @@ def test_bytes_after_the_frames(put, more):
         assert np.array_equal(found, VALUES), name
 
 
-def test_is_native():
+def test_is_encapsulated():
     for syntax in (IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE, DEFLATED, GE, None, "1.2.3"):
-        assert is_native(syntax, None) and is_native(syntax, False)
-        assert not is_native(syntax, True)
+        assert not is_encapsulated(syntax)
     for syntax in (JPEG, "1.2.840.10008.1.2.1.98", "1.2.840.10008.1.2.5"):
-        assert not is_native(syntax, None) and not is_native(syntax, True)
-        assert is_native(syntax, False)
+        assert is_encapsulated(syntax)
+
+
+CELLS = (np.arange(64).reshape(8, 8) * 3).astype("u1")
+ITEMS = fragments([CELLS.tobytes()])[12:]  # without the header of the element
+VALUES_OF = {
+    "native": CELLS.tobytes(),
+    "fragments": None,
+    "fragments, length": ITEMS,
+    "fragments, length, no delimiter": ITEMS[:-8],
+}
+# Of these no frame can be decoded without an encoder of its own.
+OTHERS = {uid for uid, row in TRANSFER_SYNTAXES.items() if row.deflated or not row.pixels}
+
+
+@pytest.mark.parametrize(
+    "syntax", [*sorted(set(TRANSFER_SYNTAXES) - OTHERS - {EXPLICIT_BE}), "1.2.3"]
+)
+@pytest.mark.parametrize("kind", VALUES_OF)
+def test_how_pixel_data_is_stored(put, kind, syntax):
+    """The element decides, in a data set and in a scan alike; an issue where they differ."""
+    encoding = builder.encoding_of(syntax)
+    value = VALUES_OF[kind]
+    if value is None:
+        pixels = fragments([CELLS.tobytes()], encoding=encoding)
+    else:
+        pixels = element(0x7FE00010, "OB", value, encoding=encoding)
+    path = put(builder.image(8, 8, allocated=8, encoding=encoding) + pixels, transfer_syntax=syntax)
+    ds = fastdcm.dcmread(path)
+    stated = is_encapsulated(syntax)
+    in_fragments = kind == "fragments" or (stated and kind != "native")
+    if in_fragments == (kind != "native"):
+        try:
+            assert np.array_equal(ds.pixel_array, CELLS)
+        except fastdcm.DicomError:  # the cells are neither a video nor deflated
+            assert TRANSFER_SYNTAXES[syntax].pixels in ("mpeg", "deflate-frame")
+    [row] = fastdcm.scan([path], ["Rows"], pixels=True).read_all().to_pylist()
+    assert row["pixel_fragments"] == int(in_fragments)
+    as_stated = kind == ("fragments" if stated else "native") or not (stated or in_fragments)
+    differs = not as_stated and syntax != "1.2.3"
+    _ = ds.frames
+    assert ("encapsulation" in {issue.code for issue in ds.issues}) == differs
+    assert any(issue.startswith("encapsulation@") for issue in row["issues"] or ()) == differs
+
+
+@pytest.mark.parametrize(
+    ("head", "length", "expected"),
+    [
+        (b"\xfe\xff\0\xe0\4\0\0\0", 12, True),
+        (b"\xfe\xff\0\xe0\4\0\0\0", 11, False),
+        (b"\xfe\xff\0\xe0\0\0\0\0", 8, True),
+        (b"\xfe\xff\xdd\xe0\0\0\0\0", 8, False),
+        (b"\xfe\xff\0\xe0", 4, False),
+        (b"", 0, False),
+    ],
+)
+def test_an_item_at_the_beginning(head, length, expected):
+    assert begins_with_item(head, length) is expected
 
 
 def test_direct_byte_order():

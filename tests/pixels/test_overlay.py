@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import fastdcm
-from fastdcm.pixels.overlay import overlay_groups
+from fastdcm.pixels.overlay import overlay_groups, overlay_origin, overlay_plane
 from support import builder
+from support.encoded_frames import RLE, rle
 from support.images import image
 
 pydicom = pytest.importorskip("pydicom")
@@ -174,7 +175,7 @@ def test_overlay_without_bits_is_none(opened):
 @pytest.mark.parametrize(
     "elements, text",
     [
-        (overlay(PLANE, data=b"\1" * 6), "6 bytes"),
+        (overlay(PLANE, data=b"ab", vr="LO"), "not bytes"),
         (overlay(PLANE, rows=0xFFFF, columns=0xFFFF), "bytes"),
         (overlay(PLANE, rows=0xFFFF, columns=0xFFFF, frames=2**31 - 1), "bytes"),
         (overlay(PLANE, rows=0), "Overlay Rows must be .*, got 0"),
@@ -185,9 +186,6 @@ def test_overlay_without_bits_is_none(opened):
             overlay(PLANE, vr=None, allocated=16, position=15, rows=5),
             "must have the size of the image, 6 x 10, got 5 x 10",
         ),
-        ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", 9)], "bytes"),
-        ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x7FE00010, "OW", b"")], "bytes"),
-        ([*overlay(PLANE, vr=None, allocated=16, position=15), (0x00280008, "IS", "x")], "Frames"),
     ],
 )
 def test_damaged(opened, elements, text):
@@ -195,3 +193,102 @@ def test_damaged(opened, elements, text):
     with pytest.raises(fastdcm.DicomError, match=text) as caught:
         ds.overlay_array(0x6000)
     assert caught.value.code == "overlay" and caught.value.filename == ds.filename
+
+
+EMBEDDED = overlay(PLANE, vr=None, allocated=16, position=15)
+
+
+@pytest.mark.parametrize(
+    "elements", [[*EMBEDDED, (0x00280008, "IS", 9)], [*EMBEDDED, (0x7FE00010, "OW", b"")]]
+)
+def test_pixel_cells_that_are_missing(opened, elements):
+    ds, _ = opened(*elements, bits=12)
+    with pytest.raises(fastdcm.DicomError, match="bytes"):
+        ds.overlay_array(0x6000)
+
+
+def codes_of(ds):
+    return [issue.code for issue in ds.issues]
+
+
+@pytest.mark.parametrize("frames", [None, 1, 2, 3])
+@pytest.mark.parametrize("missing", [1, 2, 5, 7])
+def test_missing_bits_are_0(opened, missing, frames):
+    planes = np.random.default_rng(4).integers(0, 2, (frames or 1, 6, 10), np.uint8)
+    data = np.packbits(planes, bitorder="little").tobytes()[:-missing]
+    ds, _ = opened(*overlay(planes, data=data, vr="OB", frames=frames))
+    expected = planes.ravel().copy()
+    expected[8 * len(data) :] = 0
+    found = ds.overlay_array(0x6000)
+    assert found.shape[-2:] == (6, 10) and (found.ravel() == expected[: found.size]).all()
+    assert not expected[found.size :].any() and codes_of(ds) == ["overlay"]
+    with pytest.raises(fastdcm.DicomError):
+        fastdcm.dcmread(ds.filename, strict=True).overlay_array(0x6000)
+
+
+@pytest.mark.parametrize("origin", [None, 1, 2, 4])
+@pytest.mark.parametrize("count", [None, 1, 2])
+def test_the_frames_of_an_overlay(opened, origin, count):
+    """PS3.3 C.9.3: as many frames of the image, from Image Frame Origin."""
+    planes = np.random.default_rng(5).integers(0, 2, (count or 1, 6, 10), np.uint8)
+    elements = overlay(planes, frames=count)
+    if origin is not None:
+        elements.append((0x60000051, "US", origin))
+    ds, _ = opened(*elements, array=np.zeros((4, 6, 10), np.uint16), frames=4)
+    for frame in range(4):
+        found = overlay_plane(ds, 0x6000, frame)
+        if origin is None and count is None:
+            assert (found == planes[0]).all()
+            continue
+        at = frame - ((origin or 1) - 1)
+        if 0 <= at < (count or 1):
+            assert (found == planes[at]).all()
+        else:
+            assert found is None
+
+
+@pytest.mark.parametrize("frames", [None, 3])
+@pytest.mark.parametrize("kind", ["native", "big", "fragments", "rle"])
+def test_embedded_overlays_however_pixels_are_stored(put, kind, frames):
+    rng = np.random.default_rng(6)
+    planes = rng.integers(0, 2, (frames or 1, 6, 10), np.uint16)
+    cells = rng.integers(0, 4096, planes.shape).astype(np.uint16)
+    stored = cells | planes << 14 | rng.integers(0, 2, planes.shape).astype(np.uint16) << 12
+    syntax = {"native": builder.EXPLICIT_LE, "big": builder.EXPLICIT_BE, "rle": RLE}.get(
+        kind, builder.EXPLICIT_LE
+    )
+    array = stored if frames else stored[0]
+    raw = image(
+        array,
+        *overlay(planes[0], vr=None, allocated=16, position=14),
+        bits=12,
+        frames=frames,
+        transfer_syntax=syntax,
+    )
+    if kind in ("rle", "fragments"):
+        at = raw.index(b"\xe0\x7f\x10\x00")
+        encode = rle if kind == "rle" else np.ndarray.tobytes
+        raw = raw[:at] + builder.fragments([encode(one) for one in stored])
+    ds = fastdcm.dcmread(put(raw=raw))
+    found = ds.overlay_array(0x6000)
+    assert np.array_equal(found, planes if frames else planes[0])
+    assert np.array_equal(ds.pixel_array, cells if frames else cells[0])
+    for frame in range(frames or 1):
+        assert np.array_equal(overlay_plane(ds, 0x6000, frame), planes[frame])
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        ([], (1, 1)),
+        ([(0x60000050, "SS", [3, -4])], (3, -4)),
+        ([(0x60000050, "SS", 3)], (1, 1)),
+        ([(0x60000050, "SS", [1, 2, 3])], (1, 1)),
+        ([(0x60000050, "IS", "a\\b")], (1, 1)),
+        ([(0x60000050, "OB", b"\1\0\1\0")], (1, 1)),
+    ],
+)
+def test_the_origin_of_an_overlay(opened, elements, expected):
+    ds, _ = opened(*overlay(PLANE), *elements)
+    assert overlay_origin(ds, 0x6000) == expected
+    assert ("overlay" in codes_of(ds)) == (bool(elements) and expected == (1, 1))

@@ -65,6 +65,7 @@ ONLY_OURS = {
     "no prefix DICM after the preamble, whose zero bytes are no element": {
         "TC0383_no_dicm.dcm",
     },
+    "NumberOfFrames is no number: one frame is read": {"badVR.dcm"},
     "an unknown transfer syntax: its native pixels are read": {
         "TC0401_invalid_ts.dcm",
     },

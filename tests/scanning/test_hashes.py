@@ -58,9 +58,10 @@ def test_hashes_of_files_and_pixels(folder, threads):
     table = fastdcm.scan(
         folder, ["PatientName"], hash=("pixels", "file"), threads=threads, batch_size=2
     ).read_all()
-    assert table.column_names[-5:] == [
+    assert table.column_names[-6:] == [
         "pixel_offset",
         "pixel_length",
+        "pixel_fragments",
         "frames",
         "file_hash",
         "pixel_hash",

@@ -122,9 +122,11 @@ def test_pixel_columns(put):
         ["Rows"],
         pixels=True,
     )
-    assert batch.column_names == [*FIXED, "Rows", "pixel_offset", "pixel_length", "frames"]
+    names = ["pixel_offset", "pixel_length", "pixel_fragments", "frames"]
+    assert batch.column_names == [*FIXED, "Rows", *names]
     assert batch.column("pixel_offset") == [at + 12, start + 12, float_at + 12, None, None]
     assert batch.column("pixel_length") == [600, 8 + 10 + 12, 8, None, None]
+    assert batch.column("pixel_fragments") == [0, 1, 0, None, None]
     assert batch.column("frames") == [3, 1, 1, None, None]
     plain = scan_chunk([put(raw=native.bytes())], [])
     assert plain.column_names == FIXED

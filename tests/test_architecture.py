@@ -90,7 +90,7 @@ scanning.index.entries scanning.index.manifest scanning.index.folder scanning.op
 scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
-volume._csa volume.siemens volume.slices volume.sorting
+volume._csa volume.siemens volume.mosaics volume.slices volume.separation volume.sorting
 volume.values.times volume.values.colors volume.values.quantities volume.values.diffusion
 volume.values.projections volume.dimensions volume.array
 volume.grids.resample volume.grids.segmentation

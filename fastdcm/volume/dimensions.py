@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdcm.errors import Finding
+from fastdcm.volume.separation import counted
 from fastdcm.volume.slices import Slice, finite_numbers
-from fastdcm.volume.sorting import TOLERANCE, Stack, build_stack, counted
+from fastdcm.volume.sorting import TOLERANCE, Stack, build_stack
 from fastdcm.volume.values.times import acquisition_seconds
 
 _Array = npt.NDArray[np.float64]
@@ -24,7 +25,12 @@ AXES: Mapping[str, tuple[str, ...]] = {
     "ti": ("InversionTime", "InversionTimes"),
     "flip": ("FlipAngle",),
     "b": ("DiffusionBValue", "DiffusionGradientOrientation"),
-    "phase": ("NominalCardiacTriggerDelayTime", "TriggerTime"),
+    "phase": (
+        "NominalCardiacTriggerDelayTime",
+        "NominalPercentageOfCardiacPhase",
+        "TriggerTime",
+        "TimeSlotVector",
+    ),
     "t": (
         "TemporalPositionTimeOffset",
         "TemporalPositionIdentifier",
@@ -36,6 +42,8 @@ AXES: Mapping[str, tuple[str, ...]] = {
         "AcquisitionDateTime",
         "AcquisitionTime",
         "ContentTime",
+        "PhaseVector",
+        "TimeSliceVector",
     ),
 }
 # The axes of "auto", and the one that takes all stacks where they fill no grid.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastdcm.errors import DicomError, Finding
 from fastdcm.volume.exports import libraries
 from fastdcm.volume.exports.nifti import Header, nifti_image, write_gradients, write_nifti
-from fastdcm.volume.sorting import Key
+from fastdcm.volume.separation import Key
 
 
 class VolumeError(DicomError):

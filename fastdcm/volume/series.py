@@ -26,6 +26,7 @@ def read_volumes(
     dims: Dims = None,
     like: Volume | None = None,
     resample: bool = False,
+    tolerance: float = 0.0,
     threads: int | None = None,
 ) -> Iterator[Volume | VolumeError]:
     """Read every series of a source, one after the other.
@@ -35,7 +36,7 @@ def read_volumes(
 
     Parameters
     ----------
-    source, tags, rescale, color, quantity, padding, dims, like, resample, threads
+    source, tags, rescale, color, quantity, padding, dims, like, resample, tolerance, threads
         As for `read_volume`.
     on_problem : "reject", "split" or "keep"
         As for `read_volume`, for each series by itself; "split" gives several volumes for
@@ -60,7 +61,17 @@ def read_volumes(
     ...     print(volume.series_instance_uid, volume)
     """
     options = Options(
-        tags, on_problem, rescale, color, quantity, padding, dims, like, resample, threads
+        tags=tags,
+        on_problem=on_problem,
+        rescale=rescale,
+        color=color,
+        quantity=quantity,
+        padding=padding,
+        dims=dims,
+        like=like,
+        resample=resample,
+        tolerance=tolerance,
+        threads=threads,
     )
     findings: list[Finding] = []
     images = read_images(source, options, findings)

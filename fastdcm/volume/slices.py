@@ -23,10 +23,11 @@ from fastdcm.pixels.layout import (
     pixel_element,
     transfer_syntax_of,
 )
+from fastdcm.pixels.lookup_table import sequence_items
 from fastdcm.reader import dcmread
 from fastdcm.scanning.scanner import scan
 from fastdcm.scanning.tags import parse_tag
-from fastdcm.volume.siemens import mosaic_layout
+from fastdcm.volume.mosaics import GRID_TAG, MosaicLayout, mosaic_layout
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 #: What `fastdcm.read_volume` reads: what `fastdcm.scan` accepts, or data sets.
@@ -49,6 +50,9 @@ _GROUP_COLUMNS = tuple(
     )
 )
 
+#: The direction of phase encoding along its axis: of Siemens (0 or 1), and, of GE only,
+#: the standard attribute.
+POLARITY_TAGS = ("(0021,xx1C,SIEMENS MR SDI 02)", "RectilinearPhaseEncodeReordering")
 #: The elements that are read of each file, as `scan` names them.
 HEADER_TAGS = (
     "SOPInstanceUID",
@@ -69,6 +73,10 @@ HEADER_TAGS = (
     "TemporalPositionIdentifier",
     "DiffusionBValue",
     "DiffusionGradientOrientation",
+    "ConvolutionKernel",
+    "KVP",
+    "InPlanePhaseEncodingDirection",
+    *POLARITY_TAGS,
     "Rows",
     "Columns",
     "NumberOfFrames",
@@ -88,6 +96,7 @@ HEADER_TAGS = (
     "RescaleIntercept",
     "DoseGridScaling",
     "ModalityLUTSequence.LUTDescriptor",
+    GRID_TAG,
     *_GROUP_COLUMNS,
 )
 
@@ -95,6 +104,8 @@ HEADER_TAGS = (
 _GROUPS = {
     0x00209113: ("ImagePositionPatient",),  # Plane Position
     0x00209116: ("ImageOrientationPatient",),  # Plane Orientation
+    0x0020930E: ("ImagePositionVolume",),  # Plane Position (Volume)
+    0x0020930F: ("ImageOrientationVolume",),  # Plane Orientation (Volume)
     0x00289110: ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness"),
     0x00289145: ("RescaleSlope", "RescaleIntercept"),  # Pixel Value Transformation
     0x00209111: (
@@ -109,12 +120,34 @@ _GROUPS = {
     0x00189115: ("InversionTimes",),  # MR Modifier
     0x00189112: ("FlipAngle", "RepetitionTime"),  # MR Timing
     0x00189117: ("DiffusionBValue",),  # MR Diffusion
-    0x00189118: ("NominalCardiacTriggerDelayTime",),  # Cardiac Synchronization
+    0x00189118: (
+        "NominalCardiacTriggerDelayTime",
+        "NominalPercentageOfCardiacPhase",
+    ),  # Cardiac Synchronization
+    0x00189314: ("ConvolutionKernel",),  # CT Reconstruction
+    0x00189325: ("KVP",),  # CT X-Ray Details
     0x00189226: ("FrameType", "ComplexImageComponent"),  # MR Image Frame Type
     0x00189329: ("FrameType",),  # CT Image Frame Type
     0x00189751: ("FrameType",),  # PET Frame Type
     0x0062000A: ("ReferencedSegmentNumber",),  # Segment Identification
 }
+# The vectors of NM that number each frame, except that of slices (PS3.3 C.8.4.8).
+_NM_VECTORS = (
+    "EnergyWindowVector",
+    "DetectorVector",
+    "PhaseVector",
+    "RotationVector",
+    "RRIntervalVector",
+    "TimeSlotVector",
+    "AngularViewVector",
+    "TimeSliceVector",
+)
+
+
+_DISTANCES = (
+    ("SpacingBetweenSlices", "Spacing Between Slices"),
+    ("SliceThickness", "Slice Thickness"),
+)
 
 
 class SourceImage:
@@ -178,6 +211,13 @@ class Slice:
         Between rows and between columns, in mm.
     slice_spacing : float or None
         Spacing Between Slices, else Slice Thickness, in mm.
+    distance_from : str
+        Where `slice_spacing` is from, for findings; "1 mm" where there is none.
+    assumed : str
+        What was assumed about the distance of this slice to the next, "" for nothing.
+    is_in_volume : bool
+        Position and orientation are those of Plane Position (Volume), which are not
+        relative to the patient (PS3.3 C.8.24.6.1).
     slope, intercept : float
         Rescale Slope and Intercept.
     has_modality_lut : bool
@@ -185,11 +225,14 @@ class Slice:
     """
 
     __slots__ = (
+        "assumed",
         "columns",
+        "distance_from",
         "frame",
         "has_modality_lut",
         "image",
         "intercept",
+        "is_in_volume",
         "orientation",
         "position",
         "rows",
@@ -209,17 +252,25 @@ class Slice:
         self.rows: int = values["Rows"]
         self.columns: int = values["Columns"]
         self.samples: int = values["SamplesPerPixel"]
-        self.position = finite_numbers(values["ImagePositionPatient"], 3)
+        self.assumed = ""
+        self.is_in_volume = values["ImagePositionPatient"] is None and (
+            values.get("ImagePositionVolume") is not None
+        )
+        frame_of_reference = "Volume" if self.is_in_volume else "Patient"
+        self.position = finite_numbers(values[f"ImagePosition{frame_of_reference}"], 3)
         self.orientation: Vector | None = _unit_vectors(
-            finite_numbers(values["ImageOrientationPatient"], 6)
+            finite_numbers(values.get(f"ImageOrientation{frame_of_reference}"), 6)
         )
         self.spacing: Vector | None = finite_numbers(values["PixelSpacing"], 2)
         if self.spacing is not None and min(self.spacing) <= 0:
             self.spacing = None
-        between = finite_numbers(values["SpacingBetweenSlices"], 1) or finite_numbers(
-            values["SliceThickness"], 1
-        )
-        self.slice_spacing = abs(between[0]) if between and between[0] else None
+        self.slice_spacing: float | None = None
+        self.distance_from = "1 mm"
+        for keyword, name in _DISTANCES:
+            distance = finite_numbers(values[keyword], 1)
+            if distance is not None and distance[0]:
+                self.slice_spacing, self.distance_from = abs(distance[0]), name
+                break
         rescale = functional_groups.rescale_of(values, image.path)
         self.slope, self.intercept = rescale or (1.0, 0.0)
         self.has_modality_lut = bool(image.row["ModalityLUTSequence.LUTDescriptor"])
@@ -416,9 +467,10 @@ def slices_of_image(image: SourceImage, keywords: Sequence[str] = ()) -> list[Sl
             )
     frames = row["NumberOfFrames"]
     _check_length(image, frames)
-    image_type = row["ImageType"]
-    if frames == 1 and isinstance(image_type, list) and "MOSAIC" in image_type:
-        return _slices_of_mosaic(image)
+    if frames == 1 and _may_be_mosaic(row):
+        mosaic = mosaic_layout(image.load())
+        if mosaic is not None:
+            return _slices_of_mosaic(image, mosaic)
     grouped = any(row[name] is not None for name in _GROUP_COLUMNS)
     if frames == 1 and finite_numbers(row["ImagePositionPatient"], 3) is not None and not grouped:
         return [Slice(image, 0, row)]
@@ -457,16 +509,25 @@ def _check_length(image: SourceImage, frames: int) -> None:
         )
 
 
-def _slices_of_mosaic(image: SourceImage) -> list[Slice]:
-    """Return a slice for each tile of a Siemens mosaic.
+def _may_be_mosaic(row: dict[str, Any]) -> bool:
+    """Return whether an image may be a mosaic of slices, of Siemens or United Imaging."""
+    image_type = row["ImageType"]
+    names = image_type if isinstance(image_type, list) else [image_type]
+    return "MOSAIC" in names or "VFRAME" in names or row[GRID_TAG] is not None
 
-    Its Image Position (Patient) is that of a complete image of the mosaic's
-    size around the center of the first slice.
+
+def _slices_of_mosaic(image: SourceImage, layout: MosaicLayout) -> list[Slice]:
+    """Return a slice for each tile of a mosaic.
+
+    Where the tiles have no positions of their own (Siemens), Image Position (Patient) is
+    that of a complete image of the mosaic's size around the center of the first slice.
     """
-    layout = mosaic_layout(image.load())
     first = Slice(image, 0, image.row)
     rows, columns = first.rows // layout.tiles_per_row, first.columns // layout.tiles_per_row
     step = None
+    assumed = ""
+    if layout.positions is None and first.distance_from != "Spacing Between Slices":
+        assumed = f"{first.distance_from} is used as the distance between the slices of the mosaic"
     if first.orientation is not None and first.position is not None and first.spacing is not None:
         along_row, down_column = first.orientation[:3], first.orientation[3:]
         first.move(along_row, (first.columns - columns) / 2 * first.spacing[1])
@@ -483,8 +544,9 @@ def _slices_of_mosaic(image: SourceImage) -> list[Slice]:
         tile = Slice(image, 0, image.row)
         tile.rows, tile.columns = rows, columns
         tile.tile = (i // layout.tiles_per_row * rows, i % layout.tiles_per_row * columns)
-        tile.position = first.position
-        if step is not None:
+        tile.assumed = assumed
+        tile.position = first.position if layout.positions is None else layout.positions[i]
+        if step is not None and layout.positions is None:
             tile.move(step, i)
         slices.append(tile)
     return slices
@@ -493,35 +555,53 @@ def _slices_of_mosaic(image: SourceImage) -> list[Slice]:
 def _slices_of_frames(image: SourceImage, ds: Dataset, frames: int) -> list[Slice]:
     """Return the frames of a multi-frame image without functional groups.
 
-    Their geometry comes from attributes of the IOD: NM (PS3.3 C.8.4.11) or RT
+    Their geometry comes from attributes of the IOD: NM (PS3.3 C.8.4.8, C.8.4.11) or RT
     Dose (PS3.3 C.8.8.3.2).
     """
     row = dict(image.row)
-    detector = ds.get("DetectorInformationSequence")
-    if detector:
-        for name in ("ImagePositionPatient", "ImageOrientationPatient"):
-            if row[name] in (None, ""):
-                row[name] = detector[0].get(name)
-    slices = [Slice(image, i, row) for i in range(frames)]
+    vectors = {name: _vector(ds, name, frames) for name in _NM_VECTORS}
+    slice_vector = _vector(ds, "SliceVector", frames)
+    detectors = sequence_items(ds, "DetectorInformationSequence")
+    slices = []
+    for i in range(frames):
+        values = {**row, **{name: vector[i] for name, vector in vectors.items() if vector}}
+        number = values.get("DetectorVector", 1) - 1
+        if detectors:
+            detector = detectors[number if 0 <= number < len(detectors) else 0]
+            for name in ("ImagePositionPatient", "ImageOrientationPatient"):
+                if values[name] in (None, ""):
+                    values[name] = detector.get(name)
+        slices.append(Slice(image, i, values))
     first = slices[0]
     if not first.has_geometry:
         return slices
-    grid = ds.get("GridFrameOffsetVector")
+    is_nm = slice_vector is not None or any(vectors.values()) or row["Modality"] == "NM"
+    grid = finite_numbers(ds.get("GridFrameOffsetVector"), frames)
     between = finite_numbers(row["SpacingBetweenSlices"], 1)
-    offsets: Iterable[float]
-    if isinstance(grid, list) and finite_numbers(grid, frames) is not None:
+    step = between[0] if between is not None and between[0] else first.slice_spacing
+    numbers = list(range(frames)) if slice_vector is None else [n - 1 for n in slice_vector]
+    if grid is not None:
         # relative to the first frame; where the first is not 0, they are z itself
         offsets = [value - grid[0] for value in grid]
-    elif between is not None:
-        offsets = [i * between[0] for i in range(frames)]
-    elif 0x00540080 in ds and first.slice_spacing:  # frames follow a Slice Vector
-        offsets = [i * first.slice_spacing for i in range(frames)]
+    elif step is None or (is_nm and slice_vector is None):
+        return slices  # projections have no slices
     else:
-        return slices
-    normal = first.normal
+        offsets = [n * step for n in numbers]
+        if between is None or not between[0]:
+            for each in slices:
+                each.assumed = "Slice Thickness is used as the distance between frames"
     for each, offset in zip(slices, offsets, strict=True):
-        each.move(normal, offset)
+        each.move(each.normal, offset)
     return slices
+
+
+def _vector(ds: Dataset, keyword: str, frames: int) -> list[int] | None:
+    """Return the numbers of the frames in a vector of NM, None if it is not one for each."""
+    value = ds.get(keyword)
+    numbers = value if isinstance(value, list) else [value]
+    if len(numbers) != frames or not all(isinstance(n, int) for n in numbers):
+        return None
+    return numbers
 
 
 def _slices_of_enhanced(

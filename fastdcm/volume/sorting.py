@@ -1,4 +1,4 @@
-"""Group slices into stacks, sort them, and check that one affine fits each stack.
+"""Sort the slices of stacks, and check that one affine fits each stack.
 
 Slices are ordered by their position along the normal of Image Orientation
 (Patient), not by Instance Number (PS3.3 C.7.6.2.1.1).
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastdcm.errors import Finding
+from fastdcm.errors import DicomError, Finding
+from fastdcm.volume.separation import Group, Key, counted, distances_of, values_of
 from fastdcm.volume.slices import Slice
 
 #: A stack is evenly spaced when no slice is further than this from where the
@@ -27,45 +28,6 @@ _SPACING_TOLERANCE = 1e-4
 # Degrees between slice direction and normal; a smaller angle is rounding.
 _MIN_TILT = 0.1
 
-#: The attributes that distinguish stacks at the same positions; the first that
-#: does is used.
-DIMENSIONS = (
-    "ReferencedSegmentNumber",
-    "StackID",
-    "EchoTime",
-    "EffectiveEchoTime",
-    "EchoNumbers",
-    "TemporalPositionIdentifier",
-    "TemporalPositionIndex",
-    "TemporalPositionTimeOffset",
-    "NominalCardiacTriggerDelayTime",
-    "DiffusionBValue",
-    "DiffusionGradientOrientation",
-    "InversionTime",
-    "InversionTimes",
-    "FlipAngle",
-    "ImageType",
-    "FrameType",
-    "ComplexImageComponent",
-    "TriggerTime",
-    "AcquisitionNumber",
-    "FrameAcquisitionNumber",
-    "AcquisitionTime",
-    "SOPInstanceUID",
-)
-#: Attributes that differ from slice to slice, but still give the order of the
-#: slices at one position.
-ORDERING_ATTRIBUTES = (
-    "TriggerTime",
-    "FrameAcquisitionDateTime",
-    "AcquisitionTime",
-    "ContentTime",
-    "DimensionIndexValues",
-)
-
-#: What distinguishes a group of slices from the others: attribute to value.
-Key = dict[str, Any]
-Group = tuple[Key, list[Slice]]
 _Array = npt.NDArray[np.float64]
 
 
@@ -106,52 +68,16 @@ class Stack:
         self.findings.append(Finding(code, text, problem, details))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, as "1 slice" or "3 slices".
-
-    Parameters
-    ----------
-    number : int
-    noun : str
-        In the singular, with an s in the plural.
-
-    Returns
-    -------
-    str
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 # -------------------------------------------------- slices that do not mix ---
 
 
-def _comparable(value: Any) -> Any:
-    """Return a value that can be compared and hashed; floats to six digits."""
-    if isinstance(value, (list, tuple)):
-        return tuple(map(_comparable, value))
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if value == value else None
-    if value is None or isinstance(value, (str, bytes, int)):
-        return value
-    return repr(value)  # a sequence, where a value belongs
-
-
-def _sorted(values: Iterable[Any]) -> list[Any]:
-    """Sort comparable values of any types, None last."""
-
-    def key(value: Any) -> tuple[bool, str, Any]:
-        if isinstance(value, tuple):
-            return (False, "tuple", repr(value))
-        name = "" if isinstance(value, (int, float)) else type(value).__name__
-        return (value is None, name, value)
-
-    return sorted(values, key=key)
-
-
 def _clusters(vectors: Iterable[tuple[float, ...]], tolerance: float) -> list[tuple[float, ...]]:
-    """Return for each vector the first one that equals it within the tolerance."""
+    """Return for each vector the first one that equals it within the tolerance.
+
+    For (), an absent value, the most frequent one.
+    """
     representatives: list[tuple[float, ...]] = []
-    seen: dict[tuple[float, ...], tuple[float, ...]] = {}
+    seen: dict[tuple[float, ...], tuple[float, ...]] = {(): ()}
     labels = []
     for vector in vectors:
         label = seen.get(vector)
@@ -161,12 +87,22 @@ def _clusters(vectors: Iterable[tuple[float, ...]], tolerance: float) -> list[tu
                 representatives.append(vector)
             seen[vector] = label
         labels.append(label)
-    return labels
+    most = max(representatives, key=labels.count, default=())
+    return [label or most for label in labels]
 
 
 def _is_near(first: tuple[float, ...], second: tuple[float, ...], tolerance: float) -> bool:
-    # not strict: () for an absent value is near everything
-    return all(abs(a - b) <= tolerance for a, b in zip(first, second, strict=False))
+    return all(abs(a - b) <= tolerance for a, b in zip(first, second, strict=True))
+
+
+def _orientations(slices: list[Slice], tolerance: float) -> list[tuple[float, ...]]:
+    """Return the orientation of each slice, equal ones where they move no cell further.
+
+    tolerance: in mm.
+    """
+    extents = [max(s.rows * s.spacing[0], s.columns * s.spacing[1]) for s in slices if s.spacing]
+    limit = max(_ORIENTATION_TOLERANCE, tolerance / max(extents, default=1.0) if tolerance else 0)
+    return _clusters([s.orientation or () for s in slices], limit)
 
 
 def _is_localizer(each: Slice) -> bool:
@@ -175,53 +111,57 @@ def _is_localizer(each: Slice) -> bool:
     return isinstance(image_type, list) and "LOCALIZER" in image_type[2:]
 
 
-def _values_of(name: str) -> Callable[[list[Slice]], list[Any]]:
-    return lambda slices: [_comparable(s.values.get(name)) for s in slices]
-
-
+_LabelsOf = Callable[[list[Slice], float], Sequence[Hashable]]
 # (code of the finding, name in the key, what the groups are, labels of slices)
-_MIXTURES: tuple[tuple[str, str, str, Callable[[list[Slice]], Sequence[Hashable]]], ...] = (
-    ("mixed-series", "SeriesInstanceUID", "series", _values_of("SeriesInstanceUID")),
+_MIXTURES: tuple[tuple[str, str, str, _LabelsOf], ...] = (
+    (
+        "mixed-series",
+        "SeriesInstanceUID",
+        "series",
+        lambda slices, _: values_of("SeriesInstanceUID")(slices),
+    ),
     (
         "mixed-frame-of-reference",
         "FrameOfReferenceUID",
         "frames of reference",
-        _values_of("FrameOfReferenceUID"),
+        lambda slices, _: values_of("FrameOfReferenceUID")(slices),
     ),
     (
         "mixed-size",
         "size",
         "sizes (rows, columns, samples per pixel)",
-        lambda slices: [(s.rows, s.columns, s.samples) for s in slices],
+        lambda slices, _: [(s.rows, s.columns, s.samples) for s in slices],
     ),
     (
         "localizer",
         "localizer",
         "groups: localizers and other slices",
-        lambda slices: [_is_localizer(s) for s in slices],
+        lambda slices, _: [_is_localizer(s) for s in slices],
     ),
     (
         "missing-position",
         "positioned",
         "groups: slices with and without position and orientation",
-        lambda slices: [s.has_geometry for s in slices],
+        lambda slices, _: [s.has_geometry for s in slices],
     ),
     (
         "mixed-orientation",
         "ImageOrientationPatient",
         "orientations",
-        lambda slices: _clusters([s.orientation or () for s in slices], _ORIENTATION_TOLERANCE),
+        _orientations,
     ),
     (
         "mixed-spacing",
         "PixelSpacing",
         "pixel spacings",
-        lambda slices: _clusters([s.spacing or () for s in slices], _SPACING_TOLERANCE),
+        lambda slices, _: _clusters([s.spacing or () for s in slices], _SPACING_TOLERANCE),
     ),
 )
 
 
-def split_mixtures(slices: list[Slice], findings: list[Finding]) -> list[Group]:
+def split_mixtures(
+    slices: list[Slice], findings: list[Finding], tolerance: float = 0.0
+) -> list[Group]:
     """Group slices so that each group could be one array.
 
     Parameters
@@ -229,6 +169,8 @@ def split_mixtures(slices: list[Slice], findings: list[Finding]) -> list[Group]:
     slices : list of Slice
     findings : list of Finding
         A finding is added for each attribute in which the slices differ.
+    tolerance : float
+        How far an orientation may move a cell, in mm, to be the same.
 
     Returns
     -------
@@ -240,7 +182,7 @@ def split_mixtures(slices: list[Slice], findings: list[Finding]) -> list[Group]:
         parts: list[Group] = []
         for key, group in groups:
             by_label: dict[Hashable, list[Slice]] = {}
-            for each, label in zip(group, labels_of(group), strict=True):
+            for each, label in zip(group, labels_of(group, tolerance), strict=True):
                 by_label.setdefault(label, []).append(each)
             if len(by_label) == 1:
                 parts.append((key, group))
@@ -261,21 +203,32 @@ def drop_duplicates(slices: Iterable[Slice], findings: list[Finding]) -> list[Sl
     ----------
     slices : iterable of Slice
     findings : list of Finding
-        A finding is added when there are duplicates.
+        A finding is added when there are duplicates, and a note when slices have the
+        SOP Instance UID of another, but are not the same.
 
     Returns
     -------
     list of Slice
-        The first of each SOP Instance UID, frame and tile, and all slices
-        without SOP Instance UID.
+        All but those with the SOP Instance UID, frame, tile, position and stored pixels
+        of another.
     """
-    seen: dict[tuple[Any, ...], Slice] = {}
+    seen: dict[tuple[Any, ...], list[Slice]] = {}
     kept: list[Slice] = []
     duplicates: list[Slice] = []
+    others: list[Slice] = []
     for each in slices:
         uid = each.values["SOPInstanceUID"]
-        first = seen.setdefault((uid, each.frame, each.tile), each) if uid else each
-        (kept if first is each else duplicates).append(each)
+        if not isinstance(uid, str) or not uid:
+            kept.append(each)
+            continue
+        known = seen.setdefault((uid, each.frame, each.tile), [])
+        if any(_is_same(each, other) for other in known):
+            duplicates.append(each)
+            continue
+        if known:
+            others.append(each)
+        known.append(each)
+        kept.append(each)
     if duplicates:
         findings.append(
             Finding(
@@ -285,154 +238,36 @@ def drop_duplicates(slices: Iterable[Slice], findings: list[Finding]) -> list[Sl
                 {"slices": [s.path_and_frame for s in duplicates]},
             )
         )
+    if others:
+        findings.append(
+            Finding(
+                "repeated-uid",
+                f"{counted(len(others), 'slice')} with the SOP Instance UID of another, but "
+                "other positions or pixels",
+                False,
+                {"slices": [s.path_and_frame for s in others]},
+            )
+        )
     return kept
 
 
-# ------------------------------------- several stacks at the same positions ---
-
-
-def _distances(slices: list[Slice]) -> _Array:
-    """Return the position of each slice along the normal of the first, in mm."""
-    normal = np.array(slices[0].normal)
-    distances: _Array = np.array([s.position for s in slices]) @ normal
-    return distances
-
-
-def _position_numbers(slices: list[Slice]) -> list[int]:
-    """Return a number for each slice, the same for slices at one position."""
-    distances = _distances(slices)
-    order = np.argsort(distances, kind="stable")
-    spacing = slices[0].slice_spacing
-    tolerance = TOLERANCE if spacing is None or spacing > 0.2 else 0.05 * spacing
-    steps = np.diff(distances[order], prepend=distances[order[0]])
-    numbers = [0] * len(slices)
-    for index, number in zip(order.tolist(), np.cumsum(steps > tolerance).tolist(), strict=True):
-        numbers[index] = number
-    return numbers
-
-
-def _instance_order(each: Slice) -> tuple[float, int, tuple[int, ...]]:
-    number = each.values["InstanceNumber"]
-    return (
-        number if isinstance(number, (int, float)) else float("inf"),
-        each.frame,
-        each.tile or (),
-    )
-
-
-def separate_stacks(slices: list[Slice], findings: list[Finding]) -> list[Group]:
-    """Split slices so that no two of a group are at the same position.
-
-    Parameters
-    ----------
-    slices : list of Slice
-        All with the same orientation, or all without.
-    findings : list of Finding
-        A finding is added that names the attributes by which they were split.
-
-    Returns
-    -------
-    list of (key, slices)
-    """
-    if not slices[0].has_geometry:
-        return [({}, sorted(slices, key=_instance_order))]
-    separation = _Separation()
-    groups = separation.split(slices, _position_numbers(slices))
-    if separation.names:
-        names = list(separation.names)
-        findings.append(
-            Finding(
-                "several-stacks",
-                f"{len(groups)} stacks at the same positions, distinguished by {', '.join(names)}",
-                True,
-                {"by": names, "stacks": [key for key, _ in groups]},
-            )
-        )
-    if separation.indistinguishable:
-        findings.append(
-            Finding(
-                "duplicate-position",
-                f"{counted(separation.indistinguishable, 'slice')} at the position of another, "
-                "with no attribute that distinguishes them",
-                True,
-                {"slices": separation.indistinguishable},
-            )
-        )
-    return groups
-
-
-class _Separation:
-    """Splits slices by the attributes in which those at one position differ.
-
-    names : the attributes that were used, in order.
-    indistinguishable : number of slices at the position of another that no
-        attribute distinguishes.
-    """
-
-    def __init__(self) -> None:
-        self.names: dict[str, None] = {}
-        self.indistinguishable = 0
-
-    def split(self, slices: list[Slice], positions: list[int]) -> list[Group]:
-        most = max(Counter(positions).values())
-        if most == 1:
-            return [({}, slices)]
-        at_position: dict[int, list[Slice]] = {}
-        for each, position in zip(slices, positions, strict=True):
-            at_position.setdefault(position, []).append(each)
-        crowded = [group for group in at_position.values() if len(group) > 1]
-        for name in DIMENSIONS:
-            labels = _values_of(name)(slices)
-            values = set(labels)
-            if not 1 < len(values) <= most or all(
-                len(set(_values_of(name)(group))) == 1 for group in crowded
-            ):
-                continue
-            self.names[name] = None
-            groups = []
-            for value in _sorted(values):
-                chosen = [i for i, label in enumerate(labels) if label == value]
-                for key, group in self.split(
-                    [slices[i] for i in chosen], [positions[i] for i in chosen]
-                ):
-                    groups.append(({name: value, **key}, group))
-            return groups
-        return self._split_in_order(list(at_position.values()), crowded, most)
-
-    def _split_in_order(
-        self, at_position: list[list[Slice]], crowded: list[list[Slice]], most: int
-    ) -> list[Group]:
-        """Put the first slice of each position into the first stack, and so on."""
-        name = next((n for n in ORDERING_ATTRIBUTES if _gives_order(n, crowded)), None)
-        stacks: list[list[Slice]] = [[] for _ in range(most)]
-        for group in at_position:
-            if name is None:
-                group = sorted(group, key=_instance_order)
-                self.indistinguishable += len(group) - 1
-            else:
-                by_value = dict(zip(_values_of(name)(group), group, strict=True))
-                group = [by_value[value] for value in _sorted(by_value)]
-            for stack, each in zip(stacks, group, strict=False):
-                stack.append(each)
-        if name is not None:
-            self.names[name] = None
-        key = "copy" if name is None else f"order of {name}"
-        return [({key: i}, stack) for i, stack in enumerate(stacks)]
-
-
-def _gives_order(name: str, groups: Iterable[list[Slice]]) -> bool:
-    """Return whether all slices of each group differ in an attribute."""
-    for group in groups:
-        values = set(_values_of(name)(group))
-        if None in values or len(values) != len(group):
-            return False
-    return True
+def _is_same(first: Slice, second: Slice) -> bool:
+    """Return whether two slices with one UID are the same: in position, and as stored."""
+    if (first.position, first.orientation) != (second.position, second.orientation):
+        return False
+    if first.image.dataset is None and first.image.path == second.image.path:
+        return True
+    try:
+        stored = [each.image.open().frames.raw(each.frame) for each in (first, second)]
+    except (DicomError, AttributeError):  # what cannot be read is no other image
+        return True
+    return stored[0] == stored[1]
 
 
 # ---------------------------------------------------------------- spacing ---
 
 
-def build_stack(slices: list[Slice], key: Key) -> Stack:
+def build_stack(slices: list[Slice], key: Key, tolerance: float = 0.0) -> Stack:
     """Sort slices by position, and compare their positions to one affine.
 
     Parameters
@@ -441,6 +276,9 @@ def build_stack(slices: list[Slice], key: Key) -> Stack:
         At different positions.
     key : dict
         What distinguishes them from the other slices of their series.
+    tolerance : float
+        How far a slice may be from where the affine places it, in mm, where that is more
+        than by default.
 
     Returns
     -------
@@ -448,6 +286,9 @@ def build_stack(slices: list[Slice], key: Key) -> Stack:
         With its step and findings.
     """
     stack = Stack(slices, key)
+    first = slices[0]
+    for text in {each.assumed: None for each in slices if each.assumed}:
+        stack.add("assumed-spacing", text, len(slices) > 1)
     if not stack.has_geometry:
         # one image, such as a radiograph, is complete without them
         is_series = len(slices) > 1
@@ -455,38 +296,49 @@ def build_stack(slices: list[Slice], key: Key) -> Stack:
         stack.add(
             "missing-position",
             f"{counted(len(slices), 'slice')} without position or orientation: {by_number}"
-            "the affine is not in the coordinates of the patient",
+            "the affine is not in the coordinates of the patient, "
+            f"{first.distance_from} is used as the distance between slices",
             is_series,
         )
-        if slices[0].spacing is None:
-            stack.add("missing-spacing", "Pixel Spacing is missing: 1 mm is assumed", is_series)
+    elif first.is_in_volume:
+        stack.add(
+            "volume-position",
+            "the affine is relative to the volume of Plane Position (Volume), not to the patient",
+            False,
+        )
+    without = sum(each.spacing is None for each in slices)
+    if without:
+        other = "1 mm" if first.spacing is None else "that of the others"
+        stack.add(
+            "missing-spacing",
+            f"Pixel Spacing of {counted(without, 'slice')} is missing: {other} is assumed",
+            stack.has_geometry or len(slices) > 1,
+        )
+    if not stack.has_geometry:
         return stack
-    if slices[0].spacing is None:
-        stack.add("missing-spacing", "Pixel Spacing is missing: 1 mm is assumed")
-    distances = _distances(slices)
+    distances = distances_of(slices)
     order = np.argsort(distances, kind="stable")
     stack.slices = [slices[i] for i in order]
     if len(slices) == 1:
-        first = stack.slices[0]
         stack.step = np.array(first.normal) * (first.slice_spacing or 1.0)
-        stack.add(
-            "single-slice", "only one slice: its thickness is used as the slice spacing", False
-        )
+        text = f"only one slice: {first.distance_from} is used as the distance between slices"
+        stack.add("single-slice", text, False)
         return stack
-    _fit_line(stack, np.diff(distances[order]))
+    _fit_line(stack, np.diff(distances[order]), tolerance)
     return stack
 
 
-def _fit_line(stack: Stack, steps: _Array) -> None:
+def _fit_line(stack: Stack, steps: _Array, accepted: float) -> None:
     """Set the step of a sorted stack, and add what its positions show.
 
     steps : distances between slices along the normal, in mm.
+    accepted : distance of a slice from the line that is none, in mm.
     """
     slices = stack.slices
     normal = np.array(slices[0].normal)
     positions = np.array([s.position for s in slices])
     spacing = float(np.median(steps))
-    tolerance = max(min(TOLERANCE, 0.1 * spacing), RELATIVE_TOLERANCE * spacing)
+    tolerance = max(min(TOLERANCE, 0.1 * spacing), RELATIVE_TOLERANCE * spacing, accepted)
     gaps = _gaps(steps, spacing, tolerance)
     index = np.arange(len(slices))
     for after, missing in gaps:
@@ -500,7 +352,7 @@ def _fit_line(stack: Stack, steps: _Array) -> None:
         np.degrees(np.arctan2(np.linalg.norm(mean - mean @ normal * normal), mean @ normal))
     )
     stack.step = mean
-    if sideways > max(0.05, 0.05 * min(slices[0].spacing or (1.0,))):
+    if sideways > max(0.05, 0.05 * min(slices[0].spacing or (1.0,)), accepted):
         stack.add(
             "shifted-slices",
             f"slices are shifted in their plane, by up to {sideways:.3g} mm from a straight line",
@@ -547,7 +399,7 @@ def _gaps(steps: _Array, spacing: float, tolerance: float) -> list[tuple[int, in
     return [(int(i), int(times[i]) - 1) for i in np.flatnonzero(times > 1)]
 
 
-def split_at_spacing_changes(stack: Stack) -> list[list[Slice]]:
+def split_at_spacing_changes(stack: Stack, tolerance: float = 0.0) -> list[list[Slice]]:
     """Return the evenly spaced parts of a stack.
 
     Parameters
@@ -559,17 +411,14 @@ def split_at_spacing_changes(stack: Stack) -> list[list[Slice]]:
     list of list of Slice
         In order; each a new part where the spacing changes.
     """
-    distances = _distances(stack.slices)
+    distances = distances_of(stack.slices)
     parts, first = [], 0
     while first < len(distances):
         end = first + 1
         if end < len(distances):
             step = distances[end] - distances[first]
-            tolerance = max(2 * TOLERANCE, RELATIVE_TOLERANCE * step)
-            while (
-                end < len(distances)
-                and abs(distances[end] - distances[end - 1] - step) <= tolerance
-            ):
+            limit = max(2 * TOLERANCE, RELATIVE_TOLERANCE * step, tolerance)
+            while end < len(distances) and abs(distances[end] - distances[end - 1] - step) <= limit:
                 end += 1
         parts.append(stack.slices[first:end])
         first = end

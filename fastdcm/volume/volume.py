@@ -31,6 +31,7 @@ from fastdcm.volume.grids import segmentation
 from fastdcm.volume.grids.resample import even_grid, on_grid
 from fastdcm.volume.result import Volume as Volume
 from fastdcm.volume.result import VolumeError as VolumeError
+from fastdcm.volume.separation import counted, separate_stacks
 from fastdcm.volume.slices import (
     HEADER_TAGS,
     Slice,
@@ -43,9 +44,7 @@ from fastdcm.volume.slices import (
 from fastdcm.volume.sorting import (
     Stack,
     build_stack,
-    counted,
     drop_duplicates,
-    separate_stacks,
     split_at_spacing_changes,
     split_mixtures,
 )
@@ -88,6 +87,7 @@ class Options:
     dims: Dims = None
     like: Volume | None = None
     resample: bool = False
+    tolerance: float = 0.0
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -107,6 +107,8 @@ class Options:
             raise TypeError(f"like must be a Volume, got {type(self.like).__name__}")
         if self.like is not None and np.isnan(self.like.positions).any():
             raise ValueError("like must be a volume whose slices have positions")
+        if not 0 <= self.tolerance < float("inf"):
+            raise ValueError(f"tolerance must be at least 0 mm, got {self.tolerance}")
         axis_names(self.dims)
 
     @property
@@ -144,6 +146,7 @@ def read_volume(
     dims: Dims = None,
     like: Volume | None = None,
     resample: bool = False,
+    tolerance: float = 0.0,
     threads: int | None = None,
 ) -> Volume: ...
 @overload
@@ -159,6 +162,7 @@ def read_volume(
     dims: Dims = None,
     like: Volume | None = None,
     resample: bool = False,
+    tolerance: float = 0.0,
     threads: int | None = None,
 ) -> list[Volume]: ...
 def read_volume(
@@ -173,6 +177,7 @@ def read_volume(
     dims: Dims = None,
     like: Volume | None = None,
     resample: bool = False,
+    tolerance: float = 0.0,
     threads: int | None = None,
 ) -> Volume | list[Volume]:
     """Read a series into an array with its geometry, and report what was found.
@@ -229,6 +234,10 @@ def read_volume(
     resample : bool
         True: stacks with gantry tilt, with uneven steps, or shifted in their plane are
         interpolated linearly to even steps along the normal, in float32.
+    tolerance : float
+        In mm: slices that are no further from where the affine places them, and
+        orientations that move no cell of a slice further, are no problem. By default
+        (0.0) 1 % of the distance between slices, and 0.001 in a direction cosine.
     threads : int or None
         None: one for each CPU.
 
@@ -254,7 +263,17 @@ def read_volume(
     ((120, 512, 512), (0.75, 0.75, 2.5))
     """
     options = Options(
-        tags, on_problem, rescale, color, quantity, padding, dims, like, resample, threads
+        tags=tags,
+        on_problem=on_problem,
+        rescale=rescale,
+        color=color,
+        quantity=quantity,
+        padding=padding,
+        dims=dims,
+        like=like,
+        resample=resample,
+        tolerance=tolerance,
+        threads=threads,
     )
     findings: list[Finding] = []
     images = read_images(source, options, findings)
@@ -314,7 +333,10 @@ def read_images(
 
 
 def _slices_of_images(
-    images: Iterable[SourceImage], options: Options, findings: list[Finding]
+    images: Iterable[SourceImage],
+    options: Options,
+    findings: list[Finding],
+    path: str | bytes | None,
 ) -> list[Slice]:
     keywords = [tag for tag in options.tags if isinstance(tag, str) and tag.isidentifier()]
     slices: list[Slice] = []
@@ -325,7 +347,10 @@ def _slices_of_images(
         except DicomError as error:
             errors.append(error)
     if errors:
-        text = f"{counted(len(errors), 'image')} with invalid attributes: {errors[0]}"
+        first = errors[0]
+        text = f"{counted(len(errors), 'image')} with invalid attributes: {first.text}"
+        if first.filename is not None and first.filename != path:
+            text += f" (file {first.filename!r})"
         findings.append(Finding("bad-image", text, True, {"errors": errors}))
     return slices
 
@@ -363,7 +388,7 @@ def volumes_of_images(
     VolumeError, DicomError
         As `read_volume`.
     """
-    slices = drop_duplicates(_slices_of_images(images, options, findings), findings)
+    slices = drop_duplicates(_slices_of_images(images, options, findings, path), findings)
     diffusion.complete_diffusion(slices)
     projections.complete_spacing(slices, findings)
     check_color(slices, options.color, findings)
@@ -375,9 +400,9 @@ def volumes_of_images(
     if options.like is not None and segmentation.is_segmentation(slices):
         return [_segments_like(slices, options, findings, path)]
     stacks = []
-    for key, group in split_mixtures(slices, findings):
+    for key, group in split_mixtures(slices, findings, options.tolerance):
         for more, part in separate_stacks(group, findings):
-            stacks.append(build_stack(part, {**key, **more}))
+            stacks.append(build_stack(part, {**key, **more}, options.tolerance))
     if options.resample:
         for stack in stacks:
             stack.findings = [_as_note(f) if f.code in _RESAMPLED else f for f in stack.findings]
@@ -389,7 +414,7 @@ def volumes_of_images(
     elif options.on_problem == "keep" and len(joined) > 1:
         joined = [_largest(joined, findings)]
     elif options.on_problem == "split":
-        joined = [part for one in joined for part in _exact_parts(one)]
+        joined = [part for one in joined for part in _exact_parts(one, options.tolerance)]
     return [_volume(one, findings, options, units) for one in joined]
 
 
@@ -414,7 +439,7 @@ def _largest(joined: Sequence[Joined], findings: list[Finding]) -> Joined:
     return largest
 
 
-def _exact_parts(joined: Joined) -> list[Joined]:
+def _exact_parts(joined: Joined, tolerance: float) -> list[Joined]:
     """Return the stacks unchanged, or, where their spacing changes, the evenly spaced parts."""
     problems = {finding.code for finding in joined.findings if finding.problem}
     if "missing-position" in problems and len(joined.stacks) == 1:
@@ -423,10 +448,10 @@ def _exact_parts(joined: Joined) -> list[Joined]:
         return [joined]
     parts = []
     for stack in joined.stacks:
-        runs = split_at_spacing_changes(stack)
+        runs = split_at_spacing_changes(stack, tolerance)
         for i, part in enumerate(runs):
             key = {**stack.key, "run": i} if len(runs) > 1 else stack.key
-            parts.append(alone(build_stack(part, key)))
+            parts.append(alone(build_stack(part, key, tolerance)))
     return parts
 
 

@@ -9,7 +9,8 @@ import pytest
 
 import fastdcm
 from fastdcm.volume._csa import read_csa
-from fastdcm.volume.siemens import csa_header, mosaic_layout
+from fastdcm.volume.mosaics import mosaic_layout
+from fastdcm.volume.siemens import csa_header
 from support.builder import csa1, csa2, element
 from support.series import (
     BETWEEN_COLUMNS,
@@ -77,9 +78,8 @@ def mosaic(put, csa=None, count=None, side=3, **values):
             raw,
             rows=side * ROWS,
             columns=side * COLUMNS,
-            between=3,
             image_type=["ORIGINAL", "PRIMARY", "M", "MOSAIC"],
-            **values,
+            **{"between": 3} | values,
         )
     )
 
@@ -116,8 +116,29 @@ def test_mosaic_with_number_of_tiles_in_private_element(put):
     ],
 )
 def test_mosaic_without_number_of_tiles(put, options):
-    (found,) = problems(mosaic(put, position=[0, 0, 0], **options))
+    (found,) = problems(mosaic(put, position=[0, 0, 0], modality="MR", **options))
     assert found.code == "bad-image" and found.details["errors"][0].code in ("mosaic", "csa")
+
+
+@pytest.mark.parametrize("modality", ["XA", "CR", None])
+def test_mosaics_of_other_modalities_are_images(put, modality):
+    volume = fastdcm.read_volume(mosaic(put, position=[0, 0, 0], modality=modality))
+    assert volume.array.shape == (1, 3 * ROWS, 3 * COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "step"),
+    [
+        ({"between": None, "thickness": 3}, "Slice Thickness", 3),
+        ({"between": None, "thickness": None}, "1 mm", 1),
+        ({"between": 0, "thickness": 3}, "Slice Thickness", 3),
+    ],
+)
+def test_the_distance_of_tiles_is_assumed_with_a_problem(put, values, said, step):
+    path = mosaic(put, count=5, position=[0, 0, 0], **values)
+    (found,) = problems(path)
+    assert found.code == "assumed-spacing" and said in found.text
+    assert fastdcm.read_volume(path, on_problem="keep").spacing[2] == step
 
 
 def read_with_nibabel(path, monkeypatch):

@@ -8,7 +8,15 @@ import pytest
 
 import fastdcm
 from fastdcm.errors import Finding
-from support.series import BETWEEN_COLUMNS, BETWEEN_ROWS, cells, codes, problems
+from fastdcm.volume import VolumeError
+from support.series import (
+    BETWEEN_COLUMNS,
+    BETWEEN_ROWS,
+    cells,
+    codes,
+    encode_image,
+    problems,
+)
 
 
 def test_order_of_files_does_not_matter(series):
@@ -225,3 +233,75 @@ def test_real_series_of_several_stacks(corpus, pattern, by, key, shape, spacing)
     assert [part.key for part in parts] == [{by: value} for value in key]
     for part in parts:
         assert part.array.shape == shape and np.allclose(part.spacing, spacing, atol=1e-3)
+
+
+def test_one_uid_for_other_slices(series):
+    """Files of one UID are duplicates only if position and pixels are the same."""
+    paths = series([0, 1, 2], uid="1.2.3")
+    volume = fastdcm.read_volume(paths)
+    assert volume.array.shape[0] == 3 and codes(volume.findings) == ["repeated-uid"]
+    found = problems([*paths, paths[0]])
+    assert codes(found) == ["duplicate-instance"]
+
+
+def test_one_uid_for_other_pixels(put):
+    attributes = {"position": [0, 0, 0], "uid": "1.2.3"}
+    first = put(encode_image(cells(0), number=1, **attributes))
+    again = put(encode_image(cells(0), number=2, **attributes))
+    other = put(encode_image(cells(1), number=3, **attributes))
+    assert codes(problems([first, again])) == ["duplicate-instance"]
+    assert codes(problems([first, other])) == ["duplicate-position"]
+    with pytest.raises(VolumeError) as caught:
+        fastdcm.read_volume([first, again, other])
+    assert codes(caught.value.findings)[:2] == ["duplicate-instance", "repeated-uid"]
+
+
+@pytest.mark.parametrize("offset", [0.05, 0.2])
+def test_tolerance_of_positions(series, offset):
+    paths = series([0, 1, 2 + offset, 3, 4])
+    assert codes(problems(paths)) == ["uneven-spacing"]
+    assert codes(problems(paths, tolerance=offset / 3)) == ["uneven-spacing"]
+    assert fastdcm.read_volume(paths, tolerance=1.1 * offset).array.shape[0] == 5
+    parts = fastdcm.read_volume(paths, on_problem="split", tolerance=2.1 * offset)
+    assert len(parts) == 1
+    sideways = series([0, 1, 2, 3], position=lambda i: [0, offset * (i == 1) * 4, i])
+    assert codes(problems(sideways)) == ["shifted-slices"]
+    assert fastdcm.read_volume(sideways, tolerance=4 * offset).array.shape[0] == 4
+
+
+def test_tolerance_of_orientations(series):
+    def orientation(i):
+        angle = np.radians(0.2 * (i == 1))
+        return [np.cos(angle), np.sin(angle), 0, -np.sin(angle), np.cos(angle), 0]
+
+    paths = series([0, 1, 2], orientation=orientation)
+    assert "mixed-orientation" in codes(problems(paths))
+    assert "mixed-orientation" in codes(problems(paths, tolerance=0.01))
+    # 0.2 degrees move the last of 6 columns of 0.75 mm by 0.016 mm
+    assert fastdcm.read_volume(paths, tolerance=0.02).array.shape[0] == 3
+
+
+@pytest.mark.parametrize("tolerance", [-1, float("nan"), float("inf")])
+def test_impossible_tolerance(series, tolerance):
+    with pytest.raises(ValueError, match="tolerance must be at least 0 mm"):
+        fastdcm.read_volume(series([0, 1]), tolerance=tolerance)
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_spacing_that_some_slices_do_not_have(series, missing):
+    """They are taken to have that of the others, with a problem; others still do not mix."""
+    paths = series([0, 1, 2], spacing=lambda i: None if i == missing else [0.5, 0.75])
+    (found,) = problems(paths)
+    assert found.code == "missing-spacing" and "1 slice" in found.text
+    other = series([0, 1, 2], spacing=lambda i: None if i == missing else [0.5 + i, 0.75])
+    assert "mixed-spacing" in codes(problems(other))
+
+
+def test_an_error_names_a_file_once(put, series):
+    path = put(encode_image(cells(0), rows=600, position=[0, 0, 0]))
+    with pytest.raises(VolumeError) as caught:
+        fastdcm.read_volume(path)
+    assert str(caught.value).count(path) == 1
+    with pytest.raises(VolumeError) as caught:
+        fastdcm.read_volume([path, *series([0, 1])])
+    assert str(caught.value).count(path) == 1

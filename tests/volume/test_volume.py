@@ -79,10 +79,10 @@ def test_source_of_datasets(series):
 
 
 def test_tags(series):
-    paths = series([0, 1], echo=lambda i: 10 + i, image_type=["A", "B"])
+    paths = series([0, 1], trigger=lambda i: 10 + i, image_type=["A", "B"])
     for source in (paths, [fastdcm.dcmread(path) for path in paths]):
-        volume = fastdcm.read_volume(source, tags=["EchoTime", "(0008,0008)", 0x00280010])
-        assert volume.tags["EchoTime"] == [10, 11]
+        volume = fastdcm.read_volume(source, tags=["TriggerTime", "(0008,0008)", 0x00280010])
+        assert volume.tags["TriggerTime"] == [10, 11]
         assert volume.tags["(0008,0008)"] == [["A", "B"]] * 2
         assert volume.tags["(0028,0010)"] == [ROWS] * 2
 

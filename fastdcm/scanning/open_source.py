@@ -26,9 +26,10 @@ _ACCEPTED = (
     "a list or iterator of paths, an index folder, or a table with a column `path` (.parquet, "
     ".arrow, .feather, .csv, .jsonl)"
 )
-# Folders are searched for in lists of up to this many paths: that needs a request to the
-# file system for each.
+# Folders are searched for in lists of up to this many paths, among those whose names do not
+# end as those of files: that needs a request to the file system for each.
 _MAX_LISTED = 4096
+_FILE_SUFFIXES = (".dcm", ".ima")
 _SEPARATORS = os.fsencode(os.sep + (os.altsep or ""))
 
 
@@ -69,7 +70,8 @@ def open_source(source: AnyPath | Iterable[AnyPath] | Source, recursive: bool = 
     source : str, bytes, os.PathLike, iterable of these, or Source
         A folder, a glob, a file, a URL, an archive or a path into one, a DICOMDIR, an index
         folder, or a table with a column ``path``; or a list or iterator of paths. A folder
-        in a list of up to 4,096 paths is walked, unless other paths of the list are in it.
+        in a list of up to 4,096 paths is walked, unless other paths of the list are in it
+        or its name ends in .dcm or .ima.
     recursive : bool
         Include the files in folders below a folder.
 
@@ -132,6 +134,8 @@ def _open_list(paths: Sequence[AnyPath], recursive: bool) -> Source:
 
 def _folder_at(path: AnyPath) -> bytes | None:
     """Return the path as bytes if it is that of a local folder."""
+    if isinstance(path, str) and path[-4:].lower() in _FILE_SUFFIXES:
+        return None
     local = _as_bytes(path)
     return local if not is_url(local) and os.path.isdir(local) else None
 

@@ -114,6 +114,12 @@ def comparable(value: Any) -> Any:
     return repr(value)  # a sequence, where a value belongs
 
 
+def _differ(name: str, slices: list[Slice]) -> bool:
+    """Return whether any slice has another value of an attribute than the first."""
+    first = slices[0].values.get(name)
+    return any(each.values.get(name) != first for each in slices)
+
+
 def values_of(name: str) -> Callable[[list[Slice]], list[Any]]:
     """Return the function that returns an attribute of slices as comparable values."""
     return lambda slices: [comparable(s.values.get(name)) for s in slices]
@@ -243,6 +249,8 @@ class _Separation:
     def split(self, slices: list[Slice], positions: list[int]) -> list[Group]:
         """Return the stacks of slices whose positions have these numbers."""
         for name in (*_ALWAYS, *_REPEATED, *_ACQUISITIONS):
+            if not _differ(name, slices):
+                continue
             labels = values_of(name)(slices)
             if len(set(labels)) > 1 and self._separates(name, labels, positions):
                 return self._by(name, labels, slices, positions)
@@ -264,7 +272,7 @@ class _Separation:
     def by_values(self, slices: list[Slice]) -> list[Group]:
         """Return the stacks of slices without positions."""
         for name in _ALWAYS:
-            labels = values_of(name)(slices)
+            labels = values_of(name)(slices) if _differ(name, slices) else []
             if len(set(labels)) > 1:
                 self.names[name] = None
                 return [

@@ -94,7 +94,7 @@ def dcmread(
     try:
         ds = read(source)
     except FileAccessError as error:
-        if error.errno not in _NOT_A_FILE or error.filename is None:
+        if error.code != "open" or error.errno not in _NOT_A_FILE or error.filename is None:
             raise
         from fastdcm.sources.archives.lookup import read_scan_path
 

@@ -14,8 +14,7 @@ cdef class File:
     cdef int busy           # reads under way
     cdef bint listed
     cdef object owner       # keeps borrowed bytes alive
-    cdef object stream      # the Python file object, when there is no path
-    cdef bint reads_at_offset   # stream has pread
+    cdef object stream      # a FileObject, when there is no path
     cdef File origin        # the File of the same stream that reads for this one
     cdef readonly object path
     cdef bytes system_path  # the path as it is passed to the system

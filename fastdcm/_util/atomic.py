@@ -117,7 +117,7 @@ def _remove_abandoned(path: str) -> None:
 
 
 def _lock(handle: int, path: str, *, without_locks: bool) -> bool:
-    """Lock an open file; return whether nobody else has a lock and `path` still names it.
+    """Lock an open file; return whether that succeeded and `path` still names it.
 
     without_locks: what to return if the file system has no locks.
     """

@@ -497,12 +497,14 @@ def has_fragments(ElementMap level):
 def keep_open(File f, device, inode):
     """Keep the descriptor of `f` open if it is the file that is about to be replaced.
 
-    It could not be reopened by its path. device, inode: of the file to be replaced.
+    It could not be reopened by its path. When too many are kept open, it is read into
+    memory. device, inode: of the file to be replaced.
     """
     if f.origin is not None:
         f = f.origin
     if f.file.device == device and f.file.inode == inode and not f.closed:
-        f.acquire()  # never released: closed with the File
+        if not f.pin():
+            f.load()
 
 
 def is_complete(ElementMap level):

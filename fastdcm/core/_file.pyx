@@ -46,11 +46,12 @@ cdef int check(int code, const dcm_error *err, File file, str path) except -1:
 # closed; it is reopened by its path when a value is read. The list is linked
 # through File.older and File.newer.
 cdef int OPEN_LIMIT = 256
-cdef int ALWAYS_OPEN = 16  # so many files without asking the system for its limit
+cdef int ALWAYS_OPEN = 16  # up to this number the limit of the system is not looked up
 cdef cython.pymutex open_lock  # guards the list and File.busy
 cdef void *newest = NULL
 cdef void *oldest = NULL
 cdef int open_count = 0
+cdef int pinned_count = 0
 
 
 cdef void unlist(File f) noexcept:
@@ -159,9 +160,11 @@ cdef class File:
             check(code, &err, self, "")
 
     def __dealloc__(self):
-        if self.listed:
+        global pinned_count
+        if self.listed or self.pinned:
             with open_lock:
                 unlist(self)
+                pinned_count -= self.pinned
         dcm_file_close(&self.file)
         dcm_bytes_free(&self.bytes)
 
@@ -242,6 +245,17 @@ cdef class File:
         """Let the descriptor be closed when too many are open."""
         with open_lock:
             self.busy -= 1
+
+    cdef bint pin(self) except -1:
+        """Keep the descriptor open as long as the File; return False if too many are."""
+        global pinned_count
+        with open_lock:
+            if pinned_count >= min(OPEN_LIMIT, dcm_file_limit() // 4):
+                return False
+            pinned_count += 1
+            self.pinned = True
+        self.acquire()  # never released
+        return True
 
     cdef int read_into(self, uint64_t offset, uint64_t length, void *into) except -1:
         """Copy these bytes of the stream from memory or from the file."""

@@ -124,8 +124,7 @@ class FileObject:
                 break
             if len(data) > length - got:
                 raise self._error(
-                    f"the file object returned {len(data)} bytes where {length - got} were asked "
-                    "for",
+                    f"the file object returned {len(data)} bytes for a read of {length - got}",
                     offset,
                 )
             parts.append(data)

@@ -216,7 +216,7 @@ def test_what_does_not_become_a_dicom_error(error):
     [
         ("read", None, "non-blocking"),
         ("read", 5, "TypeError"),
-        ("read", RAW, "were asked for"),
+        ("read", RAW, "for a read of"),
         ("read", "text", "text mode"),
         ("seek", 3, "moved to 3"),
         ("seek", -1, "must be integers"),

@@ -259,6 +259,26 @@ def test_limit_of_the_system(three_hundred, limit, greedy):
     )
 
 
+REPLACE_ALL = """
+import resource, sys
+import fastdcm
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+data_sets = [fastdcm.dcmread(path) for path in sys.argv[1:]]
+for ds in data_sets:
+    ds.PatientID = "new"
+    ds.save_as(ds.filename, durable=False)
+for i, ds in enumerate(data_sets):
+    assert ds[0xFFFCFFFC].value == b"%04d" % i and len(ds.PixelData) == 204800
+"""
+
+
+@linux
+def test_many_files_are_replaced_while_their_data_sets_are_held(three_hundred):
+    subprocess.run([sys.executable, "-c", REPLACE_ALL, *map(str, three_hundred)], check=True)
+    assert dcmread(three_hundred[299]).PatientID == "new"
+
+
 # --------------------------------------------------- truncated before mapping ---
 
 MAPPED = {

@@ -97,7 +97,8 @@ def dcmread(
             ds = read(source)
     except (FileAccessError, InvalidDicomError) as error:
         is_packed = isinstance(error, InvalidDicomError) and not hasattr(source, "read")
-        if error.filename is None or not (is_packed or error.errno in _NOT_A_FILE):
+        is_no_file = error.code == "open" and error.errno in _NOT_A_FILE
+        if error.filename is None or not (is_packed or is_no_file):
             raise
         from fastdcm.sources.archives.lookup import read_scan_path
 

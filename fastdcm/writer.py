@@ -14,7 +14,7 @@ import zlib
 
 from fastdcm._util.atomic import write_atomically
 from fastdcm.core._copy import copy_level
-from fastdcm.core._elements import ElementMap
+from fastdcm.core._elements import DataElement, ElementMap
 from fastdcm.core._encode import deflated_span, has_fragments, is_complete, keep_open, pieces_of
 from fastdcm.errors import WriteError
 from fastdcm.uid import TRANSFER_SYNTAXES, UID
@@ -107,13 +107,14 @@ def dcmwrite(
     if file_meta is not None:
         meta = copy_level(file_meta, ElementMap())
     if transfer_syntax is not None and meta.get("TransferSyntaxUID") != transfer_syntax:
-        meta.TransferSyntaxUID = transfer_syntax
+        meta.add(DataElement("TransferSyntaxUID", "UI", transfer_syntax))
     implicit, little = _encoding(ds, meta, implicit_vr, little_endian)
     if enforce_file_format:
         _complete(meta, ds, implicit, little)
         preamble = preamble or bytes(128)
-    syntax = TRANSFER_SYNTAXES.get(meta.get("TransferSyntaxUID"))
-    _refuse_conversion(ds, meta.get("TransferSyntaxUID"), syntax)
+    uid = _uid(meta, "TransferSyntaxUID")
+    syntax = None if uid is None else TRANSFER_SYNTAXES.get(uid)
+    _refuse_conversion(ds, uid, syntax)
 
     pieces: list[_Piece] = [preamble, b"DICM"] if preamble else []
     if meta:
@@ -130,12 +131,27 @@ def dcmwrite(
 # ----------------------------------------------------------------- encoding ---
 
 
+def _uid(level: ElementMap, keyword: str) -> UID | None:
+    """Return the UID in an element of any VR, None if there is no value."""
+    if keyword not in level or level[keyword].is_empty:
+        return None
+    value = level[keyword].value
+    if isinstance(value, bytes):  # as OB or UN
+        value = value.rstrip(b"\0").decode("latin-1")
+    if not isinstance(value, str):
+        raise WriteError(
+            f"{keyword} must be one UID, got {value!r}: set it, or delete it",
+            path=str(level[keyword].tag),
+        )
+    return UID(value)
+
+
 def _encoding(
     ds: ElementMap, meta: ElementMap, implicit_vr: bool | None, little_endian: bool | None
 ) -> tuple[bool, bool]:
     """Return (implicit VR, little endian) of the data set to write."""
-    uid = meta.get("TransferSyntaxUID")
-    syntax = TRANSFER_SYNTAXES.get(uid)
+    uid = _uid(meta, "TransferSyntaxUID")
+    syntax = None if uid is None else TRANSFER_SYNTAXES.get(uid)
     if syntax is not None:
         for name, requested, actual in (
             ("implicit_vr", implicit_vr, syntax.implicit),
@@ -208,7 +224,7 @@ def _data_set(
 
 def _complete(meta: ElementMap, ds: ElementMap, implicit: bool, little: bool) -> None:
     """Add the elements that PS3.10 7.1 requires, from the data set if needed."""
-    if not meta.get("TransferSyntaxUID"):
+    if _uid(meta, "TransferSyntaxUID") is None:
         if not implicit and little:
             raise WriteError(
                 "ds.file_meta needs a TransferSyntaxUID: several transfer syntaxes are explicit "
@@ -219,10 +235,10 @@ def _complete(meta: ElementMap, ds: ElementMap, implicit: bool, little: bool) ->
         ("MediaStorageSOPClassUID", "SOPClassUID"),
         ("MediaStorageSOPInstanceUID", "SOPInstanceUID"),
     ):
-        uid = ds.get(source)
-        if uid and meta.get(name) != uid:
-            setattr(meta, name, uid)
-        if not meta.get(name):
+        uid = _uid(ds, source)
+        if uid is not None and meta.get(name) != uid:
+            meta.add(DataElement(name, "UI", uid))
+        if _uid(meta, name) is None:
             raise WriteError(f"ds.file_meta needs a {name}, and the data set has no {source}")
     for name, value in (
         ("FileMetaInformationGroupLength", 0),
@@ -241,7 +257,7 @@ def _group_2(meta: ElementMap) -> list[_Piece]:
         del body[0x00020000]
         length = pieces_of(body, False, False)[1]
         if meta[0x00020000].value != length:
-            meta[0x00020000].value = length
+            meta.add(DataElement(0x00020000, "UL", length))
     return pieces_of(meta, False, False)[0]
 
 
@@ -280,9 +296,22 @@ def _write_object(target: WritableFile, ds: ElementMap, pieces: list[_Piece]) ->
         target.write(data)
 
 
+def _check_path(path: str | bytes) -> None:
+    """Raise WriteError for a path that no file can have."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise WriteError(
+            "the path has a character that no file name can have", filename=path
+        ) from error
+    if b"\0" in encoded:
+        raise WriteError("the path contains a NUL character", filename=path)
+
+
 def _write_path(
     path: str | bytes, ds: ElementMap, pieces: list[_Piece], overwrite: bool, durable: bool
 ) -> None:
+    _check_path(path)
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(17, os.strerror(17), path)
     path = os.path.realpath(path)  # replace the file that a link leads to, not the link

@@ -98,6 +98,9 @@ int dcm_file_read(const dcm_file *f, uint64_t offset, uint64_t length, void *int
 /* Advises the system that reads will be few and scattered. */
 void dcm_file_random(const dcm_file *f);
 
+/* How many files the process may have open; UINT64_MAX if that is not limited. */
+uint64_t dcm_file_limit(void);
+
 /* What the bytes that are needed are needed for. */
 typedef enum dcm_read_mode {
     DCM_READ_KEEP = 0, /* they are used again: keep them in memory */
@@ -115,7 +118,8 @@ typedef struct dcm_map {
     uint64_t base_length;
 } dcm_map;
 
-/* Maps [offset, offset + length), private and writable (copy-on-write). */
+/* Maps [offset, offset + length), private and writable (copy-on-write): DCM_OK,
+ * DCM_E_READ, DCM_E_MEMORY, or DCM_E_CHANGED if the file ends before. */
 int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length, dcm_map *map,
                  dcm_error *err);
 void dcm_file_unmap(dcm_map *map);

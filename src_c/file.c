@@ -21,6 +21,7 @@
 #else
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define SEPARATOR '/'
@@ -268,6 +269,18 @@ void dcm_file_random(const dcm_file *f) {
     (void)f;
 }
 
+uint64_t dcm_file_limit(void) {
+    return UINT64_MAX; /* of handles there are 16 million */
+}
+
+/* Sets *size to the present size of the open file. Returns 0 or errno. */
+static int present_size(const dcm_file *f, uint64_t *size) {
+    LARGE_INTEGER n;
+    if (!GetFileSizeEx((HANDLE)f->handle, &n)) return sys_error();
+    *size = (uint64_t)n.QuadPart;
+    return 0;
+}
+
 static uint64_t map_granularity(void) {
     SYSTEM_INFO info;
     GetSystemInfo(&info);
@@ -388,6 +401,19 @@ void dcm_file_random(const dcm_file *f) {
 #else
     (void)f;
 #endif
+}
+
+uint64_t dcm_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+    return (uint64_t)limit.rlim_cur;
+}
+
+static int present_size(const dcm_file *f, uint64_t *size) {
+    struct stat st;
+    if (fstat((int)f->handle, &st)) return errno;
+    *size = (uint64_t)st.st_size;
+    return 0;
 }
 
 static uint64_t map_granularity(void) {
@@ -529,7 +555,11 @@ int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length, dcm_map *m
         return dcm_fail(err, DCM_E_CHANGED, offset, 0);
     uint64_t slack = (f->base + offset) % map_granularity();
     if (length + slack > SIZE_MAX) return dcm_fail(err, DCM_E_MEMORY, offset, 0);
-    int sys = 0;
+    uint64_t size = 0; /* access to a page past the end of a file is fatal (SIGBUS) */
+    int sys = present_size(f, &size);
+    if (sys) return fail_sys(err, DCM_E_READ, sys, offset);
+    if (size < f->base + offset + length)
+        return dcm_fail(err, DCM_E_CHANGED, size > f->base ? size - f->base : 0, 0);
     map->base = map_private(f, f->base + offset - slack, length + slack, &sys);
     if (!map->base) return fail_sys(err, DCM_E_READ, sys, offset);
     map->base_length = length + slack;

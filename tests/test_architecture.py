@@ -71,8 +71,8 @@ C_ORDER = [
 PYTHON_ORDER = """
 errors _uid_table uid charset
 _util.atomic _util.optional _util.parallel
-core.dcm core._memory core.protocols core._dictionary core._file core._index core._values
-core._elements core._level core._flat core._encode core._copy core.private
+core.dcm core._memory core.protocols core.file_objects core._dictionary core._file core._index
+core._values core._elements core._level core._flat core._encode core._copy core.private
 sources.urls sources.numbers sources._paths sources.protocols sources.streams
 sources.archives.limits sources.archives.files sources.archives.zip sources.archives.tar
 sources.objects._ranges sources.objects.stores sources.objects._object

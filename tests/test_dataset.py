@@ -1,5 +1,6 @@
 """Dataset compared with pydicom: the same code on the same files in both."""
 
+import array
 import copy
 import gc
 import io
@@ -10,6 +11,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -18,6 +20,7 @@ from fastdcm import DataElement, Dataset, DicomError, PersonName, Sequence, Tag,
 from fastdcm.dataset import FileMetaDataset
 from fastdcm.errors import FileAccessError
 from support import builder as b
+from support.writing import read, written
 
 # The two read damaged files, and attributes that only one of them has in its
 # dictionary, differently: test_oracle.py lists that. Here only other files count.
@@ -357,6 +360,48 @@ def test_errors_beside_pydicom():
 def test_repr_of_an_element_is_its_text():
     elem = Dataset(PatientID="12345")["PatientID"]
     assert repr(elem) == str(elem) and "Patient ID" in repr([elem])
+
+
+WORDS = np.array([[1, 2], [3, 4]], "<u2")
+SAME_BYTES = {
+    "array": lambda: WORDS.copy(),
+    "not contiguous": lambda: np.repeat(WORDS, 2, axis=1)[:, ::2],
+    "bytes": WORDS.tobytes,
+    "bytearray": lambda: bytearray(WORDS.tobytes()),
+    "memoryview": lambda: memoryview(WORDS),
+    "array of Python": lambda: array.array("H", [1, 2, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW", "OL", "OV", "OF", "OD", "UN"])
+@pytest.mark.parametrize("one", SAME_BYTES)
+@pytest.mark.parametrize("other", SAME_BYTES)
+def test_equality_of_arrays(vr, one, other):
+    """An array is equal to the bytes that are written of it."""
+
+    def with_value(value):
+        ds = Dataset()
+        ds.add_new(0x00091010, vr, value)
+        return Dataset(ReferencedImageSequence=[ds])
+
+    ds = with_value(SAME_BYTES[one]())
+    assert ds == with_value(SAME_BYTES[other]())
+    assert not ds != with_value(SAME_BYTES[other]())  # noqa: SIM202  # tests !=
+    assert read(written(ds, implicit_vr=False)) == ds
+    for different in (WORDS + 1, WORDS[:1], np.zeros((0, 2), "u2"), b"", None, [1, 2]):
+        assert ds != with_value(different) and with_value(different) != ds
+
+
+def test_equality_of_nothing_and_of_nan():
+    empty = [np.zeros((0, 2), "u2"), b"", None]
+    for a, c in itertools.product(empty, empty):
+        assert Dataset(PixelData=a) == Dataset(PixelData=c)
+    nan = float("nan")
+    assert Dataset(RecommendedDisplayFrameRateInFloat=nan) == Dataset(
+        RecommendedDisplayFrameRateInFloat=nan
+    )
+    assert Dataset(PixelSpacing=[nan, 1.0]) == Dataset(PixelSpacing=np.array([nan, 1.0]))
+    assert Dataset(PixelSpacing=[nan, 1.0]) != Dataset(PixelSpacing=[1.0, nan])
 
 
 def test_equality():

@@ -4,7 +4,10 @@ import contextlib
 import io
 import os
 import stat
+import subprocess
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pydicom
 import pytest
@@ -14,6 +17,7 @@ from fastdcm import Dataset, DicomError, Sequence, dcmread, dcmwrite
 from fastdcm.dataset import FileMetaDataset
 from fastdcm.errors import FileChangedError, WriteError
 from support import builder as b
+from support.odd_values import odd_values
 from support.writing import ENCODINGS, body, read, written
 
 EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE = b.EXPLICIT_LE, b.IMPLICIT_LE, b.EXPLICIT_BE
@@ -569,9 +573,6 @@ def test_large_values_are_not_held_in_memory(tmp_path):
     """Write 300 MB with a few MB of memory."""
     if os.name == "nt":
         pytest.skip("measured with resource limits of POSIX")
-    import subprocess
-    import sys
-
     source = tmp_path / "big.dcm"
     head = b.part10(b.header(0x7FE00010, "OW", 300 << 20))
     with open(source, "wb") as out:
@@ -602,3 +603,140 @@ def test_an_error_names_the_target(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         dcmwrite(target, Dataset({"PatientID": "1"}), implicit_vr=True)
     assert caught.value.filename == target
+
+
+# ------------------------------------------------------------- odd values ---
+
+META = {
+    0x00020000: b.element(0x00020000, "UL", 100),
+    0x00020001: b.element(0x00020001, "OB", b"\0\1"),
+    0x00020002: b.element(0x00020002, "UI", "1.2.840.10008.5.1.4.1.1.7"),
+    0x00020003: b.element(0x00020003, "UI", "1.2.3.4"),
+    0x00020010: b.element(0x00020010, "UI", EXPLICIT_LE),
+}
+ELEMENTS = {
+    0x00080005: b.element(0x00080005, "CS", "ISO_IR 100"),
+    0x00080016: b.element(0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.7"),
+    0x00080018: b.element(0x00080018, "UI", "1.2.3.4"),
+    0x00100010: b.element(0x00100010, "PN", "A"),
+    0x00280100: b.element(0x00280100, "US", 16),
+    0x00280103: b.element(0x00280103, "US", 0),
+    0x00281101: b.element(0x00281101, "US", [1, 2, 3]),
+    0x7FE00010: b.element(0x7FE00010, "OW", bytes(8)),
+}
+USED = [*META, 0x00020012, 0x00020013, *list(ELEMENTS)[:6]]
+
+
+@pytest.mark.parametrize("tag", USED, ids=lambda tag: f"{tag:08X}")
+def test_any_vr_and_multiplicity(tag):
+    """What was only read is written, or the reason why not is a WriteError."""
+    for vr, value in odd_values():
+        raw = b.preamble()
+        for group in (META, ELEMENTS):
+            elements = dict(group)
+            if (tag >> 16 == 2) == (group is META):
+                elements[tag] = b.element(tag, vr, value)
+            raw += b"".join(elements[t] for t in sorted(elements))
+        for change in (False, True):
+            for options in (
+                {},
+                {"enforce_file_format": True},
+                *({"transfer_syntax": uid} for uid in (IMPLICIT_LE, EXPLICIT_BE, b.DEFLATED_LE)),
+            ):
+                ds = dcmread(memoryview(raw))
+                if change:
+                    ds.add_new(0x00104000, "LT", "Größe")
+                with contextlib.suppress(WriteError):
+                    read(written(ds, **options))
+
+
+def test_transfer_syntax_that_is_no_uid():
+    for vr, value, uid in (
+        ("OB", EXPLICIT_LE.encode() + b"\0", EXPLICIT_LE),
+        ("UI", f"{EXPLICIT_LE}\\{EXPLICIT_LE} ".encode(), None),
+        ("US", b"\1\0", None),
+        ("SQ", b"", EXPLICIT_LE),
+    ):
+        meta = b.element(0x00020010, vr, value)
+        ds = dcmread(memoryview(b.preamble() + meta + b.element(0x00100020, "LO", "12")))
+        again = read(written(ds, transfer_syntax=EXPLICIT_LE))
+        assert again.file_meta.TransferSyntaxUID == EXPLICIT_LE and again.PatientID == "12"
+        if uid is None:
+            with pytest.raises(WriteError, match="TransferSyntaxUID must be one UID") as caught:
+                written(ds)
+            assert caught.value.path == "(0002,0010)"
+        else:
+            assert read(written(ds)).PatientID == "12"
+
+
+def test_character_set_that_is_no_text():
+    """Read: it stays, and text is written as it was read. Set: an error."""
+    for vr, value in (("US", b"\5\0"), ("SQ", b""), ("PN", b"X\\Y "), ("DS", b"1.5 ")):
+        raw = b.part10(b.element(0x00080005, vr, value) + b.element(0x00100010, "PN", b"Gr\xfcn"))
+        ds = dcmread(io.BytesIO(raw))
+        ds.PatientID = "ü"
+        again = read(written(ds))
+        assert (again.PatientName, again.PatientID) == ("Grün", "ü")
+    ds = Dataset(PatientID="1")
+    ds.add_new(0x00080005, "US", 5)
+    with pytest.raises(WriteError, match="must be text") as caught:
+        written(ds, implicit_vr=True)
+    assert caught.value.path == "(0008,0005)"
+
+
+# ------------------------------------------------------------- killed writes ---
+
+KILLED = """
+import os, sys
+import fastdcm
+
+ds = fastdcm.dcmread(sys.argv[1])
+os.fsync = lambda handle: os._exit(9)
+ds.save_as(sys.argv[2])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="removed by means of locks of POSIX")
+@pytest.mark.parametrize("name", ["a.dcm", "ä" * 120, "\U0001f600" * 60, "x" * 255])
+@pytest.mark.parametrize("old", [False, True])
+def test_the_file_of_a_killed_write_is_removed(tmp_path, name, old):
+    source, folder = tmp_path / "source.dcm", tmp_path / "folder"
+    source.write_bytes(b.part10(b.element(0x00100020, "LO", "12")))
+    folder.mkdir()
+    target = folder / name
+    if old:
+        target.write_bytes(b"old")
+    (folder / "a.dcm.tmp").write_bytes(b"of another program")
+    program = [sys.executable, "-c", KILLED, str(source), str(target)]
+    for _ in range(2):
+        assert subprocess.run(program, check=False).returncode == 9
+        assert len(os.listdir(folder)) == 2 + old, "one temporary file, whose writer is dead"
+    dcmread(source).save_as(target)
+    assert sorted(os.listdir(folder)) == sorted([name, "a.dcm.tmp"])
+    assert target.read_bytes() == source.read_bytes()
+
+
+def test_writes_to_one_target_at_the_same_time(tmp_path):
+    contents = [Dataset(PatientID=str(i), PatientComments="x" * 5000) for i in range(8)]
+    target = tmp_path / "a.dcm"
+
+    def write(i):
+        for _ in range(50):
+            contents[i].save_as(target, implicit_vr=True, durable=False)
+            assert len(read(target.read_bytes()).PatientComments) == 5000
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert os.listdir(tmp_path) == ["a.dcm"]
+
+
+@pytest.mark.parametrize("path", ["a\0b.dcm", b"a\0b.dcm", "a\ud800.dcm"])
+def test_targets_that_no_file_can_have(path):
+    with pytest.raises(WriteError, match="character"):
+        Dataset(PatientID="1").save_as(path, implicit_vr=True)
+
+
+@pytest.mark.parametrize("target", [None, 5, ["a.dcm"]])
+def test_targets_that_are_nothing_of_the_kind(target):
+    with pytest.raises(TypeError, match="path or a file object"):
+        Dataset(PatientID="1").save_as(target, implicit_vr=True)

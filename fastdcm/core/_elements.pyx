@@ -8,6 +8,7 @@ every access: Cython cannot split classes that refer to each other over modules.
 """
 
 cimport cython
+from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject_GenericGetAttr, PyObject_GenericSetAttr
 from libc.string cimport memset
@@ -327,8 +328,7 @@ cdef class DataElement:
         cdef DataElement b = other
         if self.row.tag != b.row.tag or self.vr != b.vr:
             return False
-        x, y = self.get_value(), b.get_value()
-        return x == y or (x != x and y != y)
+        return same_value(self.get_value(), b.get_value(), dcm_vr_rows[self.vr].kind)
 
     def __ne__(self, other):
         equal = self.__eq__(other)
@@ -355,6 +355,25 @@ cdef class DataElement:
                                             self.is_undefined_length)
         elem.private_name = self.private_name
         return elem
+
+
+cdef bint same_value(x, y, int kind) except -1:
+    """Return whether two values are equal: NaN is equal to NaN, an array to its bytes."""
+    if kind == DCM_KIND_BYTES:
+        x, y = bytes_of(x), bytes_of(y)
+        if not x and not y:
+            return True
+    elif isinstance(x, list) and isinstance(y, list):
+        return x == y or (len(x) == len(y) and
+                          all([same_value(a, b, kind) for a, b in zip(x, y)]))
+    return x == y or (x != x and y != y)
+
+
+cdef object bytes_of(value):
+    """Return a value of a VR of bytes, such as an array, as it is written."""
+    if isinstance(value, bytes) or not PyObject_CheckBuffer(value):
+        return value
+    return memoryview(value).tobytes()
 
 
 cdef ElementMap level_of(DataElement elem):

@@ -100,11 +100,23 @@ cdef bint is_modified(ElementMap level, const dcm_row *row) except -1:
     return False
 
 
+cdef bint is_terms(value):
+    """Return whether a value can be a Specific Character Set."""
+    return (value is None or isinstance(value, str) or
+            isinstance(value, list) and all([isinstance(v, str) for v in value]))
+
+
 cdef Text text_to_write(ElementMap level, Text above):
     """Return the character set in which the text of a level is written."""
     cdef DataElement elem = level.find(CHARSET)
     if elem is not None and (elem.is_set or not level.fixed):
-        return text_of(elem.get_value() or None)
+        value = elem.get_value() if elem.vr != DCM_VR_SQ else elem
+        if is_terms(value):
+            return text_of(value or None)
+        if elem.is_set:
+            raise WriteError(f"must be text, one value or several, got {value!r}",
+                             path="(0008,0005)")
+        return level.text()  # of another VR in the file: as its text was read
     if above is not None:
         return above
     return level.text() if level.fixed else LATIN
@@ -273,7 +285,7 @@ cdef class Writer:
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value)
         if kind == DCM_KIND_BYTES:
-            return bytes(memoryview(value).cast("B"))
+            return memoryview(value).tobytes()
         values = value if isinstance(value, (list, tuple)) else [value]
         if kind == DCM_KIND_INT or kind == DCM_KIND_UINT:
             return integers(vr, tag, values, big)
@@ -485,12 +497,14 @@ def has_fragments(ElementMap level):
 def keep_open(File f, device, inode):
     """Keep the descriptor of `f` open if it is the file that is about to be replaced.
 
-    It could not be reopened by its path. device, inode: of the file to be replaced.
+    It could not be reopened by its path. When too many are kept open, it is read into
+    memory. device, inode: of the file to be replaced.
     """
     if f.origin is not None:
         f = f.origin
     if f.file.device == device and f.file.inode == inode and not f.closed:
-        f.acquire()  # never released: closed with the File
+        if not f.pin():
+            f.load()
 
 
 def is_complete(ElementMap level):

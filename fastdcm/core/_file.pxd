@@ -13,9 +13,9 @@ cdef class File:
     cdef void *newer
     cdef int busy           # reads under way
     cdef bint listed
+    cdef bint pinned        # open as long as the File
     cdef object owner       # keeps borrowed bytes alive
-    cdef object stream      # the Python file object, when there is no path
-    cdef bint reads_at_offset   # stream has pread
+    cdef object stream      # a FileObject, when there is no path
     cdef File origin        # the File of the same stream that reads for this one
     cdef readonly object path
     cdef bytes system_path  # the path as it is passed to the system
@@ -43,6 +43,7 @@ cdef class File:
     cdef int extend(self, uint64_t offset, uint64_t length, int transient) except -1
     cdef int acquire(self) except -1
     cdef void release(self)
+    cdef bint pin(self) except -1
     cdef close_descriptor(self)
     cdef void list_descriptor(self) noexcept
     cdef int note(self, int code, uint64_t offset, uint32_t tag) except -1

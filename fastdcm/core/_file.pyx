@@ -8,11 +8,13 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.buffer cimport (PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo,
                              PyBuffer_Release, PyObject_GetBuffer)
+from libc.errno cimport EMFILE, ENFILE
 from libc.string cimport memcpy, memset, strlen
 from fastdcm.core.dcm cimport *
 
 import os
 
+from fastdcm.core.file_objects import FileObject
 from fastdcm.errors import error_for
 
 cdef extern from "Python.h":
@@ -40,13 +42,16 @@ cdef int check(int code, const dcm_error *err, File file, str path) except -1:
 
 
 # A File keeps its descriptor while some values are not in memory. When more
-# than OPEN_LIMIT are open, the oldest is closed; it is reopened by its path when
-# a value is read. The list is linked through File.older and File.newer.
+# than OPEN_LIMIT are open, or half as many as the process may have, the oldest is
+# closed; it is reopened by its path when a value is read. The list is linked
+# through File.older and File.newer.
 cdef int OPEN_LIMIT = 256
+cdef int ALWAYS_OPEN = 16  # up to this number the limit of the system is not looked up
 cdef cython.pymutex open_lock  # guards the list and File.busy
 cdef void *newest = NULL
 cdef void *oldest = NULL
 cdef int open_count = 0
+cdef int pinned_count = 0
 
 
 cdef void unlist(File f) noexcept:
@@ -68,12 +73,12 @@ cdef void unlist(File f) noexcept:
 
 
 cdef void enlist(File f) noexcept:
-    """Add f as the newest, and close the oldest idle file past the limit.
+    """Add f as the newest, and close the oldest idle files past the limit.
 
     The caller holds open_lock.
     """
     global newest, oldest, open_count
-    cdef void *at
+    cdef uint64_t limit
     f.older = newest
     f.newer = NULL
     if newest != NULL:
@@ -83,13 +88,33 @@ cdef void enlist(File f) noexcept:
     newest = <void *>f
     f.listed = True
     open_count += 1
-    at = oldest
-    while open_count > OPEN_LIMIT and at != NULL:
-        if (<File>at).busy == 0 and at != <void *>f:
+    if open_count > ALWAYS_OPEN:
+        limit = min(OPEN_LIMIT, dcm_file_limit() // 2)
+        while open_count > limit and close_oldest(<void *>f):
+            pass
+
+
+cdef bint close_oldest(void *kept) noexcept:
+    """Close the oldest file that no read uses, but not `kept`; return False if there is none.
+
+    The caller holds open_lock.
+    """
+    cdef void *at = oldest
+    while at != NULL:
+        if (<File>at).busy == 0 and at != kept:
             dcm_file_close(&(<File>at).file)
             unlist(<File>at)
-            return
+            return True
         at = (<File>at).newer
+    return False
+
+
+cdef bint make_room(int code, const dcm_error *err):
+    """Close a file if a file was not opened because too many are; return whether to retry."""
+    if code != DCM_E_OPEN or err.sys not in (EMFILE, ENFILE):
+        return False
+    with open_lock:
+        return close_oldest(NULL)
 
 
 @cython.final
@@ -123,20 +148,11 @@ cdef class File:
                 self.member = member
                 self.path = path
         elif hasattr(source, "read"):
-            self.path = getattr(source, "name", None)
-            if not isinstance(self.path, str):
-                self.path = None
-            if not hasattr(source, "seek"):
-                raise TypeError("dcmread: the file object must have the methods read, seek and "
-                                f"tell; {type(source).__name__} has no seek")
-            start = source.tell()
-            if start:
-                source = _OffsetStream(source, start)
-            self.stream = source
-            self.reads_at_offset = hasattr(source, "pread")
-            dcm_bytes_reset(&self.bytes, source.seek(0, 2))
+            self.stream = FileObject(source)
+            self.path = self.stream.name
+            dcm_bytes_reset(&self.bytes, self.stream.size)
         else:
-            self.owner = memoryview(source).cast("B")
+            self.owner = bytes_of(source)
             PyObject_GetBuffer(self.owner, &view, PyBUF_SIMPLE)
             code = dcm_bytes_borrow(&self.bytes, view.buf, <uint64_t>view.len)
             PyBuffer_Release(&view)  # the memoryview in self.owner keeps the buffer
@@ -144,9 +160,11 @@ cdef class File:
             check(code, &err, self, "")
 
     def __dealloc__(self):
-        if self.listed:
+        global pinned_count
+        if self.listed or self.pinned:
             with open_lock:
                 unlist(self)
+                pinned_count -= self.pinned
         dcm_file_close(&self.file)
         dcm_bytes_free(&self.bytes)
 
@@ -166,13 +184,15 @@ cdef class File:
         if has_member:
             base, length = self.member
         cdef int code
-        with nogil:
-            code = dcm_file_open(f, path, err)
-            if code == DCM_OK and has_member:
-                code = dcm_file_narrow(f, base, length, err)
-                if code != DCM_OK:
-                    dcm_file_close(f)
-        return code
+        while True:
+            with nogil:
+                code = dcm_file_open(f, path, err)
+                if code == DCM_OK and has_member:
+                    code = dcm_file_narrow(f, base, length, err)
+                    if code != DCM_OK:
+                        dcm_file_close(f)
+            if code == DCM_OK or not make_room(code, err):
+                return code
 
     cdef int open(self) except -1:
         """Open the file without reading its header."""
@@ -226,11 +246,23 @@ cdef class File:
         with open_lock:
             self.busy -= 1
 
+    cdef bint pin(self) except -1:
+        """Keep the descriptor open as long as the File; return False if too many are."""
+        global pinned_count
+        with open_lock:
+            if pinned_count >= min(OPEN_LIMIT, dcm_file_limit() // 4):
+                return False
+            pinned_count += 1
+            self.pinned = True
+        self.acquire()  # never released
+        return True
+
     cdef int read_into(self, uint64_t offset, uint64_t length, void *into) except -1:
         """Copy these bytes of the stream from memory or from the file."""
         cdef const uint8_t *p = self.at(offset, length)
         cdef dcm_error err
         cdef int code
+        cdef bytes data
         if length == 0:
             return 0
         if p != NULL:
@@ -240,15 +272,11 @@ cdef class File:
             return self.origin.read_into(offset, length, into)
         memset(&err, 0, sizeof(err))
         if self.stream is not None:
-            if self.reads_at_offset:
-                data = self.stream.pread(length, offset)
-            else:
-                self.stream.seek(offset)
-                data = self.stream.read(length)
+            data = self.stream.read_at(offset, length)
             if len(data) != length:
                 dcm_fail(&err, DCM_E_CHANGED, offset + len(data), 0)
                 check(DCM_E_CHANGED, &err, self, "")
-            memcpy(into, PyBytes_AS_STRING(bytes(data)), length)
+            memcpy(into, PyBytes_AS_STRING(data), length)
             return 0
         self.acquire()
         if length < 65536:
@@ -410,11 +438,6 @@ cdef class File:
         """Whether the stream is a file of its own on disk."""
         return self.stream is None and self.owner is None and self.path is not None
 
-    @property
-    def shareable(self):
-        """Whether several threads can read from it at the same time."""
-        return self.mappable or self.reads_at_offset
-
     def __reduce__(self):
         raise TypeError("a File cannot be pickled; pickle its Dataset")
 
@@ -445,21 +468,14 @@ cdef class Map:
         PyBuffer_FillInfo(view, self, self.map.data, <Py_ssize_t>self.length, 0, flags)
 
 
-class _OffsetStream:
-    """A file object whose stream begins at the position `start` of another."""
-
-    def __init__(self, stream, start):
-        self._stream, self._start = stream, start
-
-    def seek(self, offset, whence=0):
-        """Move to a position counted from `start`, or from the end (whence 2)."""
-        if whence == 2:
-            return self._stream.seek(offset, 2) - self._start
-        return self._stream.seek(offset + self._start) - self._start
-
-    def read(self, size):
-        """Read at most `size` bytes."""
-        return self._stream.read(size)
+cdef object bytes_of(source):
+    """Return a memoryview of the bytes of an object with the buffer protocol."""
+    try:
+        view = memoryview(source)
+    except TypeError:
+        raise TypeError("the source must be a path, a binary file object or an object with the "
+                        f"buffer protocol, got {type(source).__name__}") from None
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 cdef bytes encode_path(path):
@@ -470,7 +486,14 @@ cdef bytes encode_path(path):
     elif WINDOWS:
         encoded = (<str>path).encode("utf-8", "surrogatepass")
     else:
-        encoded = PyUnicode_EncodeFSDefault(path)
-    if strlen(encoded) != <size_t>len(encoded):
-        raise ValueError("embedded null byte in path")
-    return encoded
+        try:
+            encoded = PyUnicode_EncodeFSDefault(path)
+        except UnicodeEncodeError as error:
+            raise error_for("open", "the path has a character that no file name can have",
+                            filename=path) from error
+    if strlen(encoded) == <size_t>len(encoded):
+        return encoded
+    if type(path) is bytes:  # without a filename: it may be the content of a file
+        raise error_for("open", "bytes are a path, and these contain a NUL byte: to read the "
+                                "content of a file from memory, pass io.BytesIO(data)")
+    raise error_for("open", "the path contains a NUL character", filename=path)

@@ -18,6 +18,7 @@ cdef extern from "dcm_base.h" nogil:
         DCM_E_READ
         DCM_E_EMPTY
         DCM_E_NOT_DICOM
+        DCM_E_OPEN
         DCM_E_CHANGED
         DCM_E_DEPTH
         DCM_E_TOO_LARGE
@@ -226,6 +227,7 @@ cdef extern from "dcm_file.h" nogil:
         void *base
         uint64_t base_length
 
+    uint64_t dcm_file_limit()
     int dcm_file_map(const dcm_file *f, uint64_t offset, uint64_t length, dcm_map *map,
                      dcm_error *err)
     void dcm_file_unmap(dcm_map *map)

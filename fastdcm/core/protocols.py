@@ -15,8 +15,9 @@ TagLike: TypeAlias = int | str | Sequence[int | str]
 class ReadableFile(Protocol):
     """A seekable binary file object, such as ``open(path, "rb")`` or ``io.BytesIO``.
 
-    Reading begins at its current position. If it also has the method ``pread`` of
-    `ReadableAtOffset`, that is used, and several threads may call it.
+    Reading begins at its current position; while a data set reads from it, nothing else
+    may set the position. Threads take turns, unless it also has the method ``pread`` of
+    `ReadableAtOffset`, which several threads may call at the same time.
     """
 
     def read(self, size: int, /) -> bytes:

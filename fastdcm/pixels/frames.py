@@ -188,9 +188,6 @@ class Frames:
             raise self._error(
                 f"{self._count} frames of {self._layout.cells} samples are too large for memory"
             )
-        # A Python file object has one position for all threads, unless it has pread.
-        self._lock = threading.Lock()
-        self._threads_can_read = not isinstance(self._source, File) or self._source.shareable
 
     def _error(self, text: str, code: str = "pixels") -> DicomError:
         return DicomError(text, code, None, "", self._filename)
@@ -317,11 +314,8 @@ class Frames:
                 ) from error
         if not isinstance(self._source, File):
             out[:] = memoryview(self._source)[offset : offset + length]
-        elif self._threads_can_read:
-            self._source.readinto(self._offset + offset, out)
         else:
-            with self._lock:
-                self._source.readinto(self._offset + offset, out)
+            self._source.readinto(self._offset + offset, out)
         return out
 
 
@@ -552,10 +546,7 @@ class EncapsulatedFrames(Frames):
 
     def _codestream(self, i: int) -> bytes:
         self._check(i)
-        if self._threads_can_read:
-            return self._table.read(i)
-        with self._lock:
-            return self._table.read(i)
+        return self._table.read(i)
 
     def photometric(self, i: int) -> str:
         """Return the Photometric Interpretation of one frame: see `Frames.photometric`."""
@@ -615,6 +606,7 @@ class VideoFrames(Frames):
         super().__init__(key, filename)
         self._file = file = _file_of(self._source)
         self._table = frame_table(file, self._offset, self._length, 1, None, None)
+        self._lock = threading.Lock()
         self._decoder = VideoDecoder(self._syntax, self._layout, filename)
         self._decoded: Iterator[PixelArray] | None = None
         self._next = 0  # index of the next frame of `_decoded`

@@ -10,7 +10,7 @@ import pytest
 
 from fastdcm import DicomError, dcmread
 from fastdcm.errors import FileChangedError
-from support.builder import DEFLATED_LE, Builder, element, part10
+from support.builder import DEFLATED_LE, Builder, element, image, part10
 from support.damaged import SEQUENCE
 
 PIXELS = bytes(range(256)) * 800
@@ -162,27 +162,28 @@ def test_empty_values_at_the_end_need_no_file(tmp_path):
             assert len(ds[0x0040A730].value) == 0
 
 
+@pytest.fixture
+def three_hundred(tmp_path):
+    raw = bytearray(
+        part10(
+            element(0x00200013, "IS", "0000")
+            + element(0x7FE00010, "OW", PIXELS)
+            + element(0xFFFCFFFC, "OB", b"end!")
+        )
+    )
+    at = raw.index(b"0000", 200)
+    paths = []
+    for i in range(300):
+        raw[at : at + 4] = b"%04d" % i
+        raw[-4:] = b"%04d" % i
+        paths.append(tmp_path / f"{i}.dcm")
+        paths[-1].write_bytes(raw)
+    return paths
+
+
 @linux
 class TestOpenFileLimit:
     """Past 256 open files the oldest is closed, and reopened when needed."""
-
-    @pytest.fixture
-    def three_hundred(self, tmp_path):
-        raw = bytearray(
-            part10(
-                element(0x00200013, "IS", "0000")
-                + element(0x7FE00010, "OW", PIXELS)
-                + element(0xFFFCFFFC, "OB", b"end!")
-            )
-        )
-        at = raw.index(b"0000", 200)
-        paths = []
-        for i in range(300):
-            raw[at : at + 4] = b"%04d" % i
-            raw[-4:] = b"%04d" % i
-            paths.append(tmp_path / f"{i}.dcm")
-            paths[-1].write_bytes(raw)
-        return paths
 
     def test_all_are_read(self, three_hundred):
         before = descriptors()
@@ -224,6 +225,86 @@ class TestOpenFileLimit:
         with pytest.raises(FileNotFoundError):
             _ = data_sets[0].PixelData
         assert data_sets[0].InstanceNumber == 0
+
+
+HOLD_MANY = """
+import resource, sys
+import fastdcm
+
+limit, greedy, paths = int(sys.argv[1]), sys.argv[2] == "greedy", sys.argv[3:]
+data_sets = [fastdcm.dcmread(path) for path in paths[:20]]
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+others = []
+while greedy:  # the rest of the program opens all that the system allows
+    try:
+        others.append(open(paths[0], "rb"))
+    except OSError:
+        break
+data_sets += [fastdcm.dcmread(path) for path in paths[20:]]
+for order in (1, -1):
+    for i in range(len(paths))[::order]:
+        assert data_sets[i][0xFFFCFFFC].value == b"%04d" % i
+if not greedy:
+    free = [open(paths[0], "rb") for _ in range(limit // 2 - 8)]
+"""
+
+
+@linux
+@pytest.mark.parametrize("limit", [32, 64, 256, 1024])
+@pytest.mark.parametrize("greedy", ["", "greedy"])
+def test_limit_of_the_system(three_hundred, limit, greedy):
+    """Half of the descriptors are left to the program; with none free, one is given up."""
+    subprocess.run(
+        [sys.executable, "-c", HOLD_MANY, str(limit), greedy, *map(str, three_hundred)], check=True
+    )
+
+
+REPLACE_ALL = """
+import resource, sys
+import fastdcm
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+data_sets = [fastdcm.dcmread(path) for path in sys.argv[1:]]
+for ds in data_sets:
+    ds.PatientID = "new"
+    ds.save_as(ds.filename, durable=False)
+for i, ds in enumerate(data_sets):
+    assert ds[0xFFFCFFFC].value == b"%04d" % i and len(ds.PixelData) == 204800
+"""
+
+
+@linux
+def test_many_files_are_replaced_while_their_data_sets_are_held(three_hundred):
+    subprocess.run([sys.executable, "-c", REPLACE_ALL, *map(str, three_hundred)], check=True)
+    assert dcmread(three_hundred[299]).PatientID == "new"
+
+
+# --------------------------------------------------- truncated before mapping ---
+
+MAPPED = {
+    "get_pixels": lambda ds: ds.get_pixels(mmap=True),
+    "pixel_array": lambda ds: ds.pixel_array,
+    "frame": lambda ds: ds.frames[1],
+    "frames": lambda ds: ds.frames[0:2],
+    "modality_pixels": lambda ds: ds.modality_pixels(),
+    "windowed": lambda ds: ds.windowed(),
+    "to_rgb": lambda ds: ds.to_rgb(),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a file that is open cannot be truncated")
+@pytest.mark.parametrize("read", MAPPED.values(), ids=MAPPED)
+@pytest.mark.parametrize("left", [0, 1000, 1 << 20, (4 << 20) + 100])
+def test_truncated_before_it_is_mapped(tmp_path, read, left):
+    raw = part10(image(1024, 1024, frames=2) + element(0x7FE00010, "OW", bytes(4 << 20)))
+    path = tmp_path / "a.dcm"
+    path.write_bytes(raw)
+    ds = dcmread(path)
+    os.truncate(path, left)
+    with pytest.raises(FileChangedError) as caught:
+        read(ds)
+    assert caught.value.code == "changed" and caught.value.filename == str(path)
+    assert caught.value.offset == left
 
 
 # ------------------------------------------------------------------- views ---

@@ -428,7 +428,6 @@ def test_threads_share_a_data_set(server):
     table = FrameTable(
         ds._source, row_of(server, "/fragments.dcm", pixels="frames")["frame_offsets"]
     )
-    assert ds._source.shareable
     found, begun = {}, threading.Barrier(9)
 
     def read(i):

@@ -79,20 +79,24 @@ class DecodedData(ElementMap):
         return pixel_array(self, mmap, native_endian, threads=threads, out=out, max_ratio=max_ratio)
 
     def modality_pixels(
-        self, frames: FrameSelection = None, out: NDArray[Any] | None = None
+        self,
+        frames: FrameSelection = None,
+        out: NDArray[Any] | None = None,
+        *,
+        mmap: bool | None = None,
     ) -> NDArray[np.float32]:
         """Return modality values, such as Hounsfield units (PS3.3 C.11.1).
 
         Parameters
         ----------
-        frames, out
+        frames, out, mmap
             As of `fastdcm.pixels.modality_pixels`.
 
         Returns
         -------
         ndarray of float32
         """
-        return modality_pixels(self, frames, out)
+        return modality_pixels(self, frames, out, mmap=mmap)
 
     def windowed(
         self,
@@ -103,12 +107,13 @@ class DecodedData(ElementMap):
         function: VOIFunction | None = None,
         index: int = 0,
         out: NDArray[np.uint8] | None = None,
+        mmap: bool | None = None,
     ) -> NDArray[np.uint8]:
         """Return grayscale values for display (PS3.3 C.11.2).
 
         Parameters
         ----------
-        frames, center, width, function, index, out
+        frames, center, width, function, index, out, mmap
             As of `fastdcm.pixels.windowed`.
 
         Returns
@@ -116,7 +121,14 @@ class DecodedData(ElementMap):
         ndarray of uint8
         """
         return windowed(
-            self, frames, center=center, width=width, function=function, index=index, out=out
+            self,
+            frames,
+            center=center,
+            width=width,
+            function=function,
+            index=index,
+            out=out,
+            mmap=mmap,
         )
 
     def to_rgb(
@@ -126,19 +138,20 @@ class DecodedData(ElementMap):
         center: float | None = None,
         width: float | None = None,
         index: int = 0,
+        mmap: bool | None = None,
     ) -> NDArray[np.uint8]:
         """Return any image as RGB for display.
 
         Parameters
         ----------
-        frames, center, width, index
+        frames, center, width, index, mmap
             As of `fastdcm.pixels.to_rgb`.
 
         Returns
         -------
         ndarray of uint8
         """
-        return to_rgb(self, frames, center=center, width=width, index=index)
+        return to_rgb(self, frames, center=center, width=width, index=index, mmap=mmap)
 
     def overlay_array(self, group: int) -> NDArray[np.uint8]:
         """Return the bits of the overlay in a group (PS3.3 C.9.2).

@@ -25,7 +25,7 @@ _NO_STOP = 0xFFFFFFFF
 
 
 def dcmread(
-    source: Source,
+    fp: Source,
     defer_size: object = None,
     stop_before_pixels: bool = False,
     force: bool = False,
@@ -38,7 +38,7 @@ def dcmread(
 
     Parameters
     ----------
-    source : str, bytes, os.PathLike, file object, memoryview or bytearray
+    fp : str, bytes, os.PathLike, file object, memoryview or bytearray
         A path, also that of a member of an archive as a scan returns it
         (``a.zip!/IM0001``), or of a compressed file (``a.dcm.gz``); a URL; an object
         with the methods ``read``, ``seek`` and ``tell``; or the data itself.
@@ -89,14 +89,14 @@ def dcmread(
         return read_level(Dataset, file, stop, force, charset, tags)
 
     try:
-        if isinstance(source, (str, bytes)) and is_url(source):
+        if isinstance(fp, (str, bytes)) and is_url(fp):
             from fastdcm.sources.objects.source import open_url
 
-            ds = read(open_url(source))
+            ds = read(open_url(fp))
         else:
-            ds = read(source)
+            ds = read(fp)
     except (FileAccessError, InvalidDicomError) as error:
-        is_packed = isinstance(error, InvalidDicomError) and not hasattr(source, "read")
+        is_packed = isinstance(error, InvalidDicomError) and not hasattr(fp, "read")
         is_no_file = error.code == "open" and error.errno in _NOT_A_FILE
         if error.filename is None or not (is_packed or is_no_file):
             raise

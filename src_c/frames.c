@@ -465,7 +465,7 @@ int dcm_frames_stated(const char *transfer_syntax) {
     const size_t n = sizeof root - 1;
     const char *rest = transfer_syntax + n;
     if (!strcmp(transfer_syntax, ge) || !strcmp(transfer_syntax, papyrus)) return 0;
-    if (strncmp(transfer_syntax, root, n) || (*rest && *rest != '.')) return -1;
+    if (strncmp(transfer_syntax, root, n) != 0 || (*rest && *rest != '.')) return -1;
     return !strncmp(rest, ".4.", 3) || !strcmp(rest, ".5") || !strcmp(rest, ".1.98") ||
            !strcmp(rest, ".8.1");
 }

@@ -97,7 +97,8 @@ volume.grids.resample volume.grids.segmentation
 volume.exports.protocols volume.exports.libraries volume.exports.nifti
 volume.result volume.volume volume.series
 volume
-ml.columns ml.samples ml.batches ml.buffers ml.datasets ml ml.monai ml.torchio ml.webdataset
+ml.columns ml.labels ml.tables ml.samples ml.batches ml.buffers ml.datasets ml
+ml.monai ml.torchio ml.webdataset
 distributed.partitions distributed.images distributed.ray distributed.dask
 __init__
 cli._output cli cli._shared cli._picture cli.dump cli.image cli.nifti cli.query cli.scan

@@ -663,3 +663,8 @@ def test_a_sequence_whose_rows_fill_their_memory():
     ds = dcmread(memoryview(b.part10(raw)))
     assert [elem.tag for elem in ds.iterall()] == [0x00400275]
     assert len(ds[0x00400275].value) == 16
+
+
+def test_the_name_of_the_first_argument(pydicom_files):
+    """As in pydicom."""
+    assert dcmread(fp=pydicom_files[0]) == dcmread(pydicom_files[0])

@@ -13,7 +13,8 @@ import pyarrow
 from fastdcm.distributed.partitions import Partition
 from fastdcm.errors import DicomError
 from fastdcm.ml.batches import read_batch
-from fastdcm.ml.samples import COLUMNS, Samples
+from fastdcm.ml.samples import Samples
+from fastdcm.ml.tables import COLUMNS
 from fastdcm.reader import dcmread
 from fastdcm.scanning.scanner import scan
 

@@ -22,7 +22,8 @@ for those libraries; each must be imported itself.
 
 from typing import TYPE_CHECKING, Any
 
-from fastdcm.ml.samples import COLUMNS, Samples
+from fastdcm.ml.samples import Samples
+from fastdcm.ml.tables import COLUMNS
 
 if TYPE_CHECKING:
     from fastdcm.ml.datasets import DicomDataset, DicomIterableDataset, collate

@@ -15,6 +15,8 @@ from fastdcm.errors import DicomError
 from fastdcm.ml.columns import WINDOW_FUNCTIONS
 from fastdcm.ml.samples import Samples
 from fastdcm.pixels._kernels import linear, read_frames, window
+from fastdcm.pixels.color import to_rgb
+from fastdcm.pixels.frames import read_frame
 from fastdcm.pixels.grayscale import apply_modality_lut, windowed
 from fastdcm.reader import dcmread
 
@@ -29,7 +31,7 @@ Errors = list[tuple[int, DicomError]]
 _Error = TypeVar("_Error", bound=DicomError)
 
 # How the values of a sample are made from the stored values before they are converted.
-_STORED, _MODALITY_LUT, _WINDOWED = range(3)
+_STORED, _MODALITY_LUT, _WINDOWED, _RGB = range(4)
 _FRAMES_PER_CALL = 8  # of the batch reader: few enough to share work among threads
 
 
@@ -42,6 +44,7 @@ def read_batch(
     *,
     tables: bool = True,
     display: bool | _Bools = False,
+    rgb: bool | _Bools = False,
     fit: bool = False,
     pad: float = 0.0,
     threads: int = 1,
@@ -64,6 +67,8 @@ def read_batch(
     display : bool, or (n,) bool array
         Which samples are read as `fastdcm.pixels.windowed` returns them, 0 to 255,
         instead of as stored values; "window" leaves these as they are.
+    rgb : bool, or (n,) bool array
+        Which samples are read as `fastdcm.pixels.to_rgb` returns them.
     fit : bool
         Crop and pad frames of another size around the center, as `read_frames`
         does; False: they are errors.
@@ -80,6 +85,7 @@ def read_batch(
     layout = samples.layout(indices)
     values_from = np.where((layout["table"] != 0) & tables, _MODALITY_LUT, _STORED)
     values_from[np.broadcast_to(display, len(indices))] = _WINDOWED
+    values_from[np.broadcast_to(rgb, len(indices))] = _RGB
     native = (layout["native"] != 0) & (values_from == _STORED)
     paths = _paths_of(samples, files)
 
@@ -156,7 +162,7 @@ def _decode(
         out[run.start : run.stop] = pad
         return [(i, error) for i in run]
     try:
-        source = ds.frames
+        count = len(ds.frames)
     except (DicomError, AttributeError) as error:
         failed = error if isinstance(error, DicomError) else DicomError(str(error), "pixels")
         out[run.start : run.stop] = pad
@@ -165,12 +171,18 @@ def _decode(
     for i in run:
         frame = int(frames[i])
         try:
-            if values_from[i] == _WINDOWED:
-                levels = windowed(ds, frame)
+            if values_from[i] in (_WINDOWED, _RGB):
+                levels = (windowed if values_from[i] == _WINDOWED else to_rgb)(
+                    ds, frame, mmap=False
+                )
                 how: Conversion = "stored" if convert == "window" else convert
+                if how == "stored" and np.can_cast(levels.dtype, out.dtype):
+                    levels = levels.astype(out.dtype)
                 fill_slot(levels, records[i], out[i], how, fit=fit, pad=pad)
                 continue
-            values = source[frame]
+            if not 0 <= frame < count:
+                raise IndexError(f"there are {count} frames")
+            values = read_frame(ds, frame)
             if values_from[i] == _MODALITY_LUT:
                 values = apply_modality_lut(values, ds, frame=frame)
             fill_slot(values, records[i], out[i], convert, fit=fit, pad=pad)

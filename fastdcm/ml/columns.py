@@ -95,8 +95,8 @@ class TableColumns:
         found: _Bools = self.arrow(name).is_valid().to_numpy(zero_copy_only=False)
         return found
 
-    def in_archive(self, name: str) -> _Bools:
-        """Return which paths of a column are members of archives.
+    def are_files(self, name: str) -> _Bools:
+        """Return which paths of a column are those of files: no members, no URLs.
 
         Parameters
         ----------
@@ -108,10 +108,12 @@ class TableColumns:
         """
         from pyarrow import compute
 
-        found: _Bools = compute.match_substring(self.arrow(name), "!/").to_numpy(
-            zero_copy_only=False
-        )
-        return found
+        # paths that are not UTF-8 are file URIs
+        others = compute.match_substring_regex(self.arrow(name), r"!/|^[A-Za-z][A-Za-z0-9+.-]*://")
+        files = compute.starts_with(self.arrow(name), "file:")
+        members = compute.match_substring(self.arrow(name), "!/")
+        found = compute.or_(compute.invert(others), compute.and_not(files, members))
+        return np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False))
 
     def has_issue(self, is_wanted: Callable[[str], bool]) -> _Bools:
         """Return which rows have an issue of some kind.
@@ -184,7 +186,7 @@ class TableColumns:
         column = self.arrow(name)
         found = np.full(len(rows), np.nan)
         if column.null_count < len(column):
-            starts, lengths = _list_bounds(column)
+            starts, lengths = list_bounds(column)
             there = frames < lengths[rows]
             found[there] = numbers(column.values, name)[(starts[rows] + frames)[there]]
         return found
@@ -208,7 +210,7 @@ def numbers(column: pyarrow.Array, name: str = "") -> _Floats:
     if name.endswith("LUTDescriptor"):
         return np.where(column.is_valid().to_numpy(zero_copy_only=False), 1.0, np.nan)
     if "list" in str(column.type):
-        starts, lengths = _list_bounds(column)
+        starts, lengths = list_bounds(column)
         found = np.full(len(column), np.nan)
         if (lengths > 0).any():
             found[lengths > 0] = numbers(column.values, name)[starts[lengths > 0]]
@@ -221,12 +223,12 @@ def numbers(column: pyarrow.Array, name: str = "") -> _Floats:
 
 def _rows_with(column: pyarrow.Array, wanted: _Bools) -> _Bools:
     """Return which lists have one of the values that are wanted."""
-    starts, lengths = _list_bounds(column)
+    starts, lengths = list_bounds(column)
     before = np.concatenate([[0], np.cumsum(wanted, dtype=np.int64)])
     return np.asarray(before[starts + lengths] > before[starts])
 
 
-def _list_bounds(column: pyarrow.Array) -> tuple[_Ints, _Ints]:
+def list_bounds(column: pyarrow.Array) -> tuple[_Ints, _Ints]:
     """Return the start of each list in the values, and its length, 0 for null."""
     starts = column.offsets.to_numpy().astype(np.int64)
     lengths = np.diff(starts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, TypedDict, Unpack
@@ -10,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdcm._util.parallel import cpu_count
+from fastdcm.errors import DicomError
 from fastdcm.ml.batches import Conversion, Errors, center_slices, read_batch
-from fastdcm.ml.samples import VOI_WINDOW, Samples
+from fastdcm.ml.samples import COLOR_RGB, VOI_TABLE, Samples
 
 try:
     import torch
@@ -35,7 +37,10 @@ Window = tuple[float, float] | Literal["file"]
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 _INTEGERS = ("uint8", "int8", "int16", "uint16", "int32")
 _LINEAR, _LINEAR_EXACT, _SIGMOID = range(3)  # as in WINDOW_FUNCTIONS
-_RESERVED = ("image", "index", "errors")
+_RESERVED = ("image", "index", "frame", "errors")
+# The parts of red, green and blue in gray (ITU-R BT.601), as in the Y of YBR_FULL.
+_LUMA = (0.299, 0.587, 0.114)
+_COLOR_MODES = ("rgb", "raw", "error")
 
 
 class DatasetOptions(TypedDict, total=False):
@@ -45,6 +50,9 @@ class DatasetOptions(TypedDict, total=False):
     dtype: str | torch.dtype
     rescale: bool
     window: Window | None
+    no_window: tuple[float, float] | None
+    color: Literal["rgb", "raw", "error"]
+    channels: Literal[1, 3] | None
     size: tuple[int, int] | None
     resize: bool
     pad: float
@@ -101,11 +109,11 @@ class DicomDataset(Dataset):
     """A map-style dataset for torch: frames of a scan's table, or of files, as tensors.
 
     A multi-frame file is as many samples as it has frames. A sample is a dict:
-    ``"image"``, a tensor of shape (samples per pixel, height, width),
-    ``"index"``, its index in the dataset, and the labels. A batch has all of
-    them in one tensor of shape (n, samples per pixel, height, width), in memory
-    format channels_last for color; labels are tensors if they are numbers, else
-    lists. Colors are not converted.
+    ``"image"``, a tensor of shape (channels, height, width), ``"index"``, its index
+    in the dataset, ``"frame"``, the number of the frame in its file, from 0, and the
+    labels. A batch has all of them in one tensor of shape (n, channels, height,
+    width), in memory format channels_last for color; labels are tensors if they are
+    numbers, else lists.
 
     With `fastdcm.ml.collate` as the ``collate_fn`` of the DataLoader, the batch
     reaches the training loop in the memory into which it was read. That is
@@ -119,7 +127,9 @@ class DicomDataset(Dataset):
         pyarrow.Table, Scan, any object with ``__arrow_c_stream__``), or anything
         else that `fastdcm.scan` accepts, which is scanned, or `Samples`.
     labels : sequence of str
-        Columns of the table (of files: elements) that each sample includes.
+        Columns of the table (of files: elements) that each sample includes, such as
+        "path". Of a list with a value for each frame, as
+        "PerFrameFunctionalGroupsSequence[*]...." gives it, a sample has its own value.
     dtype : str or torch.dtype
         Of the images: "float32", "float16", "bfloat16", "float64", "uint8",
         "int8", "int16", "uint16" or "int32".
@@ -136,6 +146,16 @@ class DicomDataset(Dataset):
         INVERSE. "file" gives what `fastdcm.pixels.windowed` gives: a VOI LUT
         comes before a window, and without both the range of the values is used
         (both in 8 bits).
+    no_window : (center, width) or None
+        With ``window="file"``: the window of frames that have neither a window nor a
+        VOI LUT, as LINEAR. None: the range of the values of each.
+    color : "rgb", "raw" or "error"
+        "rgb": images in color are RGB in 8 bits, as `fastdcm.pixels.to_rgb` returns
+        them, without rescale or window; 0 to 1 for floats with a window. "raw": the
+        stored samples. "error": a DicomError for images in color.
+    channels : 1, 3 or None
+        Of all images: gray is repeated, and RGB becomes gray (ITU-R BT.601). None: as
+        many as the sample with the most has.
     size : (height, width) or None
         Crop and pad frames of another size around the center. None: all frames
         of a batch must have the same size.
@@ -181,6 +201,9 @@ class DicomDataset(Dataset):
         dtype: str | torch.dtype = "float32",
         rescale: bool = True,
         window: Window | None = None,
+        no_window: tuple[float, float] | None = None,
+        color: Literal["rgb", "raw", "error"] = "rgb",
+        channels: Literal[1, 3] | None = None,
         size: tuple[int, int] | None = None,
         resize: bool = False,
         pad: float = 0.0,
@@ -196,6 +219,12 @@ class DicomDataset(Dataset):
                 "a window needs rescale=True and the dtype uint8 or a float, "
                 f"got rescale={rescale} and {dtype}"
             )
+        if no_window is not None and window != "file":
+            raise ValueError("no_window is for window='file'")
+        if color not in _COLOR_MODES:
+            raise ValueError(f"color must be 'rgb', 'raw' or 'error', got {color!r}")
+        if channels not in (None, 1, 3):
+            raise ValueError(f"channels must be 1, 3 or None, got {channels!r}")
         if resize and size is None:
             raise ValueError("resize=True needs size=(height, width)")
         if on_error not in ("raise", "skip", "fill"):
@@ -208,9 +237,20 @@ class DicomDataset(Dataset):
             if label in _RESERVED:
                 raise ValueError(f"a label cannot have the name {label!r}: a batch uses it")
         self.samples = source if isinstance(source, Samples) else Samples(source, labels)
+        if not len(self.samples):
+            left_out = ", ".join(f"{n} {reason}" for reason, n in self.samples.left_out.items())
+            raise ValueError(
+                f"there are no samples: left out are {left_out}"
+                if left_out
+                else "there are no samples: the source is empty"
+            )
         self.dtype = dtype
         self.rescale = rescale
         self.window = _check_window(window)
+        self.no_window = None if no_window is None else _check_numbers(no_window)
+        self.color = color
+        own = self._own_channels(self.samples.layouts)
+        self.channels: int = channels or int(own.max())
         self.size = _check_size(size)
         self.resize = resize
         self.pad = float(pad)
@@ -225,8 +265,10 @@ class DicomDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> BatchDict:
-        data, errors, _ = self._read([index.__index__()])
+    def __getitem__(self, index: int | Sequence[int]) -> BatchDict:
+        if not hasattr(index, "__index__"):  # of a BatchSampler used as the sampler
+            return self.read(index)
+        data, errors, _ = self._read([operator.index(index)])
         if errors and self.on_error != "fill":
             raise errors[0][1]
         data = self._complete(data, [])
@@ -244,13 +286,13 @@ class DicomDataset(Dataset):
             Of the samples; negative ones count from the end.
         out : torch.Tensor or None
             Tensor to read into, for example a pinned one that is reused: of
-            shape (n, samples per pixel, height, width) and the dtype of the
+            shape (n, channels, height, width) and the dtype of the
             dataset, contiguous, or channels_last for color.
 
         Returns
         -------
         dict
-            ``"image"``, ``"index"``, the labels, and ``"errors"`` where samples
+            ``"image"``, ``"index"``, ``"frame"``, the labels, and ``"errors"`` where samples
             could not be read.
 
         Raises
@@ -295,7 +337,7 @@ class DicomDataset(Dataset):
         """Return images and indices, errors, and the buffer if it is shared memory."""
         positions = self._positions(indices)
         layout = self.samples.layout(positions)
-        n, channels = len(positions), int(layout["samples"][0])
+        n = len(positions)
         sizes = np.stack([layout["rows"], layout["columns"]], 1).astype(np.int64)
         if self.size is None and (sizes != sizes[0]).any():
             other = int(np.flatnonzero((sizes != sizes[0]).any(1))[0])
@@ -305,18 +347,63 @@ class DicomDataset(Dataset):
                 f"{sizes[other].tolist()}; crop, pad or resize them with size=(height, width)"
             )
         height, width = self.size or sizes[0].tolist()
-        image, buffer = self._output_tensor(out, (n, height, width, channels))
-        records, display = self._records(positions, layout)
-        if self.resize:
-            errors = self._read_resized(positions, records, display, sizes, image)
-        else:
-            fit = bool((sizes != (height, width)).any())
-            errors = self._read_converted(positions, records, display, sizes, image, fit)
+        image, buffer = self._output_tensor(out, (n, height, width, self.channels))
+        errors = self._read_channels(positions, layout, sizes, image)
+        if self.color == "error":
+            failed = {i for i, _ in errors}
+            for i in np.flatnonzero(layout["color"]).tolist():
+                if i not in failed:
+                    text = f"{self._describe(positions[i])} is in color"
+                    errors.append((i, DicomError(text, "color")))
         for i, _ in errors:
             image[i] = self.pad
         errors.sort(key=lambda found: found[0])
-        data = {"image": image.permute(0, 3, 1, 2), "index": torch.from_numpy(positions)}
+        data = {
+            "image": image.permute(0, 3, 1, 2),
+            "index": torch.from_numpy(positions),
+            "frame": torch.from_numpy(self.samples.files(positions)[1]),
+        }
         return data, errors, buffer
+
+    def _own_channels(self, layout: _Records) -> _Ints:
+        """Return how many channels samples have before they get those of the dataset."""
+        samples = layout["samples"].astype(np.int64)
+        return np.where(layout["color"] != 0, 3, samples) if self.color == "rgb" else samples
+
+    def _read_channels(
+        self, positions: _Ints, layout: _Records, sizes: _Ints, image: torch.Tensor
+    ) -> Errors:
+        """Read samples into `image`, those with as many channels together."""
+        records, display, rgb = self._records(positions, layout)
+        own = self._own_channels(layout)
+        errors: Errors = []
+        for count in np.unique(own).tolist():
+            chosen = np.flatnonzero(own == count)
+            if count not in (1, self.channels) and (count, self.channels) != (3, 1):
+                text = f"{count} samples per pixel do not fit {self.channels} channels"
+                errors += [(int(i), DicomError(text, "frame-fit")) for i in chosen]
+                continue
+            whole = len(chosen) == len(own) and count == self.channels
+            target = image
+            if not whole:
+                target = empty_tensor((len(chosen), *image.shape[1:3], count), image.dtype)
+            arguments = (
+                positions[chosen],
+                records[chosen],
+                display[chosen],
+                rgb[chosen],
+                sizes[chosen],
+                target,
+            )
+            if self.resize:
+                found = self._read_resized(*arguments)
+            else:
+                fit = bool((sizes[chosen] != tuple(image.shape[1:3])).any())
+                found = self._read_converted(*arguments, fit)
+            errors += [(int(chosen[i]), error) for i, error in found]
+            if not whole:
+                image[torch.from_numpy(chosen)] = _with_channels(target, self.channels)
+        return errors
 
     def _positions(self, indices: Sequence[int] | _Ints) -> _Ints:
         """Return valid indices, none of them negative."""
@@ -358,27 +445,41 @@ class DicomDataset(Dataset):
         image, buffer = self._pool.acquire(shape, dtype)
         return image, buffer if worker else None
 
-    def _records(self, positions: _Ints, layout: _Records) -> tuple[_Records, _Bools]:
-        """Return the records for the batch reader, and which samples `windowed` displays."""
+    def _records(self, positions: _Ints, layout: _Records) -> tuple[_Records, _Bools, _Bools]:
+        """Return the records for the batch reader, and what else reads which samples.
+
+        These are two arrays: which samples `windowed`, and which `to_rgb` displays.
+        """
         records = self.samples.records(positions)
         display = np.zeros(len(positions), bool)
+        color = (layout["color"] != 0) & (self.color == "rgb")
+        rgb = color & (layout["color"] != COLOR_RGB)
         if not self.rescale:
             records["slope"], records["intercept"] = 1.0, 0.0
+        records["slope"][color], records["intercept"][color] = 1.0, 0.0
         if self.window is None:
-            return records, display
+            return records, display, rgb
         if self.window == "file":
-            display = layout["voi"] != VOI_WINDOW  # a VOI LUT, or no window
+            without = layout["voi"] == 0
+            if self.no_window is not None:
+                center, width = self.no_window
+                records["center"][without], records["width"][without] = center, width
+            display = (layout["voi"] == VOI_TABLE) | (without & (self.no_window is None))
+            display &= ~color
             records["center"][display], records["width"][display] = 0, 1
             records["function"][display] = _LINEAR
         else:
             records["center"], records["width"] = self.window
             records["function"] = _LINEAR
+        # the window that changes nothing
+        records["center"][color], records["width"][color] = 127.5, 255.0
+        records["function"][color], records["invert"][color] = _LINEAR_EXACT, 0
         if self.dtype != "uint8":
             scale, shift = _window_as_rescale(records)
             records["slope"] *= scale
             records["intercept"] = records["intercept"] * scale + shift
             records["slope"][display], records["intercept"][display] = 1 / 255, 0.0
-        return records, display
+        return records, display, rgb
 
     def _conversion(self) -> tuple[Conversion, torch.dtype]:
         """Return the conversion of the batch reader, and the dtype of its result."""
@@ -393,6 +494,7 @@ class DicomDataset(Dataset):
         positions: _Ints,
         records: _Records,
         display: _Bools,
+        rgb: _Bools,
         sizes: _Ints,
         image: torch.Tensor,
         fit: bool,
@@ -409,6 +511,7 @@ class DicomDataset(Dataset):
             convert,
             tables=self.rescale,
             display=display,
+            rgb=rgb,
             fit=fit,
             pad=self.pad,
             threads=threads,
@@ -428,6 +531,7 @@ class DicomDataset(Dataset):
         positions: _Ints,
         records: _Records,
         display: _Bools,
+        rgb: _Bools,
         sizes: _Ints,
         image: torch.Tensor,
     ) -> Errors:
@@ -438,7 +542,13 @@ class DicomDataset(Dataset):
             dtype = self._conversion()[1]
             raw = empty_tensor((len(chosen), *size.tolist(), image.shape[3]), dtype)
             found = self._read_converted(
-                positions[chosen], records[chosen], display[chosen], sizes[chosen], raw, False
+                positions[chosen],
+                records[chosen],
+                display[chosen],
+                rgb[chosen],
+                sizes[chosen],
+                raw,
+                False,
             )
             errors += [(int(chosen[i]), error) for i, error in found]
             if tuple(size) != tuple(image.shape[1:3]):
@@ -457,6 +567,10 @@ def _check_window(window: Window | None) -> Window | None:
         return window
     if isinstance(window, str):
         raise ValueError(f"window must be (center, width), 'file' or None, got {window!r}")
+    return _check_numbers(window)
+
+
+def _check_numbers(window: tuple[float, float]) -> tuple[float, float]:
     center, width = map(float, window)
     if not (np.isfinite(center) and 1 <= width < np.inf):
         raise ValueError(f"window must be (center, width) with a width of at least 1, got {window}")
@@ -496,6 +610,16 @@ def _window_as_rescale(
     inverted = records["invert"] != 0
     top = np.where(function == _SIGMOID, 0, 1)
     return np.where(inverted, -scale, scale), np.where(inverted, top - shift, shift)
+
+
+def _with_channels(values: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return images of 1 or 3 samples, (n, height, width, samples), with other channels."""
+    if values.shape[3] == channels:
+        return values
+    if values.shape[3] == 1:
+        return values.expand(*values.shape[:3], channels)
+    gray = values.double() @ torch.tensor([[part] for part in _LUMA], dtype=torch.float64)
+    return _cast(gray, values.dtype)
 
 
 def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -589,17 +713,47 @@ class DicomIterableDataset(IterableDataset):
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
-        # shared with persistent workers
-        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        # epoch, and the first batch: shared with persistent workers
+        self._position = torch.zeros(2, dtype=torch.int64).share_memory_()
+        self._next = 0  # batch after the one that was returned last
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Set the epoch, which determines the order; call it on all ranks.
 
         Parameters
         ----------
         epoch : int
+        start : int
+            The number of batches of this rank to leave out, until this is called again:
+            those that were used before a stop.
         """
-        self._epoch[0] = epoch
+        if start < 0:
+            raise ValueError(f"start must be at least 0, got {start}")
+        self._position[0], self._position[1] = epoch, start
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the iteration is, to continue there after a stop.
+
+        In the process that iterates: of a DataLoader with workers, count the batches
+        yourself and use `set_epoch`, or use a loader that keeps the states of its
+        workers, such as the StatefulDataLoader of torchdata.
+
+        Returns
+        -------
+        dict
+            ``"epoch"``, and ``"start"``, the number of batches that were returned.
+        """
+        return {"epoch": int(self._position[0]), "start": self._next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue where `state_dict` was called; call `set_epoch` for the next epoch.
+
+        Parameters
+        ----------
+        state : dict
+        """
+        self.set_epoch(state["epoch"], state["start"])
+        self._next = state["start"]
 
     def _batches(self) -> int:
         """Return the number of batches of all ranks."""
@@ -616,7 +770,7 @@ class DicomIterableDataset(IterableDataset):
         count = len(self.dataset)
         if not self.shuffle:
             return np.arange(count)
-        random = np.random.default_rng([self.seed, int(self._epoch[0])])
+        random = np.random.default_rng([self.seed, int(self._position[0])])
         starts = random.permutation(np.arange(0, count, self.shard))
         shards = [start + random.permutation(min(self.shard, count - start)) for start in starts]
         return np.concatenate(shards) if shards else starts
@@ -625,6 +779,8 @@ class DicomIterableDataset(IterableDataset):
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         order, batches = self._order(), self._batches()
-        for number in range(first, len(self), step):
+        start = self._next = int(self._position[1])
+        for number in range(start + first, len(self), step):
             begin = (number * self.world_size + self.rank) % batches * self.batch_size
+            self._next += step
             yield self.dataset.read(order[begin : begin + self.batch_size])

@@ -6,69 +6,35 @@ few arrays that forked workers share and spawned workers receive quickly.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastdcm.ml.columns import UNKNOWN_FUNCTION, TableColumns, numbers
+from fastdcm.ml.columns import UNKNOWN_FUNCTION, TableColumns
+from fastdcm.ml.labels import Label
+from fastdcm.ml.tables import DOSE, RESCALE, TABLE, VOI_LUT, WINDOW, import_pyarrow, open_table
 from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE
 from fastdcm.pixels.functional_groups import MODALITY, VOI, Macro, rescale_columns
-from fastdcm.pixels.layout import direct_byte_order
-from fastdcm.scanning.scanner import scan
+from fastdcm.pixels.layout import LABEL_MAP_STORAGE, direct_byte_order
 from fastdcm.sources.urls import path_bytes
 
 if TYPE_CHECKING:
-    import pyarrow
+    pass
 
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 _Bools = npt.NDArray[np.bool_]
 _Records = npt.NDArray[np.void]
 
-_RESCALE = ("RescaleSlope", "RescaleIntercept")
-_WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
-_TABLE, _VOI_TABLE = "ModalityLUTSequence.LUTDescriptor", "VOILUTSequence.LUTDescriptor"
-_DOSE = "DoseGridScaling"
 # The end of an issue of these: a value that is no number, or several.
 _RESCALE_TAGS = ("(0028,1052)", "(0028,1053)", "(3004,000E)")
 
-#: The columns that a scan's table must have, in addition to ``pixels=True``:
-#: ``fastdcm.scan(folder, [*COLUMNS, "PatientID"], pixels=True)``.
-COLUMNS = (
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "NumberOfFrames",
-    "PresentationLUTShape",
-    _TABLE,
-    _DOSE,
-    *(column for name in _RESCALE for column in reversed(MODALITY.columns(name))),
-    *(column for name in (*_WINDOW, _VOI_TABLE) for column in reversed(VOI.columns(name))),
-)
-_FIXED = (
-    "path",
-    "size",
-    "mtime_ns",
-    "transfer_syntax",
-    "error",
-    "issues",
-    "pixel_offset",
-    "pixel_length",
-    "pixel_fragments",
-    "frames",
-)
-
 #: Values of the field ``voi`` of a layout: the image has a window, or a VOI LUT.
 VOI_WINDOW, VOI_TABLE = 1, 2
+#: Values of the field ``color``: stored values are RGB, or must be converted to RGB.
+COLOR_RGB, COLOR_OTHER = 1, 2
 
 # A record of the batch reader, and what many samples have in common: all fields
 # of a record except those of the position.
@@ -76,69 +42,8 @@ _RECORD = np.dtype(NATIVE_FRAME_DTYPE)
 _POSITION = ("offset", "size", "mtime_ns", "start_bit")
 _LAYOUT = np.dtype(
     [(name, kind) for name, kind in NATIVE_FRAME_DTYPE if name not in _POSITION]
-    + [("native", "u1"), ("table", "u1"), ("voi", "u1")]
+    + [("native", "u1"), ("table", "u1"), ("voi", "u1"), ("color", "u1")]
 )
-
-
-def _import_pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError:
-        raise ImportError("fastdcm.ml needs pyarrow: pip install 'fastdcm-dicom[table]'") from None
-    return pyarrow
-
-
-def open_table(source: Any, labels: Iterable[str]) -> pyarrow.Table:
-    """Return the table of a source with the columns that `Samples` needs.
-
-    Parameters
-    ----------
-    source : table, path or other source of a scan
-        As of `Samples`.
-    labels : iterable of str
-        Further columns.
-
-    Returns
-    -------
-    pyarrow.Table
-
-    Raises
-    ------
-    ImportError
-        Without pyarrow.
-    ValueError
-        Where a table lacks columns.
-    """
-    pyarrow = _import_pyarrow()
-    wanted = [*_FIXED, *COLUMNS, *labels]
-    if isinstance(source, pyarrow.Table):
-        table = source
-    elif hasattr(source, "__arrow_c_stream__"):
-        table = pyarrow.table(source)
-    elif isinstance(source, (str, os.PathLike)) and os.fspath(source).lower().endswith(
-        (".parquet", ".arrow")
-    ):
-        path = os.fspath(source)
-        if path.lower().endswith(".parquet"):
-            names = pyarrow.parquet.read_schema(path).names
-            table = pyarrow.parquet.read_table(
-                path, columns=[name for name in wanted if name in names]
-            )
-        else:
-            with pyarrow.memory_map(path) as file:
-                table = pyarrow.ipc.open_file(file).read_all()
-    else:
-        tags = [*COLUMNS, *(name for name in labels if name not in (*COLUMNS, *_FIXED))]
-        table = scan(source, tags, pixels=True).read_all()
-    missing = [name for name in wanted if name not in table.column_names]
-    if missing:
-        raise ValueError(
-            f"the table has no column {', '.join(missing)}: write it with "
-            "scan(source, [*fastdcm.ml.COLUMNS, ...], pixels=True)"
-        )
-    return table.select(list(dict.fromkeys(wanted)))
 
 
 class Samples:
@@ -178,7 +83,7 @@ class Samples:
     """
 
     def __init__(self, source: Any, labels: Sequence[str] = ()) -> None:
-        pyarrow = _import_pyarrow()
+        pyarrow = import_pyarrow()
         self.left_out: dict[str, int] = {}
         table = open_table(source, labels)
         rows = TableColumns(table)
@@ -199,7 +104,8 @@ class Samples:
         self._mtime = rows.ints("mtime_ns")
         self.layouts, self._layout = self._layouts_of(rows, native)
         self._read_paths(rows)
-        self._labels = {name: _label_values(rows.arrow(name)) for name in labels}
+        files, frames = self.files(np.arange(len(self)))
+        self._labels = {name: Label(name, rows.arrow(name), files, frames) for name in labels}
 
     def _read_paths(self, rows: TableColumns) -> None:
         """Keep the paths as one array of bytes, and where each ends."""
@@ -242,7 +148,7 @@ class Samples:
         codes, syntaxes = rows.texts("transfer_syntax")
         orders = [direct_byte_order(uid) for uid in syntaxes]
         native = np.isin(codes, [i for i, order in enumerate(orders) if order is not None])
-        native &= rows.ints("pixel_fragments") == 0
+        native &= rows.ints("pixel_fragments", 1) == 0
         # whose data set is not in the byte order of its transfer syntax
         native &= ~rows.has_issue(lambda issue: issue.startswith("encoding@"))
         big = np.isin(codes, [i for i, order in enumerate(orders) if order == ">"])
@@ -262,7 +168,7 @@ class Samples:
         there[~(good & possible)] = 0
         lost = good & possible & (there < frames)
         self._leave_out({"short": int((frames - there)[lost].sum())})
-        return there, can & ~rows.in_archive("path")
+        return there, can & rows.are_files("path")
 
     def _layouts_of(
         self, rows: TableColumns, native: _Bools
@@ -298,6 +204,7 @@ class Samples:
             ("planar", rows.ints("PlanarConfiguration") == 1),
             ("invert", inverted),
             ("native", native),
+            ("color", _color_of(rows)),
         ):
             layout[name] = column[files]
         layout["planar"] &= layout["samples"] > 1
@@ -320,12 +227,12 @@ class Samples:
         An impossible slope or intercept is left to `apply_modality_lut`, as a Modality
         LUT is: it raises the error.
         """
-        found, in_groups = self._by_frame(rows, files, frames, MODALITY, _RESCALE, np.logical_or)
-        dose = np.where(in_groups, np.nan, rows.numbers(_DOSE)[files])
+        found, in_groups = self._by_frame(rows, files, frames, MODALITY, RESCALE, np.logical_or)
+        dose = np.where(in_groups, np.nan, rows.numbers(DOSE)[files])
         slope, intercept = rescale_columns(found[0], found[1], dose)
-        layout["table"] = rows.valid(_TABLE)[files] & ~in_groups
+        layout["table"] = rows.valid(TABLE)[files] & ~in_groups
         impossible = rows.has_issue(lambda issue: issue.endswith(_RESCALE_TAGS))
-        for name in (_DOSE, *(column for one in _RESCALE for column in MODALITY.columns(one))):
+        for name in (DOSE, *(column for one in RESCALE for column in MODALITY.columns(one))):
             impossible |= rows.has_infinite(name)
         layout["table"] |= impossible[files]
         none = np.isnan(slope) | (layout["table"] != 0)
@@ -338,7 +245,7 @@ class Samples:
         def is_given(center: _Bools, width: _Bools, function: _Bools, table: _Bools) -> _Bools:
             return (center & width) | table
 
-        found, _ = self._by_frame(rows, files, frames, VOI, (*_WINDOW, _VOI_TABLE), is_given)
+        found, _ = self._by_frame(rows, files, frames, VOI, (*WINDOW, VOI_LUT), is_given)
         center, width, function, table = found
         # as `windowed`: what is not possible is no window, or another function
         window = np.isfinite(center) & np.isfinite(width) & (width > 0)
@@ -477,25 +384,23 @@ class Samples:
             An array for numbers, else a list, of n values.
         """
         files, _ = self.files(indices)
-        return {
-            name: column[files]
-            if isinstance(column, np.ndarray)
-            else column.take(files).to_pylist()
-            for name, column in self._labels.items()
-        }
+        return {name: label.take(indices, files) for name, label in self._labels.items()}
 
 
-def _label_values(column: pyarrow.Array) -> Any:
-    """Return a column of labels as an array, or as an Arrow array where it is not of numbers."""
-    from pyarrow import types
+def _color_of(rows: TableColumns) -> npt.NDArray[np.uint8]:
+    """Return for each row COLOR_RGB, COLOR_OTHER, or 0 for grayscale.
 
-    kind = column.type
-    if types.is_integer(kind) and column.null_count == 0:
-        return column.to_numpy()
-    if types.is_floating(kind) or types.is_integer(kind):
-        return numbers(column)
-    if types.is_boolean(kind) and column.null_count == 0:
-        return column.to_numpy(zero_copy_only=False)
-    if types.is_string(kind):
-        return column.cast("large_string")  # `take` of many long strings overflows otherwise
-    return column
+    Compressed frames may have another color space than they are labeled with, so only
+    native RGB is taken to be RGB. The cells of label maps are numbers of segments.
+    """
+    codes, photometrics = rows.texts("PhotometricInterpretation")
+    is_palette = np.isin(codes, [i for i, p in enumerate(photometrics) if p == "PALETTE COLOR"])
+    is_rgb = np.isin(codes, [i for i, p in enumerate(photometrics) if p == "RGB"])
+    codes, classes = rows.texts("SOPClassUID")
+    is_label_map = np.isin(codes, [i for i, uid in enumerate(classes) if uid == LABEL_MAP_STORAGE])
+    several = rows.ints("SamplesPerPixel", 1) > 1
+    codes, syntaxes = rows.texts("transfer_syntax")
+    native = np.isin(codes, [i for i, uid in enumerate(syntaxes) if direct_byte_order(uid)])
+    native &= (rows.ints("pixel_fragments", 1) == 0) & (rows.ints("BitsAllocated") == 8)
+    color = np.where(is_rgb & native, COLOR_RGB, COLOR_OTHER)
+    return np.where((several | is_palette) & ~is_label_map, color, 0).astype(np.uint8)

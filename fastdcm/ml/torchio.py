@@ -30,7 +30,8 @@ def read(
     Returns
     -------
     image : (channels, x, y, z) torch.Tensor
-        Modality values, unless ``rescale=False``.
+        Modality values, unless ``rescale=False``. The positions of axes that `dims` adds
+        are channels.
     affine : (4, 4) float64 array
         To mm in RAS.
 
@@ -56,8 +57,11 @@ def read(
     if options.get("on_problem") == "split":
         raise ValueError("on_problem='split' returns several volumes, but TorchIO reads one")
     volume = read_volume(os.fspath(path), **options)
-    array = volume.array[..., None] if volume.array.ndim == 3 else volume.array
+    array = volume.array if volume.dims[-1] == "channel" else volume.array[..., None]
+    array = array.reshape(-1, *array.shape[-4:])  # axes before z, such as time
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         # torch has few operations for larger unsigned types
         array = array.astype(np.int32 if array.itemsize == 2 else np.int64)
-    return torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 1, 0))), volume.ras
+    array = array.transpose(0, 4, 3, 2, 1)
+    array = np.ascontiguousarray(array.reshape(-1, *array.shape[2:]))
+    return torch.from_numpy(array), volume.ras

@@ -336,6 +336,7 @@ def to_rgb(
     center: float | None = None,
     width: float | None = None,
     index: int = 0,
+    mmap: bool | None = None,
 ) -> PixelArray:
     """Return any image as RGB for display.
 
@@ -353,6 +354,8 @@ def to_rgb(
         Which frames; by default all.
     center, width, index : float, float, int
         The window of a grayscale image, as for `windowed`.
+    mmap : bool, optional
+        As for `pixel_array`: False never maps the file.
 
     Returns
     -------
@@ -376,9 +379,9 @@ def to_rgb(
     photometric = photometric_of(ds)
     samples = ds.get("SamplesPerPixel") or 1
     if samples == 1 and photometric != "PALETTE COLOR":
-        gray = windowed(ds, frames, center=center, width=width, index=index)
+        gray = windowed(ds, frames, center=center, width=width, index=index, mmap=mmap)
         return np.asarray(np.repeat(gray[..., None], 3, axis=-1))
-    stored, numbers = stored_frames(ds, frames)
+    stored, numbers = stored_frames(ds, frames, mmap)
     bits = ds.get("BitsStored")
     bits = bits if isinstance(bits, int) else 8 * stored.dtype.itemsize
     table = palette(ds) if photometric == "PALETTE COLOR" and samples == 1 else None

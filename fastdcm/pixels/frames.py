@@ -663,6 +663,12 @@ class VideoFrames(Frames):
         return array
 
 
+def read_frame(ds: PixelDataset, frame: int) -> PixelArray:
+    """Return the stored values of one frame, without mapping the file."""
+    one: PixelArray = ds.frames.read(range(frame, frame + 1), mmap=False)[0]
+    return one
+
+
 def pixel_array(
     ds: PixelDataset,
     mmap: bool | None = None,

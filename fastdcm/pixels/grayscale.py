@@ -534,18 +534,24 @@ def padding_mask(arr: PixelArray, ds: PixelDataset) -> PixelArray:
 # ------------------------------------------------------- stored values to values ---
 
 
-def stored_frames(ds: PixelDataset, frames: FrameSelection) -> tuple[PixelArray, Items[int]]:
+def stored_frames(
+    ds: PixelDataset, frames: FrameSelection, mmap: bool | None = None
+) -> tuple[PixelArray, Items[int]]:
     """Return the stored values of the selected frames, and the indices of the frames."""
     numbers = range(len(ds.frames))
     if frames is None:
-        return pixel_array(ds), numbers
+        return pixel_array(ds, mmap), numbers
     if isinstance(frames, slice):
-        return ds.frames[frames], numbers[frames]
-    return ds.frames[frames], [numbers[frames]]
+        return ds.frames.read(numbers[frames], mmap=mmap), numbers[frames]
+    number = numbers[frames]
+    one: PixelArray = ds.frames.read(range(number, number + 1), mmap=mmap)[0]
+    return one, [number]
 
 
-def _gray_frames(ds: PixelDataset, frames: FrameSelection) -> tuple[PixelArray, Items[int]]:
-    stored, numbers = stored_frames(ds, frames)
+def _gray_frames(
+    ds: PixelDataset, frames: FrameSelection, mmap: bool | None
+) -> tuple[PixelArray, Items[int]]:
+    stored, numbers = stored_frames(ds, frames, mmap)
     if (ds.get("SamplesPerPixel") or 1) != 1:
         raise damaged(
             ds,
@@ -557,7 +563,11 @@ def _gray_frames(ds: PixelDataset, frames: FrameSelection) -> tuple[PixelArray, 
 
 
 def modality_pixels(
-    ds: PixelDataset, frames: FrameSelection = None, out: PixelArray | None = None
+    ds: PixelDataset,
+    frames: FrameSelection = None,
+    out: PixelArray | None = None,
+    *,
+    mmap: bool | None = None,
 ) -> PixelArray:
     """Return modality values, such as Hounsfield units, as float32 (PS3.3 C.11.1).
 
@@ -573,6 +583,8 @@ def modality_pixels(
         Which frames; by default all.
     out : numpy.ndarray, optional
         C-contiguous float32 array of the result's shape to write into.
+    mmap : bool, optional
+        As for `pixel_array`: False never maps the file.
 
     Returns
     -------
@@ -594,7 +606,7 @@ def modality_pixels(
     """
     import numpy as np
 
-    stored, numbers = _gray_frames(ds, frames)
+    stored, numbers = _gray_frames(ds, frames, mmap)
     out = output_array(out, stored.shape, "float32")
     for (source, target), (level,) in _runs(ds, (stored, out), numbers, MODALITY):
         found = _modality(ds, level)
@@ -616,6 +628,7 @@ def windowed(
     function: VOIFunction | None = None,
     index: int = 0,
     out: PixelArray | None = None,
+    mmap: bool | None = None,
 ) -> PixelArray:
     """Return gray levels for display: modality values through a window (PS3.3 C.11.2).
 
@@ -638,6 +651,8 @@ def windowed(
         Index of the file's table or window, if there are several.
     out : numpy.ndarray, optional
         C-contiguous uint8 array of the result's shape to write into.
+    mmap : bool, optional
+        As for `pixel_array`: False never maps the file.
 
     Returns
     -------
@@ -664,7 +679,7 @@ def windowed(
 
     if (center is None) != (width is None):
         raise ValueError(f"give both center and width, got center={center}, width={width}")
-    stored, numbers = _gray_frames(ds, frames)
+    stored, numbers = _gray_frames(ds, frames, mmap)
     out = output_array(out, stored.shape, "uint8")
     invert = is_inverted(ds)
     for (source, target), (modality, voi) in _runs(ds, (stored, out), numbers, MODALITY, VOI):

@@ -26,6 +26,9 @@ PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 
 #: The tags of the elements that hold pixels, in the order of preference.
 PIXEL_TAGS = (PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA)
 
+#: The cells of these objects are numbers of segments, whatever color is suggested for them.
+LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+
 _MOST_CELLS = 1 << 48  # of a frame: more than any machine can address
 
 

@@ -13,6 +13,7 @@ from fastdcm._util.parallel import cpu_count, run_parallel
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
 from fastdcm.pixels._kernels import NATIVE_FRAME_DTYPE, read_frames
+from fastdcm.pixels.frames import read_frame
 from fastdcm.pixels.layout import direct_byte_order
 from fastdcm.sources.urls import is_url, path_bytes
 from fastdcm.volume.slices import Slice
@@ -145,7 +146,10 @@ class _Reading:
         return example
 
     def _frame(self, each: Slice, ds: Dataset) -> _Array:
-        return ds.to_rgb(each.frame) if self._is_converted(each) else ds.frames[each.frame]
+        """Return a frame; the file is read, not mapped, which a truncated file would end."""
+        if self._is_converted(each):
+            return ds.to_rgb(each.frame, mmap=False)
+        return read_frame(ds, each.frame)
 
     def is_native(self, each: Slice) -> bool:
         """Return whether the batch reader reads a slice."""
@@ -170,7 +174,7 @@ class _Reading:
             if each.frame != number:
                 number = each.frame
                 frame = self._frame(each, ds)
-                modality = ds.modality_pixels(number) if through_lut else frame
+                modality = ds.modality_pixels(number, mmap=False) if through_lut else frame
             array[i] = self._values(each, _crop_to_tile(modality, each), through_lut)
             self._fill_padding(array[i], each, _crop_to_tile(frame, each))
 

@@ -42,7 +42,7 @@ class Minimal:
         return self._file.tell()
 
 
-class AtMost(Minimal):
+class NoMoreThan(Minimal):
     """Returns at most 1000 bytes, as sockets and unbuffered files may."""
 
     def read(self, size):
@@ -107,7 +107,7 @@ KINDS = {
     "gzip": lambda _, raw: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(raw, 1))),
     "zip member": lambda _, raw: zipped(raw),
     "three methods": lambda _, raw: Minimal(raw),
-    "short reads": lambda _, raw: AtMost(raw),
+    "short reads": lambda _, raw: NoMoreThan(raw),
     "seek returns None": lambda _, raw: Silent(raw),
     "memoryviews": lambda _, raw: Views(raw),
     "pread": lambda _, raw: AtOffset(raw),

@@ -25,7 +25,8 @@ def test_values_equal_pydicom(pydicom_files):
     """Grayscale frames of every file that pydicom can decode: stored values, and
     those of the modality."""
     samples = Samples([str(path) for path in pydicom_files])
-    stored, modality = DicomDataset(samples, rescale=False), DicomDataset(samples)
+    stored = DicomDataset(samples, rescale=False, color="raw")
+    modality = DicomDataset(samples, color="raw")
     files, _ = samples.files(np.arange(len(samples)))
     seen = 0
     for file in range(files[-1] + 1):

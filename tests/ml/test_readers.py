@@ -31,10 +31,53 @@ def test_monai(folder):
     assert FastdcmReader().verify_suffix(single) and not FastdcmReader().verify_suffix(
         "image.nii.gz"
     )
+    slices = [str(path) for path in inner.iterdir()]
+    image = LoadImage(reader=FastdcmReader(), ensure_channel_first=True)(slices)
+    assert np.array_equal(image[0].numpy(), values.transpose(2, 1, 0))
     (inner / "7.dcm").unlink()
-    with pytest.raises(fastdcm.DicomError, match="gap"):
-        FastdcmReader().read(str(inner))
     assert FastdcmReader(on_problem="keep").read(str(inner)).array.shape == (4, 6, 4)
+
+
+def test_monai_does_not_fall_back_to_another_reader(folder, tmp_path):
+    """LoadImage continues with its other readers where `read` raises."""
+    require_package("monai", "monai.data", "monai.transforms")
+    from monai.transforms import LoadImage
+
+    from fastdcm.ml.monai import FastdcmReader
+
+    inner, _ = folder
+    reader = FastdcmReader()
+    (inner / "7.dcm").unlink()
+    (tmp_path / "text.dcm").write_text("this is not a DICOM file, whatever its name says")
+    for source in (str(inner), [str(inner), str(inner)]):
+        with pytest.raises(fastdcm.DicomError, match="gap"):
+            LoadImage(reader=reader)(source)
+        with pytest.raises(fastdcm.DicomError, match="gap"):
+            reader.get_data(reader.read(source))
+    for name in ("text.dcm", "missing.dcm"):
+        with pytest.raises((fastdcm.DicomError, FileNotFoundError)):
+            LoadImage(reader=reader)(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_a_cine_in_monai_and_torchio(pydicom_files, color):
+    """Frames without positions are an axis of time."""
+    require_package("monai", "monai.data", "monai.transforms")
+    require_package("torchio")
+    from fastdcm.ml.monai import FastdcmReader
+    from fastdcm.ml.torchio import read
+
+    names = {path.name: path for path in pydicom_files}
+    path = names["examples_ybr_color.dcm"]
+    reader = FastdcmReader(color="rgb" if color else "raw")
+    array, meta = reader.get_data(reader.read(path))
+    assert array.shape == (320, 240, 30, 3) and len(meta["spacing"]) == 3
+    ds = fastdcm.dcmread(path)
+    frame = ds.to_rgb(4) if color else ds.frames[4]
+    assert np.array_equal(array[:, :, 4], frame.transpose(1, 0, 2))
+    tensor, _ = read(path, dims="auto")
+    assert tensor.shape == (90, 320, 240, 1)
+    assert np.array_equal(tensor[12:15, :, :, 0].numpy(), ds.to_rgb(4).transpose(2, 1, 0))
 
 
 def test_torchio(folder):

@@ -359,3 +359,32 @@ def test_attributes_with_a_default(put, attributes, same_as, code, encapsulated)
     if code:
         with pytest.raises(fastdcm.DicomError):
             _ = opened(attributes, strict=True).pixel_array
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/maps")
+def test_no_function_maps_if_it_must_not(put, monkeypatch):
+    """Large frames, whose values every function converts."""
+    array = picture(1024, 600, 1, 16)
+    ds = one(array, put)
+    maps = []
+    original = type(ds.frames).read
+
+    def read(self, *arguments, **options):
+        found = original(self, *arguments, **options)
+        with open("/proc/self/maps") as file:
+            maps.append(ds.filename in file.read())
+        return found
+
+    monkeypatch.setattr(type(ds.frames), "read", read)
+    for mmap in (True, False):
+        for call in (
+            lambda mmap: ds.get_pixels(mmap=mmap),
+            lambda mmap: ds.modality_pixels(mmap=mmap),
+            lambda mmap: ds.modality_pixels(0, mmap=mmap),
+            lambda mmap: ds.windowed(mmap=mmap),
+            lambda mmap: ds.windowed(slice(0, 1), mmap=mmap),
+            lambda mmap: ds.to_rgb(mmap=mmap),
+        ):
+            maps.clear()
+            call(mmap)
+            assert maps == [mmap], call

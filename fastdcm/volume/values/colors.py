@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fastdcm.errors import DicomError, Finding
-from fastdcm.pixels.layout import direct_byte_order
+from fastdcm.pixels.layout import LABEL_MAP_STORAGE, direct_byte_order
 from fastdcm.volume.slices import Slice
 
 #: What becomes of images in color.
 ColorMode = Literal["rgb", "raw", "error"]
 COLOR_MODES = ("rgb", "raw", "error")
 
-# The cells of these are numbers of segments, whatever color is suggested for them.
-_LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 _GRAYSCALE = ("", "MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")  # the last of label maps
 # Decoded frames of these are RGB.
 _DECODED_TO_RGB = ("RGB", "YBR_ICT", "YBR_RCT")
@@ -28,7 +26,7 @@ def photometric_of(each: Slice) -> str:
 
 def is_color(each: Slice) -> bool:
     """Return whether the stored values of a slice are not intensities."""
-    if each.image.row["SOPClassUID"] == _LABEL_MAP_STORAGE:
+    if each.image.row["SOPClassUID"] == LABEL_MAP_STORAGE:
         return False
     return each.image.row["SamplesPerPixel"] != 1 or photometric_of(each) == "PALETTE COLOR"
 

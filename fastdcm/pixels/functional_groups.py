@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 
 from fastdcm.errors import DicomError
+from fastdcm.pixels.layout import as_number
 from fastdcm.pixels.lookup_table import lut_items, sequence_items
 
 TYPE_CHECKING = False
@@ -242,7 +243,7 @@ def rescale_of(
 
 
 def _finite(level: Attributes, keyword: str, default: float, filename: Any) -> float:
-    value = level.get(keyword)
+    value = as_number(level.get(keyword))
     if value is None:
         return default
     if not isinstance(value, (int, float)) or not math.isfinite(value):

@@ -22,7 +22,7 @@ from fastdcm.pixels.functional_groups import (
     has_window,
     rescale_of,
 )
-from fastdcm.pixels.layout import integer, possible_integer
+from fastdcm.pixels.layout import as_number, integer, possible_integer
 from fastdcm.pixels.lookup_table import (
     LookupTable,
     damaged,
@@ -245,6 +245,7 @@ def _file_window(ds: PixelDataset, level: Any, index: int) -> _Window | None:
         value = level.get(keyword)
         if isinstance(value, list) and (value or index):
             value = value[index]  # a single value serves every index, as in pydicom
+        value = as_number(value)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             level.note_issue("image-value", keyword)
             return None

@@ -247,9 +247,29 @@ def pixel_element(ds: PixelDataset) -> DataElement:
     )
 
 
+def as_number(value: Any) -> Any:
+    """Return the number that a value stands for, or the value if it is none.
+
+    Some files have an element of numbers with a VR of text, which a scan reads as numbers,
+    too. Tags are no numbers.
+    """
+    if isinstance(value, int):
+        return value if type(value) is int else str(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if type(value) is str:
+        text = value.partition("\\")[0]  # texts such as LT have one value
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                pass
+    return value
+
+
 def integer(ds: PixelDataset, keyword: str, default: int | None = None, least: int = 1) -> int:
     """Return the value of an element that must be an integer of at least `least`."""
-    value = ds.get(keyword)
+    value = as_number(ds.get(keyword))
     if value is None or value == "":
         value = default
     if not isinstance(value, int) or value < least:
@@ -270,7 +290,7 @@ def possible_integer(
 
     For another value an issue is noted.
     """
-    value = ds.get(keyword)
+    value = as_number(ds.get(keyword))
     if isinstance(value, int) and least <= value <= most:
         return value
     if value is not None and value != "":

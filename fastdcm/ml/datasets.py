@@ -713,9 +713,12 @@ class DicomIterableDataset(IterableDataset):
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
-        # epoch, and the first batch: shared with persistent workers
-        self._position = torch.zeros(2, dtype=torch.int64).share_memory_()
-        self._next = 0  # batch after the one that was returned last
+        # epoch, first batch, and number of calls of set_epoch: shared with persistent workers
+        self._position = torch.zeros(3, dtype=torch.int64).share_memory_()
+        # of this process: (calls of set_epoch, first batch) of load_state_dict, and the
+        # batch after the one that was returned last
+        self._restored: tuple[int, int] | None = None
+        self._next = 0
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Set the epoch, which determines the order; call it on all ranks.
@@ -730,18 +733,26 @@ class DicomIterableDataset(IterableDataset):
         if start < 0:
             raise ValueError(f"start must be at least 0, got {start}")
         self._position[0], self._position[1] = epoch, start
+        self._position[2] += 1
+
+    def _start(self) -> int:
+        """Return the first batch, before batches are divided among workers."""
+        if self._restored is not None and self._restored[0] == int(self._position[2]):
+            return self._restored[1]
+        return int(self._position[1])
 
     def state_dict(self) -> dict[str, int]:
         """Return where the iteration is, to continue there after a stop.
 
-        In the process that iterates: of a DataLoader with workers, count the batches
-        yourself and use `set_epoch`, or use a loader that keeps the states of its
-        workers, such as the StatefulDataLoader of torchdata.
+        Each worker of a DataLoader has a state of its own: count the batches yourself and
+        use `set_epoch`, or use a loader that keeps the states of its workers, such as the
+        StatefulDataLoader of torchdata.
 
         Returns
         -------
         dict
-            ``"epoch"``, and ``"start"``, the number of batches that were returned.
+            ``"epoch"``, and ``"start"``, the number of batches that were returned, by
+            all workers if they returned as many.
         """
         return {"epoch": int(self._position[0]), "start": self._next}
 
@@ -752,8 +763,9 @@ class DicomIterableDataset(IterableDataset):
         ----------
         state : dict
         """
-        self.set_epoch(state["epoch"], state["start"])
+        self._position[0] = state["epoch"]
         self._next = state["start"]
+        self._restored = int(self._position[2]), state["start"]
 
     def _batches(self) -> int:
         """Return the number of batches of all ranks."""
@@ -779,7 +791,7 @@ class DicomIterableDataset(IterableDataset):
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         order, batches = self._order(), self._batches()
-        start = self._next = int(self._position[1])
+        start = self._next = self._start()
         for number in range(start + first, len(self), step):
             begin = (number * self.world_size + self.rank) % batches * self.batch_size
             self._next += step

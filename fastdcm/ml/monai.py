@@ -31,7 +31,7 @@ class _Failed:
     error is raised by `get_data`.
     """
 
-    def __init__(self, error: DicomError | OSError | ValueError) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
 
@@ -177,7 +177,7 @@ def _read(source: str | list[str], options: dict[str, Any]) -> Volume | _Failed:
     try:
         volume: Volume = read_volume(source, **options)
         return volume
-    except (DicomError, OSError, ValueError) as error:
+    except Exception as error:  # of any class: see _Failed
         return _Failed(error)
 
 

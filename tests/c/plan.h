@@ -40,7 +40,7 @@ static const dcm_column column_types[] = {
     COLUMN(INT, 0, 0),  COLUMN(UINT, 0, 0),  COLUMN(FLOAT, 1, 1), COLUMN(INT, 0, 0),
     COLUMN(INT, 1, 1),  COLUMN(BYTES, 0, 0), COLUMN(TEXT, 0, 0),  COLUMN(TEXT, 1, 0),
     COLUMN(TEXT, 1, 0), COLUMN(INT, 0, 0),   COLUMN(INT, 0, 0),   COLUMN(INT, 0, 0),
-    COLUMN(INT, 1, 1),
+    COLUMN(INT, 0, 0),  COLUMN(INT, 1, 1),
 };
 
 static const dcm_plan plan = {

@@ -1,5 +1,6 @@
 """The tables, and other sources, that loaders accept; and the labels they give."""
 
+import copy
 import functools
 import http.server
 import threading
@@ -13,7 +14,7 @@ import torch
 
 import fastdcm
 from fastdcm.ml import COLUMNS, DicomDataset, DicomIterableDataset, Samples
-from support.loader_files import encode_frames, noise, table
+from support.loader_files import table
 from support.optional_packages import require_package
 from support.series import NO_GEOMETRY, encode_image, frames_of, functional_groups, plane_position
 
@@ -185,6 +186,35 @@ def test_state_of_an_iteration(series):
         again.set_epoch(0, start=-1)
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("returned", [1, 2, 3, 4])
+def test_states_of_workers(series, workers, returned):
+    """Each process continues after its own batches, as a loader that keeps states needs it."""
+
+    def of_worker(dataset, number):
+        worker = type("Worker", (), {"id": number, "num_workers": workers})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fastdcm.ml.datasets.get_worker_info", lambda: worker)
+            yield from dataset
+
+    complete = [
+        batch["index"].tolist() for batch in DicomIterableDataset(series[0], 3, shuffle=True)
+    ]
+    first = DicomIterableDataset(series[0], 3, shuffle=True)
+    second = DicomIterableDataset(series[0], 3, shuffle=True)
+    seen = []
+    for number in range(workers):
+        mine = len(range(number, returned, workers))  # batches of this worker so far
+        dataset = copy.copy(first)
+        batches = of_worker(dataset, number)
+        seen += [next(batches)["index"].tolist() for _ in range(mine)]
+        state = dataset.state_dict()
+        again = copy.copy(second)
+        again.load_state_dict(state)
+        seen += [batch["index"].tolist() for batch in of_worker(again, number)]
+    assert sorted(seen) == sorted(complete)
+
+
 # ------------------------------------------------------------- batches of indices ---
 
 
@@ -222,4 +252,3 @@ def test_urls_and_members(series, tmp_path):
 
 def test_columns_of_a_scan():
     assert set(COLUMNS) <= set(pyarrow.schema(fastdcm.scan((), COLUMNS)).names)
-    assert encode_frames(noise())

@@ -525,7 +525,8 @@ def file_reads(file):
     """The list of the Counted that a File reads."""
     import gc
 
-    return next(x for x in gc.get_referents(file) if isinstance(x, Counted)).reads
+    wrapped = gc.get_referents(file)  # a FileObject, which has the Counted
+    return next(x for x in gc.get_referents(*wrapped) if isinstance(x, Counted)).reads
 
 
 def test_one_frame_in_many_fragments_walks_nothing():

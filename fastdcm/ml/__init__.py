@@ -14,8 +14,8 @@ Scan once, then train from the table::
     for batch in loader:
         train(batch["image"], batch["PatientID"])
 
-`DicomDataset`, `DicomIterableDataset` and `collate` need torch, which is
-imported when one of them is first used; `Samples` needs only pyarrow.
+`DicomDataset`, `DicomIterableDataset`, `DicomPatchDataset` and `collate` need torch, which
+is imported when one of them is first used; `Samples` needs only pyarrow.
 `fastdcm.ml.monai`, `fastdcm.ml.torchio` and `fastdcm.ml.webdataset` are readers
 for those libraries; each must be imported itself.
 """
@@ -27,14 +27,23 @@ from fastdcm.ml.tables import COLUMNS
 
 if TYPE_CHECKING:
     from fastdcm.ml.datasets import DicomDataset, DicomIterableDataset, collate
+    from fastdcm.ml.patches import DicomPatchDataset
 
-__all__ = ["COLUMNS", "DicomDataset", "DicomIterableDataset", "Samples", "collate"]
+__all__ = [
+    "COLUMNS",
+    "DicomDataset",
+    "DicomIterableDataset",
+    "DicomPatchDataset",
+    "Samples",
+    "collate",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("DicomDataset", "DicomIterableDataset", "collate"):
-        from fastdcm.ml import datasets
+    if name not in __all__:
+        raise AttributeError(f"module 'fastdcm.ml' has no attribute {name!r}")
+    from fastdcm.ml import datasets, patches
 
-        globals()[name] = getattr(datasets, name)
-        return globals()[name]
-    raise AttributeError(f"module 'fastdcm.ml' has no attribute {name!r}")
+    module = patches if name == "DicomPatchDataset" else datasets
+    globals()[name] = getattr(module, name)
+    return globals()[name]

@@ -388,17 +388,67 @@ def volumes_of_images(
     VolumeError, DicomError
         As `read_volume`.
     """
+    slices = _prepared_slices(images, options, findings, path)
+    units = apply_suv(slices) if options.quantity == "suv" else None
+    if options.like is not None and slices:
+        findings += _check_reference(slices[0], options.like)
+    if options.like is not None and segmentation.is_segmentation(slices):
+        return [_segments_like(slices, options, findings, path)]
+    joined = _joined_stacks(slices, options, findings, path, series_instance_uid)
+    return [_volume(one, findings, options, units) for one in joined]
+
+
+def arrays_of_images(
+    images: Iterable[SourceImage],
+    options: Options,
+    findings: list[Finding],
+    path: str | bytes | None,
+    series_instance_uid: str | None = None,
+) -> list[Joined]:
+    """Return the slices of the volumes of images, whose pixels are not read.
+
+    Parameters
+    ----------
+    images, options, findings, path, series_instance_uid
+        As of `volumes_of_images`; `like`, `quantity` and `resample` are not used.
+
+    Returns
+    -------
+    list of Joined
+
+    Raises
+    ------
+    VolumeError, DicomError
+        As `read_volume`.
+    """
+    slices = _prepared_slices(images, options, findings, path)
+    return _joined_stacks(slices, options, findings, path, series_instance_uid)
+
+
+def _prepared_slices(
+    images: Iterable[SourceImage],
+    options: Options,
+    findings: list[Finding],
+    path: str | bytes | None,
+) -> list[Slice]:
+    """Return the slices of images, with what other attributes say of them."""
     slices = drop_duplicates(_slices_of_images(images, options, findings, path), findings)
     diffusion.complete_diffusion(slices)
     projections.complete_spacing(slices, findings)
     check_color(slices, options.color, findings)
     if "t" in options.axes:
         complete_frame_times(slices)
-    units = apply_suv(slices) if options.quantity == "suv" else None
-    if options.like is not None and slices:
-        findings += _check_reference(slices[0], options.like)
-    if options.like is not None and segmentation.is_segmentation(slices):
-        return [_segments_like(slices, options, findings, path)]
+    return slices
+
+
+def _joined_stacks(
+    slices: list[Slice],
+    options: Options,
+    findings: list[Finding],
+    path: str | bytes | None,
+    series_instance_uid: str | None,
+) -> list[Joined]:
+    """Return the stacks of slices, joined to arrays; what is a problem, as `on_problem` says."""
     stacks = []
     for key, group in split_mixtures(slices, findings, options.tolerance):
         for more, part in separate_stacks(group, findings):
@@ -415,7 +465,7 @@ def volumes_of_images(
         joined = [_largest(joined, findings)]
     elif options.on_problem == "split":
         joined = [part for one in joined for part in _exact_parts(one, options.tolerance)]
-    return [_volume(one, findings, options, units) for one in joined]
+    return joined
 
 
 def _as_note(finding: Finding) -> Finding:
@@ -471,7 +521,8 @@ def _single_images(joined: Joined) -> list[Joined]:
 # ---------------------------------------------------------------- volumes ---
 
 
-def _affine(stack: Stack) -> npt.NDArray[np.float64]:
+def affine_of(stack: Stack) -> npt.NDArray[np.float64]:
+    """Return the (4, 4) matrix from (column, row, slice) to mm in LPS."""
     first = stack.slices[0]
     affine = np.eye(4)
     between_rows, between_columns = first.spacing or (1.0, 1.0)
@@ -507,7 +558,7 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
     conversion = Conversion(options.rescale, options.color, options.padding, mappings)
     array = read_array(slices, conversion, options.threads)
     of_stack = joined.stacks[0].slices
-    affine = _affine(joined.stacks[0])
+    affine = affine_of(joined.stacks[0])
     positions = np.array([each.position or (np.nan,) * 3 for each in of_stack])
     tags = _tags_of(slices, options)
     array = array.reshape(-1, len(of_stack), *array.shape[1:])

@@ -72,10 +72,10 @@ $(BUILT): $(PROJECT) $(SOURCES) | $(READY)
 	@touch $@
 
 test: build ## build, then run the tests (minutes)
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n auto --maxprocesses 8
 
 test-all: build ## run the slow tests, too
-	$(PY) -m pytest -q -m 'slow or not slow'
+	$(PY) -m pytest -q -n auto --maxprocesses 8 -m 'slow or not slow'
 
 # The packages of the extra [lint] or [docs] at their pinned versions. (Installing the extra
 # itself would compile the package again.)

@@ -108,11 +108,11 @@ class TableColumns:
         """
         from pyarrow import compute
 
-        # paths that are not UTF-8 are file URIs
-        others = compute.match_substring_regex(self.arrow(name), r"!/|^[A-Za-z][A-Za-z0-9+.-]*://")
-        files = compute.starts_with(self.arrow(name), "file:")
-        members = compute.match_substring(self.arrow(name), "!/")
-        found = compute.or_(compute.invert(others), compute.and_not(files, members))
+        paths = self.arrow(name)
+        members = compute.match_substring(paths, "!/")
+        urls = compute.match_substring_regex(paths, "^[A-Za-z][A-Za-z0-9+.-]*://")
+        file_urls = compute.starts_with(paths, "file:")  # of paths that are not UTF-8
+        found = compute.invert(compute.or_(members, compute.and_not(urls, file_urls)))
         return np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False))
 
     def has_issue(self, is_wanted: Callable[[str], bool]) -> _Bools:

@@ -71,11 +71,8 @@ def open_frames(ds: PixelDataset, known: Frames | None = None, *, all_bits: bool
         tables = tuple(_offset_table(ds, tag) for tag in (_OFFSETS, _LENGTHS))
     layout = layout_arguments(ds, elem.tag)
     if all_bits:
-        rows, columns, samples, allocated, *_, photometric, planar, floating = layout
-        layout = (
-            *(rows, columns, samples, allocated, allocated, allocated - 1, False),
-            *(photometric, planar, floating),
-        )
+        allocated = layout[3]
+        layout = (*layout[:4], allocated, allocated - 1, False, *layout[7:])
     key = (
         source,
         offset,

@@ -118,11 +118,10 @@ def overlay_array(ds: PixelDataset, group: int) -> PixelArray:
             f"there is no overlay in group {group:04X}: neither data nor a free "
             "bit of the pixel cells"
         )
-    rows = _count(ds, group, 0x0010, "Overlay Rows")
-    columns = _count(ds, group, 0x0011, "Overlay Columns")
     if embedded:
-        frames = _cells(ds, group, rows, columns)
+        frames = _cells(ds, group)
         return _embedded_bit(frames.read(range(len(frames))), ds, group, len(frames) == 1)
+    rows, columns = _size(ds, group)
     frames_in_overlay = _count(ds, group, 0x0015, "Number of Frames in Overlay", 1)
     tag = group << 16 | 0x3000
     elem = ds[tag]
@@ -178,9 +177,7 @@ def overlay_plane(ds: PixelDataset, group: int, frame: int) -> PixelArray | None
         As `overlay_array`.
     """
     if _is_embedded(ds, group):
-        rows = _count(ds, group, 0x0010, "Overlay Rows")
-        columns = _count(ds, group, 0x0011, "Overlay Columns")
-        frames = _cells(ds, group, rows, columns)
+        frames = _cells(ds, group)
         return _embedded_bit(frames[frame][None], ds, group, True)
     if any(_value(ds, group, element) not in (None, "") for element in (0x0015, 0x0051)):
         frame -= _count(ds, group, 0x0051, "Image Frame Origin", 1) - 1
@@ -211,9 +208,16 @@ def overlay_origin(ds: PixelDataset, group: int) -> tuple[int, int]:
     return 1, 1
 
 
-def _cells(ds: PixelDataset, group: int, rows: int, columns: int) -> Frames:
+def _size(ds: PixelDataset, group: int) -> tuple[int, int]:
+    """Return the rows and columns of an overlay."""
+    rows = _count(ds, group, 0x0010, "Overlay Rows")
+    return rows, _count(ds, group, 0x0011, "Overlay Columns")
+
+
+def _cells(ds: PixelDataset, group: int) -> Frames:
     """Return the frames of pixel cells that hold an overlay, with all of their bits."""
     frames = open_frames(ds, all_bits=True)
+    rows, columns = _size(ds, group)
     if (rows, columns) != frames.shape:
         size = " x ".join(map(str, frames.shape))
         raise _damaged(

@@ -221,8 +221,8 @@ def separate_stacks(slices: list[Slice], findings: list[Finding]) -> list[Group]
                 {"slices": separation.indistinguishable},
             )
         )
-    acquisitions = max((_acquisition_count(part) for _, part in groups), default=1)
-    if acquisitions > 1:
+    acquisitions = max(_acquisition_count(part) for _, part in groups)
+    if acquisitions > 1 and slices[0].has_geometry:
         text = f"{acquisitions} acquisitions continue each other as one stack"
         findings.append(Finding("several-acquisitions", text, False, {"count": acquisitions}))
     return groups

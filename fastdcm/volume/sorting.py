@@ -101,7 +101,7 @@ def _orientations(slices: list[Slice], tolerance: float) -> list[tuple[float, ..
     tolerance: in mm.
     """
     extents = [max(s.rows * s.spacing[0], s.columns * s.spacing[1]) for s in slices if s.spacing]
-    limit = max(_ORIENTATION_TOLERANCE, tolerance / max(extents, default=1.0) if tolerance else 0)
+    limit = max(_ORIENTATION_TOLERANCE, tolerance / max(extents, default=1.0))
     return _clusters([s.orientation or () for s in slices], limit)
 
 

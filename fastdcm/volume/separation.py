@@ -63,8 +63,8 @@ _REPEATED = (
     "InversionTimes",
     "FlipAngle",
 )
-# Of these, unless the groups continue each other as one stack: a scan in steps of the
-# table has one number for each step.
+# Of these, unless the groups follow one another along the patient: a step-and-shoot CT has
+# one number for each step of the table.
 _ACQUISITIONS = ("AcquisitionNumber", "FrameAcquisitionNumber")
 # Only those at the same positions.
 _AT_ONE_POSITION = (
@@ -223,7 +223,7 @@ def separate_stacks(slices: list[Slice], findings: list[Finding]) -> list[Group]
         )
     acquisitions = max(_acquisition_count(part) for _, part in groups)
     if acquisitions > 1 and slices[0].has_geometry:
-        text = f"{acquisitions} acquisitions continue each other as one stack"
+        text = f"{acquisitions} acquisitions follow one another, and are one stack"
         findings.append(Finding("several-acquisitions", text, False, {"count": acquisitions}))
     return groups
 

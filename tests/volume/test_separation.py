@@ -161,7 +161,7 @@ def test_frames(put, name, place):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_acquisitions(series, place):
-    """Those that continue each other are one stack, with a note; any other is another."""
+    """Those that follow one another are one stack, with a note; any other is another."""
     zs = [z for part in PLACES[place] for z in part]
     paths = series(zs, acquisition=lambda i: i // 4 + 1)
     if place == "one behind the other":

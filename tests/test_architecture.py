@@ -41,6 +41,7 @@ LATE = {
     "volume.volume",
     "volume.series",
     "ml.datasets",
+    "ml.iterable",
     "ml.patches",
 }
 
@@ -98,7 +99,7 @@ volume.grids.resample volume.grids.segmentation
 volume.exports.protocols volume.exports.libraries volume.exports.nifti
 volume.result volume.volume volume.series
 volume
-ml.columns ml.labels ml.tables ml.samples ml.batches ml.buffers ml.datasets ml.patches
+ml.columns ml.labels ml.tables ml.samples ml.batches ml.buffers ml.datasets ml.iterable ml.patches
 ml
 ml.monai ml.torchio ml.webdataset
 distributed.partitions distributed.images distributed.ray distributed.dask

@@ -26,7 +26,8 @@ from fastdcm.ml.samples import Samples
 from fastdcm.ml.tables import COLUMNS
 
 if TYPE_CHECKING:
-    from fastdcm.ml.datasets import DicomDataset, DicomIterableDataset, collate
+    from fastdcm.ml.datasets import DicomDataset, collate
+    from fastdcm.ml.iterable import DicomIterableDataset
     from fastdcm.ml.patches import DicomPatchDataset
 
 __all__ = [
@@ -42,8 +43,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'fastdcm.ml' has no attribute {name!r}")
-    from fastdcm.ml import datasets, patches
+    from fastdcm.ml import datasets, iterable, patches
 
-    module = patches if name == "DicomPatchDataset" else datasets
+    module = {"DicomIterableDataset": iterable, "DicomPatchDataset": patches}.get(name, datasets)
     globals()[name] = getattr(module, name)
     return globals()[name]

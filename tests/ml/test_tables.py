@@ -194,7 +194,7 @@ def test_states_of_workers(series, workers, returned):
     def of_worker(dataset, number):
         worker = type("Worker", (), {"id": number, "num_workers": workers})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("fastdcm.ml.datasets.get_worker_info", lambda: worker)
+            patch.setattr("fastdcm.ml.iterable.get_worker_info", lambda: worker)
             yield from dataset
 
     complete = [

@@ -4,14 +4,18 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 import fastdcm
-from fastdcm.ml import DicomDataset
+import fastdcm.ml
 from support.builder import fragments
 from support.encoded_frames import RLE, rle
 from support.images import image
 from support.loader_files import encode_frames, noise
+from support.optional_packages import require_package
+
+torch = require_package("torch", "torch.utils.data")
+
+DicomDataset = fastdcm.ml.DicomDataset
 
 RNG = np.random.default_rng(0)
 COLOR = RNG.integers(0, 256, (16, 12, 3), np.uint8)

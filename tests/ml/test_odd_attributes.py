@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 import fastdcm
-from fastdcm.ml import DicomDataset
+import fastdcm.ml
 from support.builder import PIXEL_DATA, element, fragments
 from support.encoded_frames import RLE, rle
 from support.odd_elements import odd_elements
+from support.optional_packages import require_package
+
+require_package("torch", "torch.utils.data")
+
+DicomDataset = fastdcm.ml.DicomDataset
 
 CELLS = np.arange(48, dtype="<u2").reshape(6, 8)
 IMAGE = {

@@ -5,12 +5,16 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 
 import fastdcm
-from fastdcm.ml import DicomPatchDataset
+import fastdcm.ml
 from fastdcm.volume import VolumeError
+from support.optional_packages import require_package
 from support.series import cells, encode_image, frames_of
+
+torch = require_package("torch", "torch.utils.data")
+
+DicomPatchDataset = fastdcm.ml.DicomPatchDataset
 
 
 @pytest.fixture

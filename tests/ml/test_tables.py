@@ -10,13 +10,18 @@ import pyarrow
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
-import torch
 
 import fastdcm
-from fastdcm.ml import COLUMNS, DicomDataset, DicomIterableDataset, Samples
+import fastdcm.ml
+from fastdcm.ml import COLUMNS, Samples
 from support.loader_files import table
 from support.optional_packages import require_package
 from support.series import NO_GEOMETRY, encode_image, frames_of, functional_groups, plane_position
+
+torch = require_package("torch", "torch.utils.data")
+
+DicomDataset = fastdcm.ml.DicomDataset
+DicomIterableDataset = fastdcm.ml.DicomIterableDataset
 
 LABELS = ["PatientID", "path", "Rows", "PhotometricInterpretation", "RescaleSlope"]
 

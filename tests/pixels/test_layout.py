@@ -9,6 +9,7 @@ from fastdcm.pixels.layout import Layout, direct_byte_order, is_encapsulated, na
 from fastdcm.uid import TRANSFER_SYNTAXES
 from support import builder
 from support.builder import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, element, fragments
+from support.optional_packages import require_package
 
 GE = "1.2.840.113619.5.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -115,6 +116,8 @@ OTHERS = {uid for uid, row in TRANSFER_SYNTAXES.items() if row.deflated or not r
 @pytest.mark.parametrize("kind", VALUES_OF)
 def test_how_pixel_data_is_stored(put, kind, syntax):
     """The element decides, in a data set and in a scan alike; an issue where they differ."""
+    if syntax in TRANSFER_SYNTAXES and TRANSFER_SYNTAXES[syntax].pixels == "mpeg":
+        require_package("av")
     encoding = builder.encoding_of(syntax)
     value = VALUES_OF[kind]
     if value is None:

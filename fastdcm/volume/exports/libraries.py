@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastdcm._util.optional import require
 from fastdcm.errors import DicomError
 
 if TYPE_CHECKING:
@@ -14,17 +15,14 @@ if TYPE_CHECKING:
 
 def to_sitk(volume: ArrayWithGeometry) -> Any:
     """Return a SimpleITK image of a volume; see `Volume.to_sitk`."""
-    try:
-        import SimpleITK
-    except ImportError:
-        raise ImportError("to_sitk needs SimpleITK: pip install 'fastdcm-dicom[sitk]'") from None
+    sitk = require("SimpleITK", "to_sitk", "sitk")
     is_vector = volume.dims[-1] == "channel"
     spatial = len(volume.dims) - is_vector
     if spatial > 4:
         raise DicomError(
             f"SimpleITK has images of up to 4 dimensions, got {', '.join(volume.dims)}", "volume"
         )
-    image: Any = SimpleITK.GetImageFromArray(np.ascontiguousarray(volume.array), isVector=is_vector)
+    image: Any = sitk.GetImageFromArray(np.ascontiguousarray(volume.array), isVector=is_vector)
     spacing, origin, direction = list(volume.spacing), list(volume.origin), np.eye(spatial)
     direction[:3, :3] = volume.direction
     if spatial == 4:
@@ -38,10 +36,7 @@ def to_sitk(volume: ArrayWithGeometry) -> Any:
 
 def to_xarray(volume: ArrayWithGeometry) -> Any:
     """Return an xarray.DataArray of a volume; see `Volume.to_xarray`."""
-    try:
-        import xarray
-    except ImportError:
-        raise ImportError("to_xarray needs xarray: pip install 'fastdcm-dicom[xarray]'") from None
+    xarray = require("xarray", "to_xarray", "xarray")
     lengths = dict(zip(volume.dims, volume.array.shape, strict=True))
     coords: dict[str, Any] = {
         name: (name, np.arange(lengths[name]) * step, {"units": "mm"})

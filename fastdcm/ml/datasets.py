@@ -523,7 +523,7 @@ class DicomDataset(Dataset):
                 raw[i, rows, columns].sigmoid_()
             raw.clamp_(0, 1)
         if raw is not image:
-            image.copy_(_cast(raw, image.dtype))
+            image.copy_(cast(raw, image.dtype))
         return errors
 
     def _read_resized(
@@ -558,7 +558,7 @@ class DicomDataset(Dataset):
                     mode="bilinear",
                     antialias=True,
                 ).permute(0, 2, 3, 1)
-            image[torch.from_numpy(chosen)] = _cast(raw, image.dtype)
+            image[torch.from_numpy(chosen)] = cast(raw, image.dtype)
         return errors
 
 
@@ -619,14 +619,15 @@ def _with_channels(values: torch.Tensor, channels: int) -> torch.Tensor:
     if values.shape[3] == 1:
         return values.expand(*values.shape[:3], channels)
     gray = values.double() @ torch.tensor([[part] for part in _LUMA], dtype=torch.float64)
-    return _cast(gray, values.dtype)
+    return cast(gray, values.dtype)
 
 
-def _cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return values in another dtype; for integers rounded and clamped."""
+def cast(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return values, float32 or float64, in another dtype; for integers rounded and clamped."""
     if dtype.is_floating_point or values.dtype == dtype:
         return values.to(dtype)
     limits = torch.iinfo(dtype)
-    # float32 cannot hold the largest int32
-    top = np.nextafter(np.float32(limits.max), np.float32(0)) if limits.bits > 16 else limits.max
+    top = np.array(limits.max, np.float32 if values.dtype == torch.float32 else np.float64)
+    if int(top) > limits.max:  # rounded up, as that of int32 is in float32
+        top = np.nextafter(top, np.zeros_like(top))
     return values.round().clamp(limits.min, float(top)).to(dtype)

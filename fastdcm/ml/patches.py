@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdcm.errors import DicomError, Finding
+from fastdcm.ml.datasets import cast
 from fastdcm.volume.array import Conversion, read_array
 from fastdcm.volume.dimensions import Joined
 from fastdcm.volume.result import VolumeError
@@ -54,7 +55,7 @@ class DicomPatchDataset(Dataset):
     seed : int
         The positions depend on `seed`, the epoch and the index.
     dtype : str or torch.dtype
-        Of the images.
+        Of the images. Values are rounded and clamped to an integer dtype, as `pad` is.
     rescale : bool
         True: modality values (PS3.3 C.11.1). False: stored values.
     color : "rgb", "raw" or "error"
@@ -188,8 +189,9 @@ class DicomPatchDataset(Dataset):
         cells = cells[:, y : y + height, x : x + width]
         if cells.ndim == 3:
             cells = cells[..., None]
-        image = torch.full((cells.shape[3], *self.patch), self.pad, dtype=self.dtype)
-        found = torch.from_numpy(np.ascontiguousarray(cells.transpose(3, 0, 1, 2)))
+        pad = cast(torch.tensor(self.pad, dtype=torch.float64), self.dtype)
+        image = pad.expand(cells.shape[3], *self.patch).clone()
+        found = _tensor(np.ascontiguousarray(cells.transpose(3, 0, 1, 2)), self.dtype)
         image[:, : cells.shape[0], : cells.shape[1], : cells.shape[2]] = found
         affine = affine_of(joined.stacks[0])
         affine[:3, 3] += affine[:3, :3] @ (x, y, z)
@@ -200,6 +202,14 @@ class DicomPatchDataset(Dataset):
             "start": torch.tensor(start),
             "affine": torch.from_numpy(affine),
         }
+
+
+def _tensor(array: _Array, dtype: torch.dtype) -> torch.Tensor:
+    """Return an array as a tensor; for another dtype of integers rounded and clamped."""
+    values = torch.from_numpy(array)
+    if dtype.is_floating_point or values.dtype == dtype:
+        return values.to(dtype)
+    return cast(torch.from_numpy(array.astype(np.float64)), dtype)
 
 
 def _arrays_of(source: VolumeSource, options: Options) -> tuple[list[Joined], list[VolumeError]]:

@@ -100,6 +100,26 @@ def test_multi_frame_and_color(put):
     assert np.array_equal(image.numpy(), np.stack([color] * 3).transpose(3, 0, 1, 2))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
+def test_values_are_rounded_and_clamped_as_by_other_datasets(put, dtype):
+    stored = np.array([-32768, -1, 0, 1, 255, 256, 32767], np.int16)[None]
+    paths = [
+        put(
+            encode_image(
+                stored, rows=1, columns=7, slope="1.5", intercept="0.2", position=[0, 0, z]
+            )
+        )
+        for z in (0, 1)
+    ]
+    wanted = fastdcm.ml.DicomDataset(paths, dtype=dtype)[0]["image"][0]
+    data = DicomPatchDataset(paths, (2, 1, 9), dtype=dtype, pad=-7.6)
+    found = data[0]["image"][0, 0]
+    assert found.dtype == wanted.dtype
+    assert found[:, :7].tolist() == wanted.tolist()
+    pad = {"float32": float(np.float32(-7.6)), "uint8": 0, "uint16": 0}.get(dtype, -8)
+    assert found[:, 7:].tolist() == [[pad, pad]]
+
+
 def test_series_that_are_no_volume(study, put):
     gap = [
         put(encode_image(cells(i), position=[0, 0, z], series="1.2.9"))

@@ -188,6 +188,12 @@ static int integer_of(double d, int64_t *out) {
     return (double)*out == d;
 }
 
+/* Parses an integer, also one that was written as "3.0" or "3e0". */
+static int parse_whole(dcm_span s, int64_t *out) {
+    double d;
+    return dcm_parse_int(s, out) || (dcm_parse_float(s, &d) && integer_of(d, out));
+}
+
 static int is_temporal(const dcm_column *c) {
     return c->type >= DCM_COLUMN_DATE;
 }
@@ -206,8 +212,8 @@ static int number_of_text(dcm_column *c, dcm_span s, void *out) {
         memcpy(out, &d, 8);
         return 1;
     }
-    int64_t i; /* also from IS "3.0" and from DS */
-    if (!dcm_parse_int(s, &i) && !(dcm_parse_float(s, &d) && integer_of(d, &i))) return 0;
+    int64_t i;
+    if (!parse_whole(s, &i)) return 0;
     if (c->type == DCM_COLUMN_UINT && i < 0) return 0;
     memcpy(out, &i, 8);
     return 1;
@@ -557,7 +563,7 @@ static int put_pixels(work *w, const scope *s) {
         int code = bytes_at(w, s, frames->offset, frames->length, &p);
         if (code) return code;
         dcm_span text = dcm_trim((const char *)p, frames->length);
-        if (text.n && (!dcm_parse_int(text, &n) || n < 1)) {
+        if (text.n && (!parse_whole(text, &n) || n < 1)) {
             n = 1;
             code =
                 add_issue(w, DCM_I_FRAME_COUNT, frames->offset - frames->header, frames->tag);
@@ -567,7 +573,10 @@ static int put_pixels(work *w, const scope *s) {
     int code = find_fragments(w, s, row, &fragments);
     if (!code) code = dcm_column_int(c + PIXEL_OFFSET, (int64_t)row->offset);
     if (!code) code = dcm_column_int(c + PIXEL_LENGTH, (int64_t)row->length);
-    if (!code) code = dcm_column_int(c + PIXEL_FRAGMENTS, fragments);
+    if (!code && row->tag == tags[0])
+        code = dcm_column_int(c + PIXEL_FRAGMENTS, fragments);
+    else if (!code) /* cells of floating point */
+        code = put_null(c + PIXEL_FRAGMENTS, 0);
     if (!code) code = dcm_column_int(c + PIXEL_FRAMES, n);
     if (code || count == PIXEL_OFFSETS) return code;
     return fragments ? put_frames(w, s, row, (uint64_t)n, c + PIXEL_OFFSETS)

@@ -326,7 +326,8 @@ def scan(
     pixels : bool or "frames"
         Add the columns ``pixel_offset``, ``pixel_length`` (in bytes; of encapsulated
         pixel data up to the sequence delimiter), ``pixel_fragments`` (1 for pixel data
-        in fragments, 0 for native pixel data) and ``frames``. "frames" also adds
+        in fragments, 0 for native pixel data, null for Float and Double Float Pixel
+        Data) and ``frames``. "frames" also adds
         ``frame_offsets`` for pixel data in fragments: a list of N + 1 byte offsets in
         the file (in the inflated data set of a deflated one). Frame i is the bytes
         from the i-th offset to the next: its fragments with their item headers

@@ -73,3 +73,19 @@ def test_a_sample_or_a_typed_error(put, tag, encapsulated):
                 continue
             if "errors" not in batch and wanted.shape == (6, 8):
                 assert np.allclose(found[0], wanted), batch["path"]
+
+
+@pytest.mark.parametrize("left_out", [None, 0x00280101, 0x00280102, 0x00280103])
+@pytest.mark.parametrize("vr, tag, dtype", [("OF", 0x7FE00008, "<f4"), ("OD", 0x7FE00009, "<f8")])
+def test_floating_point_beside_attributes_of_integers(put, vr, tag, dtype, left_out):
+    """PS3.3 C.7.6.24 and C.7.6.25 have no Bits Stored, but some files do."""
+    stored = (CELLS - 20.5).astype(dtype)
+    bits = stored.itemsize * 8
+    parts = {key: element(key, *rest) for key, rest in IMAGE.items() if rest[0] != "DS"}
+    for key, value in ((0x00280100, bits), (0x00280101, bits), (0x00280102, bits - 1)):
+        parts[key] = element(key, "US", value)
+    parts[tag] = element(tag, vr, stored.tobytes())
+    parts.pop(left_out, None)
+    path = put(b"".join(parts[key] for key in sorted(parts)))
+    assert np.array_equal(DicomDataset([path])[0]["image"][0].numpy(), stored)
+    assert np.array_equal(fastdcm.read_volume(path).array[0], stored)

@@ -126,10 +126,28 @@ def test_pixel_columns(put):
     assert batch.column_names == [*FIXED, "Rows", *names]
     assert batch.column("pixel_offset") == [at + 12, start + 12, float_at + 12, None, None]
     assert batch.column("pixel_length") == [600, 8 + 10 + 12, 8, None, None]
-    assert batch.column("pixel_fragments") == [0, 1, 0, None, None]
+    assert batch.column("pixel_fragments") == [0, 1, None, None, None]
     assert batch.column("frames") == [3, 1, 1, None, None]
     plain = scan_chunk([put(raw=native.bytes())], [])
     assert plain.column_names == FIXED
+
+
+@pytest.mark.parametrize(
+    "text, frames, issues",
+    [
+        ("3.0", 3, 0),
+        ("3e0", 3, 0),
+        ("+3", 3, 0),
+        ("3,0", 1, 1),
+        ("3\\3", 1, 1),
+        ("0", 1, 1),
+    ],
+)
+def test_number_of_frames(put, text, frames, issues):
+    dataset = b.element(0x00280008, "IS", text) + b.element(0x7FE00010, "OW", bytes(600))
+    row = one_row(put(dataset), pixels=True)
+    found = [code.partition("@")[0] for code in row["issues"] or ()]
+    assert row["frames"] == frames and found == ["frame-count"] * issues
 
 
 def test_reading_ends_after_the_last_requested_element(put):

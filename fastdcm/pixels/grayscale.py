@@ -510,6 +510,8 @@ def pixel_padding(ds: PixelDataset) -> tuple[float, float] | None:
     ):
         ends = [ds.get(value), ds.get(limit)]
         if not isinstance(ends[0], (int, float)):
+            if ends[0] not in (None, ""):
+                ds.note_issue("image-value", value)
             continue
         if not isinstance(ends[1], (int, float)):
             ends[1] = ends[0]

@@ -8,6 +8,7 @@ cells can be read from a file without opening it.
 
 from __future__ import annotations
 
+from fastdcm.core._values import PersonName
 from fastdcm.errors import DicomError
 from fastdcm.pixels._frame_table import begins_with_item
 from fastdcm.pixels._kernels import normalize
@@ -251,14 +252,16 @@ def as_number(value: Any) -> Any:
     """Return the number that a value stands for, or the value if it is none.
 
     Some files have an element of numbers with a VR of text, which a scan reads as numbers,
-    too. Tags are no numbers.
+    too. Tags are no numbers. None for blank text.
     """
     if isinstance(value, int):
         return value if type(value) is int else str(value)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if type(value) is str:
-        text = value.partition("\\")[0]  # texts such as LT have one value
+    if type(value) is str or isinstance(value, PersonName):
+        text = str(value).partition("\\")[0].strip("\0 ")  # texts such as LT have one value
+        if not text:
+            return None
         for kind in (int, float):
             try:
                 return kind(text)

@@ -13,11 +13,13 @@ from functools import lru_cache
 from math import isfinite, sqrt
 from typing import Any, cast
 
+from fastdcm.core._dictionary import Tag
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
 from fastdcm.pixels import functional_groups
 from fastdcm.pixels.layout import (
     PIXEL_TAGS,
+    as_number,
     has_fragments,
     native_length,
     pixel_element,
@@ -96,6 +98,7 @@ HEADER_TAGS = (
     "RescaleIntercept",
     "DoseGridScaling",
     "ModalityLUTSequence.LUTDescriptor",
+    "ModalityLUTSequence.LUTData",
     GRID_TAG,
     *_GROUP_COLUMNS,
 )
@@ -273,7 +276,10 @@ class Slice:
                 break
         rescale = functional_groups.rescale_of(values, image.path)
         self.slope, self.intercept = rescale or (1.0, 0.0)
-        self.has_modality_lut = bool(image.row["ModalityLUTSequence.LUTDescriptor"])
+        self.has_modality_lut = any(
+            image.row[f"ModalityLUTSequence.LUT{part}"] is not None
+            for part in ("Descriptor", "Data")
+        )
 
     @property
     def path_and_frame(self) -> tuple[str | bytes | None, int]:
@@ -304,7 +310,7 @@ def finite_numbers(value: object, count: int) -> Vector | None:
     Parameters
     ----------
     value : object
-        A number, or a list or tuple of numbers.
+        A number, or text that is one, or a list or tuple of these.
     count : int
         The value multiplicity that is required.
 
@@ -316,6 +322,7 @@ def finite_numbers(value: object, count: int) -> Vector | None:
     items = value if isinstance(value, (list, tuple)) else (value,)
     if len(items) != count:
         return None
+    items = [as_number(item) for item in items]
     for item in items:
         if not isinstance(item, (int, float)) or not isfinite(item) or abs(item) > 1e9:
             return None
@@ -370,11 +377,13 @@ def read_headers(
     wanted = [*HEADER_TAGS, *(tag for tag in tags if tag not in HEADER_TAGS)]
     if isinstance(source, Dataset):
         source = [source]
+    paths = [parse_tag(tag) for tag in wanted]
     if isinstance(source, (list, tuple)) and any(isinstance(s, Dataset) for s in source):
-        paths = [parse_tag(tag) for tag in wanted]
         return [_image_of_dataset(ds, paths) for ds in source], []
     images: list[SourceImage] = []
     failed: list[dict[str, Any]] = []
+    tags_of_values = {path[-1][0] for _, path in paths}
+    endings = tuple(f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in tags_of_values)
     paths_to_scan = cast("Path | Iterable[Path]", source)  # no Datasets, see above
     for batch in scan(paths_to_scan, wanted, pixels=True, threads=threads):
         columns = batch.to_pydict()
@@ -383,8 +392,13 @@ def read_headers(
             row = dict(zip(names, values, strict=True))
             if row["error"] is not None:
                 failed.append(row)
-            else:
-                images.append(SourceImage(row["path"], None, row))
+                continue
+            image = SourceImage(row["path"], None, row)
+            if any(issue.endswith(endings) for issue in row["issues"] or ()):
+                # a value that a column cannot hold, such as a number that is none, is null
+                ds = image.open()
+                row.update((name, value_at(ds, path)) for name, path in paths)
+            images.append(image)
     return images, failed
 
 
@@ -423,7 +437,7 @@ def value_at(ds: Dataset, path: Sequence[tuple[int, str | None, int | None]]) ->
         return None
     value = elem.value
     if item is None:
-        return value
+        return str(value) if isinstance(value, Tag) else value  # as a column has it
     if elem.VR != "SQ" or item > len(value):
         return None
     if item == 0:

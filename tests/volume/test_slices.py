@@ -124,3 +124,40 @@ def test_frames_at_one_position(put):
     path = put(encode_image(frames_of(3), frames=3, position=[0, 0, 0]))
     assert codes(problems(path)) == ["duplicate-position"]
     assert len(fastdcm.read_volume(path, on_problem="split")) == 3
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {0x00281053: element(0x00281053, "DS", "2,55")},
+        {0x00281052: element(0x00281052, "DS", "-1024,0")},
+        {0x00281052: element(0x00281052, "DS", ["-1024", "-1024"])},
+        {0x3004000E: element(0x3004000E, "DS", "0,55")},
+        {0x00280008: element(0x00280008, "IS", "1 frame")},
+        {0x00280010: element(0x00280010, "US", [4, 4])},
+    ],
+)
+def test_a_value_that_no_column_can_hold_is_an_error(put, raw):
+    """And not read as if there were none."""
+    path = put(encode_image(cells(0), raw, position=[0, 0, 0]))
+    for source in (path, [fastdcm.dcmread(path)]):
+        [found] = problems(source)
+        assert found.code == "bad-image"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        element(0x00283006, "OW", bytes(8)),
+        element(0x00283002, "US", [4, 0]) + element(0x00283006, "OW", bytes(8)),
+        element(0x00283002, "OW", bytes(6)) + element(0x00283006, "OW", bytes(8)),
+    ],
+)
+def test_a_modality_lut_that_cannot_be_applied_is_an_error(put, item):
+    path = put(
+        encode_image(cells(0), {0x00283000: sequence(0x00283000, [item])}, position=[0, 0, 0])
+    )
+    for source in (path, [fastdcm.dcmread(path)]):
+        with pytest.raises(fastdcm.DicomError, match="LUTDescriptor") as caught:
+            fastdcm.read_volume(source)
+        assert caught.value.code == "lut"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fastdcm.dataset import Dataset
 from fastdcm.errors import DicomError
 from fastdcm.pixels import functional_groups
+from fastdcm.pixels.layout import as_number
 from fastdcm.pixels.lookup_table import sequence_items
 from fastdcm.volume.slices import Slice, finite_numbers
 from fastdcm.volume.values.times import seconds_of_date_time, seconds_of_day
@@ -152,12 +153,11 @@ def _positive(each: Slice, keyword: str) -> float | None:
     """Return a value above 0, or None when it is anything else."""
     value = each.values.get(keyword)
     if isinstance(value, bytes):  # of an unknown private element
-        value = value.decode("latin-1").strip("\0 ")
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        value = value.decode("latin-1")
+    number = as_number(value)
+    if not isinstance(number, (int, float)) or not 0 < number < float("inf"):
         return None
-    return number if 0 < number < float("inf") else None
+    return float(number)
 
 
 def _required(each: Slice, keyword: str) -> float:

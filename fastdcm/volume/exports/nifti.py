@@ -122,8 +122,11 @@ def _as_int16(array: _Array, scale: tuple[float, float] | None) -> tuple[_Array,
         return array.astype(np.int16), 1.0, 0.0
     if array.dtype != np.float32 or scale is None or not array.size:
         return array, 1.0, 0.0
-    # NIfTI-1 has both as float32
-    slope, intercept = (float(np.float32(value)) for value in scale)
+    # NIfTI-1 has both as float32, and a slope of 0 is none
+    with np.errstate(over="ignore"):
+        slope, intercept = (float(np.float32(value)) for value in scale)
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        return array, 1.0, 0.0
     lowest, highest = float(array.min()), float(array.max())
     ends = sorted([(lowest - intercept) / slope, (highest - intercept) / slope])
     if not limits.min - 0.5 < ends[0] <= ends[1] < limits.max + 0.5:  # also for NaN

@@ -70,6 +70,8 @@ _ACQUISITIONS = ("AcquisitionNumber", "FrameAcquisitionNumber")
 _AT_ONE_POSITION = (
     "TriggerTime",
     *_ACQUISITIONS,
+    "FrameReferenceTime",
+    "AcquisitionDateTime",
     "AcquisitionTime",
     "SOPInstanceUID",
 )
@@ -77,7 +79,9 @@ _AT_ONE_POSITION = (
 #: slices at one position.
 ORDERING_ATTRIBUTES = (
     "TriggerTime",
+    "FrameReferenceTime",
     "FrameAcquisitionDateTime",
+    "AcquisitionDateTime",
     "AcquisitionTime",
     "ContentTime",
     "DimensionIndexValues",

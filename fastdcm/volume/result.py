@@ -13,6 +13,8 @@ from fastdcm.volume.exports import libraries
 from fastdcm.volume.exports.nifti import Header, nifti_image, write_gradients, write_nifti
 from fastdcm.volume.separation import Key
 
+_IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+
 
 class VolumeError(DicomError):
     """A series is not one volume, for the reasons in `findings`.
@@ -168,10 +170,13 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """What distinguishes this volume in its series, as text: ``EchoTime-10``."""
+        """What distinguishes this volume in its series, as text: ``EchoTime-10``.
+
+        Without the identifiers of patient, study and series.
+        """
         parts = []
         for attribute, value in self.key.items():
-            if attribute != "SeriesInstanceUID":
+            if attribute not in _IDENTIFIERS:
                 values = value if isinstance(value, (list, tuple)) else (value,)
                 texts = (f"{v:g}" if isinstance(v, float) else str(v) for v in values)
                 parts.append("-".join([attribute, *texts]))

@@ -93,8 +93,8 @@ scanning.index.file_list
 scanning.index.parts scanning.index.build scanning.index.diff scanning.index.update
 scanning.scanner
 volume._csa volume.siemens volume.mosaics volume.slices volume.separation volume.sorting
-volume.values.times volume.values.colors volume.values.quantities volume.values.diffusion
-volume.values.projections volume.dimensions volume.array
+volume.values.times volume.values.coordinates volume.values.colors volume.values.quantities
+volume.values.diffusion volume.values.projections volume.dimensions volume.array
 volume.grids.resample volume.grids.segmentation
 volume.exports.protocols volume.exports.libraries volume.exports.nifti
 volume.result volume.volume volume.series

@@ -97,6 +97,11 @@ def open_source(source: AnyPath | Iterable[AnyPath] | Source, recursive: bool = 
         path = text.rstrip("/" + os.sep) or text
         opened.requested = [{"path": path, "recursive": recursive}]
         return opened
+    if hasattr(source, "read"):  # the lines of a file object are no paths
+        raise TypeError(
+            f"source must be {_ACCEPTED}, not a file object ({type(source).__name__}): pass its "
+            "path; read_volume also accepts fastdcm.dcmread(file)"
+        )
     try:
         iter(source)
     except TypeError:

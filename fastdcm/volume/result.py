@@ -13,6 +13,8 @@ from fastdcm.volume.exports import libraries
 from fastdcm.volume.exports.nifti import Header, nifti_image, write_gradients, write_nifti
 from fastdcm.volume.separation import Key
 
+_IDENTIFIERS = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+
 
 class VolumeError(DicomError):
     """A series is not one volume, for the reasons in `findings`.
@@ -62,9 +64,13 @@ class Volume:
         The name of each axis: ``("z", "y", "x")``, with "channel" after them for the
         samples of a color, and before them the axes of ``read_volume(..., dims=)``.
     coords : dict of str to array
-        The values along axes of `dims`: "t", "phase", "echo" and "ti" in s (t from the
-        first position), "b" in s/mm2, "flip" in degrees, "segment" as numbers; "gradient"
-        is a (n, 3) array of directions in LPS along the axis "b", NaN for none.
+        The values along axes of `dims`: "t", "echo" and "ti" in s (t from the first
+        position), "phase" in s or %, or as numbers, "b" in s/mm2, "flip" in degrees,
+        "segment" as numbers; "gradient" is a (n, 3) array of directions in LPS along the
+        axis "b", NaN for none.
+    coord_units : dict of str to str
+        The unit of each of `coords` that has one, as UCUM writes it: "s", "%", "s/mm2",
+        "deg".
     affine : (4, 4) float64 array
         From (column, row, slice, 1), the indices of the array from last to
         first, to (x, y, z, 1) in mm, LPS: x increases to the left of the
@@ -109,6 +115,7 @@ class Volume:
         *,
         dims: tuple[str, ...] | None = None,
         coords: dict[str, npt.NDArray[np.float64]] | None = None,
+        coord_units: dict[str, str] | None = None,
         series_instance_uid: str | None = None,
         photometric_interpretation: str | None = None,
         units: str | None = None,
@@ -124,6 +131,7 @@ class Volume:
         self.frame_of_reference_uid = frame_of_reference_uid
         self.dims = dims or ("z", "y", "x", "channel")[: array.ndim]
         self.coords = coords or {}
+        self.coord_units = coord_units or {}
         self.series_instance_uid = series_instance_uid
         self.photometric_interpretation = photometric_interpretation
         self.units = units
@@ -168,10 +176,13 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """What distinguishes this volume in its series, as text: ``EchoTime-10``."""
+        """What distinguishes this volume in its series, as text: ``EchoTime-10``.
+
+        Without the identifiers of patient, study and series.
+        """
         parts = []
         for attribute, value in self.key.items():
-            if attribute != "SeriesInstanceUID":
+            if attribute not in _IDENTIFIERS:
                 values = value if isinstance(value, (list, tuple)) else (value,)
                 texts = (f"{v:g}" if isinstance(v, float) else str(v) for v in values)
                 parts.append("-".join([attribute, *texts]))
@@ -244,7 +255,7 @@ class Volume:
                 "volume",
             )
         positioned = all(finding.code != "missing-position" for finding in self.findings)
-        header = Header(positioned, self.dims, self.time_step, self.scale)
+        header = Header(positioned, self.dims, self.coord_units, self.time_step, self.scale)
         image = nifti_image(self.array, self.ras, header, compact=path is not None)
         if path is None:
             return image
@@ -285,7 +296,8 @@ class Volume:
         -------
         xarray.DataArray
             With `dims`; coordinates x, y and z are mm from the first cell along columns,
-            rows and slices, the others are `coords`. Attributes hold the affine, origin and
+            rows and slices, the others are `coords`. Their attribute ``units`` is that of
+            `coord_units`. Attributes of the array hold the affine, origin and
             direction in LPS, the Frame of Reference UID and the units.
 
         Raises

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdcm.errors import Finding
-from fastdcm.volume.slices import POLARITY_TAGS, Slice
+from fastdcm.volume.slices import POLARITY_TAGS, UNIT_TAGS, Slice
 
 #: What distinguishes a group of slices from the others: attribute to value.
 Key = dict[str, Any]
@@ -50,6 +50,7 @@ _ALWAYS = (
     "KVP",
     "InPlanePhaseEncodingDirection",
     *POLARITY_TAGS,
+    *UNIT_TAGS,
 )
 # Of these too, unless each slice has a value of its own.
 _REPEATED = (
@@ -70,6 +71,8 @@ _ACQUISITIONS = ("AcquisitionNumber", "FrameAcquisitionNumber")
 _AT_ONE_POSITION = (
     "TriggerTime",
     *_ACQUISITIONS,
+    "FrameReferenceTime",
+    "AcquisitionDateTime",
     "AcquisitionTime",
     "SOPInstanceUID",
 )
@@ -77,7 +80,9 @@ _AT_ONE_POSITION = (
 #: slices at one position.
 ORDERING_ATTRIBUTES = (
     "TriggerTime",
+    "FrameReferenceTime",
     "FrameAcquisitionDateTime",
+    "AcquisitionDateTime",
     "AcquisitionTime",
     "ContentTime",
     "DimensionIndexValues",

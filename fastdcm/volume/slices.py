@@ -55,16 +55,22 @@ _GROUP_COLUMNS = tuple(
 #: The direction of phase encoding along its axis: of Siemens (0 or 1), and, of GE only,
 #: the standard attribute.
 POLARITY_TAGS = ("(0021,xx1C,SIEMENS MR SDI 02)", "RectilinearPhaseEncodeReordering")
+#: What the numbers of an image are: those of different units are not comparable
+#: (PS3.3 C.8.9.1, C.11.1.1.2, C.8.8.3).
+UNIT_TAGS = ("Units", "SUVType", "RescaleType", "DoseUnits")
 #: The elements that are read of each file, as `scan` names them.
 HEADER_TAGS = (
     "SOPInstanceUID",
     "SOPClassUID",
+    "PatientID",
+    "StudyInstanceUID",
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
     "Modality",
     "ImageType",
     "InstanceNumber",
     "AcquisitionNumber",
+    "AcquisitionDateTime",
     "AcquisitionTime",
     "ContentTime",
     "EchoTime",
@@ -73,6 +79,7 @@ HEADER_TAGS = (
     "FlipAngle",
     "TriggerTime",
     "TemporalPositionIdentifier",
+    "FrameReferenceTime",
     "DiffusionBValue",
     "DiffusionGradientOrientation",
     "ConvolutionKernel",
@@ -97,6 +104,7 @@ HEADER_TAGS = (
     "RescaleSlope",
     "RescaleIntercept",
     "DoseGridScaling",
+    *UNIT_TAGS,
     "ModalityLUTSequence.LUTDescriptor",
     "ModalityLUTSequence.LUTData",
     GRID_TAG,
@@ -110,7 +118,7 @@ _GROUPS = {
     0x0020930E: ("ImagePositionVolume",),  # Plane Position (Volume)
     0x0020930F: ("ImageOrientationVolume",),  # Plane Orientation (Volume)
     0x00289110: ("PixelSpacing", "SpacingBetweenSlices", "SliceThickness"),
-    0x00289145: ("RescaleSlope", "RescaleIntercept"),  # Pixel Value Transformation
+    0x00289145: ("RescaleSlope", "RescaleIntercept", "RescaleType"),  # Pixel Value Transformation
     0x00209111: (
         "StackID",
         "TemporalPositionIndex",

@@ -112,20 +112,22 @@ def _is_localizer(each: Slice) -> bool:
 
 
 _LabelsOf = Callable[[list[Slice], float], Sequence[Hashable]]
+
+
+def _mixed(code: str, keyword: str, noun: str) -> tuple[str, str, str, _LabelsOf]:
+    """Return the mixture of images with different values of an attribute."""
+    return (code, keyword, noun, lambda slices, _: values_of(keyword)(slices))
+
+
 # (code of the finding, name in the key, what the groups are, labels of slices)
 _MIXTURES: tuple[tuple[str, str, str, _LabelsOf], ...] = (
-    (
-        "mixed-series",
-        "SeriesInstanceUID",
-        "series",
-        lambda slices, _: values_of("SeriesInstanceUID")(slices),
-    ),
-    (
-        "mixed-frame-of-reference",
-        "FrameOfReferenceUID",
-        "frames of reference",
-        lambda slices, _: values_of("FrameOfReferenceUID")(slices),
-    ),
+    _mixed("mixed-series", "SeriesInstanceUID", "series"),
+    # a series is of one patient, study, modality (PS3.3 A.1.2.3), and of one kind of image
+    _mixed("mixed-patient", "PatientID", "patients"),
+    _mixed("mixed-study", "StudyInstanceUID", "studies"),
+    _mixed("mixed-modality", "Modality", "modalities"),
+    _mixed("mixed-sop-class", "SOPClassUID", "SOP classes"),
+    _mixed("mixed-frame-of-reference", "FrameOfReferenceUID", "frames of reference"),
     (
         "mixed-size",
         "size",

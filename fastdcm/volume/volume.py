@@ -6,6 +6,7 @@ C.7.6.2.1.1.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ from fastdcm.volume.values.colors import (
     is_color,
     photometric_of,
 )
+from fastdcm.volume.values.coordinates import UNITS, phase_coordinates
 from fastdcm.volume.values.quantities import (
     PADDING_TAGS,
     QUANTITIES,
@@ -547,6 +549,21 @@ def _tags_of(slices: Sequence[Slice], options: Options) -> dict[str, list[Any]]:
     return values
 
 
+def _coordinates(joined: Joined) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, str]]:
+    """Return the values along the axes of an array, and the units of those that have one."""
+    coords = dict(joined.coords)
+    units = {name: UNITS.get(name, "") for name in coords}
+    if "phase" in coords:
+        stacks = joined.stacks
+        if "phase" in joined.names:
+            axis = joined.names.index("phase")
+            stacks = stacks[:: math.prod(joined.shape[axis + 1 :])][: joined.shape[axis]]
+        phases = phase_coordinates([stack.slices[0].values for stack in stacks])
+        if phases is not None:
+            coords["phase"], units["phase"] = phases
+    return coords, {name: unit for name, unit in units.items() if unit}
+
+
 def _volume(joined: Joined, findings: list[Finding], options: Options, units: str | None) -> Volume:
     """Read the pixels of one array."""
     slices = joined.slices
@@ -584,6 +601,7 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
         affine, positions = options.like.affine, options.like.positions
         count = array.shape[1]
         tags = {name: _common(values, len(array) * count) for name, values in tags.items()}
+    coords, coord_units = _coordinates(joined)
     uid = first.values["FrameOfReferenceUID"]
     photometric = photometric_of(first) or None
     if options.color == "rgb" and is_color(first):
@@ -597,7 +615,8 @@ def _volume(joined: Joined, findings: list[Finding], options: Options, units: st
         findings=findings,
         frame_of_reference_uid=str(uid) if uid else None,
         dims=(*joined.names, *("z", "y", "x", "channel")[: array.ndim - 1]),
-        coords=joined.coords,
+        coords=coords,
+        coord_units=coord_units,
         series_instance_uid=series_of(first.image),
         photometric_interpretation=photometric,
         units=units,

@@ -1,11 +1,13 @@
 """What a scan accepts as a source: tables, globs, single files."""
 
+import io
 import os
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+import fastdcm
 from fastdcm.scanning.scanner import scan
 from fastdcm.sources.urls import path_text
 from support.builder import part10
@@ -120,3 +122,14 @@ def test_invalid_sources(tmp_path):
         scan(tmp_path / "missing")
     with pytest.raises(TypeError, match=r"source must be a folder.*not int"):
         scan(3)
+
+
+@pytest.mark.parametrize("read", [scan, fastdcm.read_volume, fastdcm.read_volumes])
+def test_a_file_object_is_no_list_of_paths(tmp_path, read):
+    """Its lines were taken for paths."""
+    path = tmp_path / "a.dcm"
+    path.write_bytes(b"a\nb\n")
+    with open(path) as text, open(path, "rb") as binary:
+        for file in (text, binary, io.BytesIO(b"a\nb\n"), io.StringIO("a\nb\n")):
+            with pytest.raises(TypeError, match=r"not a file object \(\w+\): pass its path"):
+                read(file)

@@ -83,6 +83,32 @@ def test_one_axis(stacks, axis, name, values, coordinates):
     assert len(fastdcm.read_volume(paths, dims=other, on_problem="split")) == 3
 
 
+@pytest.mark.parametrize("each_slice", [False, True])
+@pytest.mark.parametrize(
+    ("tag", "vr", "value_of"),
+    [
+        (0x00541300, "DS", lambda s: 1000 * s),  # Frame Reference Time, PS3.3 C.8.9.4
+        (0x0008002A, "DT", lambda s: f"2024010212{s:04}"),  # Acquisition DateTime
+        (0x00080032, "TM", lambda s: f"12{s:04}"),  # Acquisition Time
+    ],
+)
+def test_times_alone_are_an_axis(stacks, tag, vr, value_of, each_slice):
+    """Each stack has a time of its own, or each slice."""
+    paths = stacks(
+        [
+            {"zs": [z], "raw": {tag: (vr, value_of(5 * n + z * each_slice))}}
+            for n in (2, 0, 1)
+            for z in ZS
+        ]
+    )
+    volume = fastdcm.read_volume(paths, dims="auto", tags=["InstanceNumber"])
+    assert volume.dims == ("t", "z", "y", "x") and volume.findings == []
+    assert volume.coords["t"].tolist() == [0, 5, 10]
+    numbers = np.reshape(volume.tags["InstanceNumber"], (3, 3)) // 100
+    assert numbers.tolist() == [[3, 4, 5], [6, 7, 8], [0, 1, 2]]
+    assert "several-stacks" in codes(problems(paths))
+
+
 def test_ten_positions_are_ordered_as_numbers(stacks):
     paths = stacks([{"trigger": 10 * i} for i in range(12)])
     volume = fastdcm.read_volume(paths, dims="auto")

@@ -59,6 +59,10 @@ CLASSIC = {
         ("LINEAR", "REVERSE_LINEAR"),
     ),
     POLARITY: (siemens, ("0", "1")),
+    "Units": (lambda v: element(0x00541001, "CS", v), ("BQML", "CNTS")),
+    "SUVType": (lambda v: element(0x00541006, "CS", v), ("BSA", "BW")),
+    "RescaleType": (lambda v: element(0x00281054, "LO", v), ("HU", "US")),
+    "DoseUnits": (lambda v: element(0x30040002, "CS", v), ("GY", "RELATIVE")),
 }
 
 
@@ -117,6 +121,10 @@ ENHANCED = {
     "NominalPercentageOfCardiacPhase": (
         lambda v: group(0x00189118, element(0x00209241, "FL", v)),
         float,
+    ),
+    "RescaleType": (
+        lambda v: group(0x00289145, element(0x00281054, "LO", v)),
+        lambda n: f"KIND{n:02d}",
     ),
     "KVP": (lambda v: group(0x00189325, element(0x00180060, "DS", v)), int),
     "ConvolutionKernel": (lambda v: group(0x00189314, element(0x00181210, "SH", v)), str),

@@ -9,6 +9,7 @@ import pytest
 import fastdcm
 from fastdcm.errors import Finding
 from fastdcm.volume import VolumeError
+from support.builder import element
 from support.series import (
     BETWEEN_COLUMNS,
     BETWEEN_ROWS,
@@ -114,6 +115,10 @@ def test_duplicate_instance(series, put):
     assert kept.array.shape[0] == 3 and codes(kept.findings) == ["duplicate-instance"]
 
 
+def with_element(tag, vr, value):
+    return {"raw": {tag: element(tag, vr, value)}}
+
+
 @pytest.mark.parametrize(
     "code, first, other",
     [
@@ -127,6 +132,19 @@ def test_duplicate_instance(series, put):
         ("mixed-orientation", {}, {"orientation": [0, 1, 0, 0, 0, -1]}),
         ("mixed-spacing", {}, {"spacing": [0.9, 0.9]}),
         ("localizer", {}, {"image_type": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+        ("mixed-modality", {"modality": "CT"}, {"modality": "MR"}),
+        ("mixed-patient", with_element(0x00100020, "LO", "1"), with_element(0x00100020, "LO", "2")),
+        ("mixed-patient", {}, with_element(0x00100020, "LO", "2")),
+        (
+            "mixed-study",
+            with_element(0x0020000D, "UI", "1.2.3"),
+            with_element(0x0020000D, "UI", "1.2.4"),
+        ),
+        (
+            "mixed-sop-class",
+            with_element(0x00080016, "UI", "1.2.3"),
+            with_element(0x00080016, "UI", "1.2.4"),
+        ),
     ],
 )
 def test_mixtures(series, code, first, other):
@@ -143,6 +161,8 @@ def test_mixtures(series, code, first, other):
     assert (kept.array == parts[0].array).all()
     left = kept.findings[-1] if kept.findings[-1].code == "left-out" else kept.findings[-2]
     assert left.details["slices"] == 1
+    if code in ("mixed-series", "mixed-patient", "mixed-study"):  # no identifiers in file names
+        assert parts[0].name == ""
 
 
 @pytest.mark.parametrize(

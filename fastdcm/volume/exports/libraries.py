@@ -45,12 +45,14 @@ def to_xarray(volume: ArrayWithGeometry) -> Any:
     axis = volume.dims[0]
     for name, values in volume.coords.items():
         along = name if name in lengths else axis
-        coords[name] = ((along, "component") if values.ndim == 2 else along, values)
-    attributes = {
+        attributes = {"units": volume.coord_units[name]} if name in volume.coord_units else {}
+        axes = (along, "component") if values.ndim == 2 else along
+        coords[name] = (axes, values, attributes)
+    of_array = {
         "affine": volume.affine,
         "origin": volume.origin,
         "direction": volume.direction,
         "frame_of_reference_uid": volume.frame_of_reference_uid,
         "units": volume.units,
     }
-    return xarray.DataArray(volume.array, coords, volume.dims, attrs=attributes)
+    return xarray.DataArray(volume.array, coords, volume.dims, attrs=of_array)

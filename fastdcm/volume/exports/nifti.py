@@ -32,6 +32,8 @@ class Header(NamedTuple):
         scanner code of the header.
     dims : tuple of str
         The axes of the array, with "channel" for the samples of a color.
+    units : dict of str to str
+        Of the values along axes.
     time_step : float or None
         Seconds between the volumes of a series; None: not known, or not constant.
     scale : (float, float) or None
@@ -40,6 +42,7 @@ class Header(NamedTuple):
 
     positioned: bool
     dims: tuple[str, ...]
+    units: dict[str, str]
     time_step: float | None = None
     scale: tuple[float, float] | None = None
 
@@ -91,18 +94,22 @@ def nifti_image(array: _Array, ras: _Floats, header: Header, *, compact: bool) -
         array, slope, intercept = _as_int16(array, header.scale)
     kind = nibabel.Nifti1Image if max(array.shape) <= _MAX_NIFTI1 else nibabel.Nifti2Image
     # a NIfTI image begins with x, y, z, and time comes before other axes
-    image = kind(array.transpose(_axes(spatial)), ras, dtype=array.dtype)
+    axes = _axes(spatial)
+    image = kind(array.transpose(axes), ras, dtype=array.dtype)
     if (slope, intercept) != (1.0, 0.0):
         image.header.set_slope_inter(slope, intercept)
     code = 1 if header.positioned else 0
     image.set_sform(ras, code)
-    axes = ras[:3, :3] / np.linalg.norm(ras[:3, :3], axis=0)
-    has_shear = not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4)
+    directions = ras[:3, :3] / np.linalg.norm(ras[:3, :3], axis=0)
+    has_shear = not np.allclose(directions.T @ directions, np.eye(3), atol=1e-4)
     image.set_qform(None if has_shear else ras, 0 if has_shear else code)
-    image.header.set_xyzt_units("mm", "sec" if len(spatial) > 3 else None)
-    if len(spatial) > 3:
+    fourth = spatial[axes[3]] if len(axes) > 3 else ""
+    step = header.time_step if fourth in ("t", "b") else None
+    is_time = fourth == "t" or step is not None or header.units.get(fourth) == "s"
+    image.header.set_xyzt_units("mm", "sec" if is_time else None)
+    if fourth:
         zooms = list(image.header.get_zooms())
-        zooms[3] = header.time_step or 0.0
+        zooms[3] = step or 0.0
         image.header.set_zooms(zooms)
     return image
 
@@ -122,8 +129,11 @@ def _as_int16(array: _Array, scale: tuple[float, float] | None) -> tuple[_Array,
         return array.astype(np.int16), 1.0, 0.0
     if array.dtype != np.float32 or scale is None or not array.size:
         return array, 1.0, 0.0
-    # NIfTI-1 has both as float32
-    slope, intercept = (float(np.float32(value)) for value in scale)
+    # NIfTI-1 has both as float32, and a slope of 0 is none
+    with np.errstate(over="ignore"):
+        slope, intercept = (float(np.float32(value)) for value in scale)
+    if slope == 0 or not np.isfinite([slope, intercept]).all():
+        return array, 1.0, 0.0
     lowest, highest = float(array.min()), float(array.max())
     ends = sorted([(lowest - intercept) / slope, (highest - intercept) / slope])
     if not limits.min - 0.5 < ends[0] <= ends[1] < limits.max + 0.5:  # also for NaN

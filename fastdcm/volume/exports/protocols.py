@@ -15,6 +15,7 @@ class ArrayWithGeometry(Protocol):
     affine: npt.NDArray[np.float64]
     dims: tuple[str, ...]
     coords: dict[str, npt.NDArray[np.float64]]
+    coord_units: dict[str, str]
     units: str | None
     frame_of_reference_uid: str | None
 

@@ -14,7 +14,7 @@ from fastdcm.pixels import functional_groups
 from fastdcm.pixels.layout import as_number
 from fastdcm.pixels.lookup_table import sequence_items
 from fastdcm.volume.slices import Slice, finite_numbers
-from fastdcm.volume.values.times import seconds_of_date_time, seconds_of_day
+from fastdcm.volume.values.times import local_seconds, seconds_of_date_time, seconds_of_day
 
 #: What the values of a volume can be converted to.
 Quantity = Literal["suv", "rwv"]
@@ -23,6 +23,8 @@ QUANTITIES = ("suv", "rwv")
 #: The elements that padding needs.
 PADDING_TAGS = ("PixelPaddingValue", "PixelPaddingRangeLimit")
 _DOSE = "RadiopharmaceuticalInformationSequence"
+_DOSES = f"{_DOSE}[*].RadionuclideTotalDose"
+_ZONE = "TimezoneOffsetFromUTC"
 _PHILIPS_FACTOR = "(7053,xx00,Philips PET Private Group)"
 _GE_SCAN_TIME = "(0009,xx0D,GEMS_PETD_01)"
 #: The elements that each quantity needs.
@@ -36,6 +38,8 @@ QUANTITY_TAGS: Mapping[str, tuple[str, ...]] = {
         "SeriesDate",
         "SeriesTime",
         "AcquisitionDate",
+        _ZONE,
+        _DOSES,
         f"{_DOSE}.RadionuclideTotalDose",
         f"{_DOSE}.RadionuclideHalfLife",
         f"{_DOSE}.RadiopharmaceuticalStartTime",
@@ -108,17 +112,30 @@ def apply_suv(slices: Sequence[Slice]) -> str:
     Raises
     ------
     DicomError
-        "quantity" where an attribute is missing, or the image is no PET.
+        "quantity" where an attribute is missing or ambiguous, or the image is no PET.
     """
+    series: dict[object, list[Slice]] = {}
     for each in slices:
-        factor = _suv_factor(each)
-        each.slope *= factor
-        each.intercept *= factor
+        series.setdefault(each.values["SeriesInstanceUID"], []).append(each)
+    for group in series.values():
+        decaying = [each for each in group if _is_corrected_to_start(each)]
+        start = _start_of_scan(decaying) if decaying else 0.0
+        for each in group:
+            factor = _suv_factor(each, start)
+            each.slope *= factor
+            each.intercept *= factor
     return "g/ml"
 
 
-def _suv_factor(each: Slice) -> float:
-    """Return what modality values are multiplied by (PS3.3 C.8.9.1, QIBA SUV)."""
+def _is_corrected_to_start(each: Slice) -> bool:
+    return (each.values.get("Units"), each.values.get("DecayCorrection")) == ("BQML", "START")
+
+
+def _suv_factor(each: Slice, start: float) -> float:
+    """Return what modality values are multiplied by (PS3.3 C.8.9.1, QIBA SUV).
+
+    start : when the scan of the series started, in s.
+    """
     values = each.values
     units = values.get("Units")
     if units == "GML":
@@ -138,23 +155,31 @@ def _suv_factor(each: Slice) -> float:
     missing = [name for name in ("ATTN", "DECY") if name not in corrected]
     if missing:
         raise _fail(f"Corrected Image has no {' or '.join(missing)}, which SUV needs", each)
+    doses = values.get(_DOSES) or ()
+    if len(doses) > 1:
+        raise _fail(
+            f"SUV needs one item in Radiopharmaceutical Information Sequence, got {len(doses)}",
+            each,
+        )
     weight = _required(each, "PatientWeight")
     dose = _required(each, f"{_DOSE}.RadionuclideTotalDose")
     correction = values.get("DecayCorrection")
-    if correction == "START":
+    if _is_corrected_to_start(each):
         half_life = _required(each, f"{_DOSE}.RadionuclideHalfLife")
-        dose *= 2.0 ** (-_decay_time(each) / half_life)
+        dose *= 2.0 ** (-_decay_time(each, start) / half_life)
     elif correction != "ADMIN":
         raise _fail(f"SUV needs a Decay Correction of START or ADMIN, got {correction!r}", each)
     return weight * 1000.0 / dose
 
 
+def _as_text(value: Any) -> Any:
+    """Return a value, the bytes of an unknown private element as text."""
+    return value.decode("latin-1").strip("\0 ") if isinstance(value, bytes) else value
+
+
 def _positive(each: Slice, keyword: str) -> float | None:
     """Return a value above 0, or None when it is anything else."""
-    value = each.values.get(keyword)
-    if isinstance(value, bytes):  # of an unknown private element
-        value = value.decode("latin-1")
-    number = as_number(value)
+    number = as_number(_as_text(each.values.get(keyword)))
     if not isinstance(number, (int, float)) or not 0 < number < float("inf"):
         return None
     return float(number)
@@ -168,26 +193,46 @@ def _required(each: Slice, keyword: str) -> float:
     return value
 
 
-def _decay_time(each: Slice) -> float:
-    """Return the seconds from the injection to the time that values are corrected to."""
-    values = each.values
-    series = seconds_of_date_time(values.get("SeriesDate"), values.get("SeriesTime"))
-    acquisition = seconds_of_date_time(
-        values.get("AcquisitionDate") or values.get("SeriesDate"), values.get("AcquisitionTime")
-    )
-    start = series
-    if series is None or (acquisition is not None and series > acquisition):
-        # derived series have a later time; GE keeps the time of the scan
-        private = values.get(_GE_SCAN_TIME)
-        if isinstance(private, bytes):
-            private = private.decode("latin-1").strip("\0 ")
-        start = seconds_of_date_time(private, None)
+def _start_of_scan(slices: Sequence[Slice]) -> float:
+    """Return the one time that the slices of a series are corrected to.
+
+    It is Series Time (PS3.3 C.8.9.1, Decay Correction). That of a derived series is later
+    than an Acquisition Time, and GE keeps the time of the scan in a private element.
+    """
+    series, acquired = _times(slices, "Series"), _times(slices, "Acquisition")
+    if not series or not acquired:
+        reason = f"{'Acquisition' if series else 'Series'} Date or Time is missing"
+    elif max(series) > min(acquired):
+        reason = "Series Time is after an Acquisition Time"
+    elif len(series) > 1:
+        reason = f"the slices of the series have {len(series)} different Series Times"
+    else:
+        return series.pop()
+    private = {
+        local_seconds(_as_text(each.values.get(_GE_SCAN_TIME)), each.values.get(_ZONE))
+        for each in slices
+    }
+    start = private.pop() if len(private) == 1 else None
     if start is None:
-        raise _fail(
-            "SUV needs the start of the scan: Series Time is missing, or after Acquisition Time",
-            each,
-        )
-    injected = seconds_of_date_time(values.get(f"{_DOSE}.RadiopharmaceuticalStartDateTime"), None)
+        raise _fail(f"SUV needs the start of the scan: {reason}", slices[0])
+    return start
+
+
+def _times(slices: Sequence[Slice], name: str) -> set[float]:
+    """Return the dates and times of slices in s, none where one is missing."""
+    times = [
+        seconds_of_date_time(each.values.get(f"{name}Date"), each.values.get(f"{name}Time"))
+        for each in slices
+    ]
+    return set() if None in times else {time for time in times if time is not None}
+
+
+def _decay_time(each: Slice, start: float) -> float:
+    """Return the seconds from the injection to the start of the scan."""
+    values = each.values
+    injected = local_seconds(
+        values.get(f"{_DOSE}.RadiopharmaceuticalStartDateTime"), values.get(_ZONE)
+    )
     if injected is None:
         clock = seconds_of_day(values.get(f"{_DOSE}.RadiopharmaceuticalStartTime"))
         if clock is None:

@@ -32,6 +32,14 @@ def seconds_of_day(value: object) -> float | None:
     return hours * 3600.0 + minutes * 60.0 + seconds + float(f"0.{match[4] or 0}")
 
 
+def _offset_of(value: object) -> float | None:
+    """Return the offset from UTC at the end of a text, in seconds."""
+    match = _OFFSET.search(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    return (int(match[2]) * 60.0 + int(match[3])) * (60 if match[1] == "+" else -60)
+
+
 def seconds_of_date_time(value: object, time: object) -> float | None:
     """Return a DT, or a DA and a TM, as seconds from the first day of the calendar.
 
@@ -51,12 +59,11 @@ def seconds_of_date_time(value: object, time: object) -> float | None:
     if not isinstance(value, str):
         return None
     value = value.strip()
-    shift = 0.0
+    offset = None
     if time is None:
-        offset = _OFFSET.search(value)
+        offset = _offset_of(value)
         if offset is not None:
-            value = value[: offset.start()]
-            shift = (int(offset[2]) * 60.0 + int(offset[3])) * (60 if offset[1] == "+" else -60)
+            value = value[:-5]
         value, time = value[:8], value[8:]
     match = _DATE.fullmatch(value)
     clock = seconds_of_day(time)
@@ -66,7 +73,30 @@ def seconds_of_date_time(value: object, time: object) -> float | None:
         day = date(int(match[1]), int(match[2]), int(match[3])).toordinal()
     except ValueError:
         return None
-    return day * 86400.0 + clock - shift
+    return day * 86400.0 + clock - (offset or 0.0)
+
+
+def local_seconds(value: object, zone: object) -> float | None:
+    """Return a DT as seconds on the clock of the DA and TM of its data set.
+
+    Parameters
+    ----------
+    value : object
+        A DT with a time of day.
+    zone : object
+        Timezone Offset From UTC (0008,0201), which is that of all DA and TM, and of a DT
+        without an offset (PS3.3 C.12.1). Where there is none, the offset of the DT is not
+        applied: its time of day is on the same clock.
+
+    Returns
+    -------
+    float or None
+    """
+    seconds, offset = seconds_of_date_time(value, None), _offset_of(value)
+    if seconds is None or offset is None:
+        return seconds
+    of_data_set = _offset_of(zone)
+    return seconds + (offset if of_data_set is None else of_data_set)
 
 
 def acquisition_seconds(values: Mapping[str, Any]) -> float | None:

@@ -73,6 +73,25 @@ def test_int16_with_slope(series, tmp_path):
     assert written(fastdcm.read_volume(series([0, 1]))).get_data_dtype() == np.int16
 
 
+@pytest.mark.parametrize("slope", ["0", "-0", "-2", "1e-30", "1e-40", "1e-60", "1e-300"])
+@pytest.mark.parametrize("intercept", ["0", "-1000.3", "1e-300"])
+def test_every_slope_can_be_written(series, tmp_path, slope, intercept):
+    nibabel = pytest.importorskip("nibabel")
+    volume = fastdcm.read_volume(series([0, 1], slope=slope, intercept=intercept))
+    volume.to_nifti(tmp_path / "a.nii")
+    image = nibabel.load(tmp_path / "a.nii")
+    assert np.allclose(np.asarray(image.dataobj).T, volume.array, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("scale", [(1e39, 0), (-1e300, 5), (2, 1e39), (np.nan, 0), (1, np.inf)])
+def test_slopes_that_float32_does_not_have_are_not_used(series, tmp_path, scale):
+    nibabel = pytest.importorskip("nibabel")
+    volume = fastdcm.read_volume(series([0, 1], slope=0.5))
+    volume.scale = scale
+    volume.to_nifti(tmp_path / "a.nii")
+    assert (volume.array == np.asarray(nibabel.load(tmp_path / "a.nii").dataobj).T).all()
+
+
 @pytest.mark.parametrize(("value", "dtype"), [(32767, np.int16), (32768, np.uint16)])
 def test_unsigned_values_are_int16_where_they_fit(series, tmp_path, value, dtype):
     nibabel = pytest.importorskip("nibabel")

@@ -62,7 +62,7 @@ def test_type_of_padded_stored_values(put, fill, dtype):
 WEIGHT, DOSE, HALF_LIFE = 70.0, 370e6, 6586.2
 
 
-def pet(put, drop=(), **changes):
+def pet(put, drop=(), z=0, **changes):
     """Write a PET image; changes: attributes by name. drop: names to leave out."""
     dose = {
         "start": element(0x00181072, "TM", changes.pop("start", "090000")),
@@ -86,11 +86,16 @@ def pet(put, drop=(), **changes):
         for name, (tag, vr, value) in attributes.items()
         if name not in drop
     }
+    if "zone" in changes:
+        raw[0x00080201] = element(0x00080201, "SH", changes["zone"])
+    if "scanned" in changes:
+        raw[0x00090010] = element(0x00090010, "LO", "GEMS_PETD_01")
+        raw[0x0009100D] = element(0x0009100D, "DT", changes["scanned"])
     items = b"".join(dose[name] for name in order if name not in drop)
-    raw[0x00540016] = sequence(0x00540016, [items])
+    raw[0x00540016] = sequence(0x00540016, [items, *changes.get("more_doses", ())])
     raw |= changes.get("raw", {})
     stored = np.arange(24, dtype="<i2").reshape(SHAPE)
-    return put(encode_image(stored, raw, modality="PT", slope=2.5, intercept=0, position=[0, 0, 0]))
+    return put(encode_image(stored, raw, modality="PT", slope=2.5, intercept=0, position=[0, 0, z]))
 
 
 DECAYED = DOSE * 2 ** (-3600 / HALF_LIFE)
@@ -112,16 +117,14 @@ DECAYED = DOSE * 2 ** (-3600 / HALF_LIFE)
         ),
         # a derived series with the time of the scan in a private element of GE
         (
-            {
-                "series_time": "150000",
-                "raw": {
-                    0x00090010: element(0x00090010, "LO", "GEMS_PETD_01"),
-                    0x0009100D: element(0x0009100D, "DT", "20240102100000.00"),
-                },
-            },
+            {"series_time": "150000", "scanned": "20240102100000.00"},
             (),
             WEIGHT * 1000 / DECAYED,
         ),
+        ({"scanned": "20240102100000"}, ("acquisition_time",), WEIGHT * 1000 / DECAYED),
+        # what is not needed may be missing
+        ({"decay": "ADMIN"}, ("acquisition_time", "series_time"), WEIGHT * 1000 / DOSE),
+        ({"units": "GML", "more_doses": [b""]}, ("acquisition_time",), 1.0),
         (
             {
                 "units": "CNTS",
@@ -145,6 +148,77 @@ def test_suv(put, changes, drop, factor):
 
 
 @pytest.mark.parametrize(
+    ("text", "zone"),
+    [
+        ("20240102090000+0200", None),
+        ("20240102090000-0500", None),
+        ("20240102090000+0200", "+0200"),
+        ("20240102090000", "+0200"),
+        ("20240102070000+0000", "+0200"),
+        ("20240101220000-0900", "+0200"),
+    ],
+)
+@pytest.mark.parametrize("name", ["start_time", "scanned"])
+def test_suv_with_an_offset_from_utc(put, name, text, zone):
+    """Radiopharmaceutical Start DateTime, and the private element of GE; both at 9:00."""
+    changes = {"start_time": text} if name == "start_time" else {}
+    if name == "scanned":
+        changes = {name: text, "start_time": "20240102080000", "series_time": "150000"}
+    path = pet(put, **changes, **({} if zone is None else {"zone": zone}))
+    volume = fastdcm.read_volume(path, quantity="suv")
+    expected = fastdcm.read_volume(path).array * WEIGHT * 1000 / DECAYED
+    assert np.allclose(volume.array, expected, rtol=1e-6)
+
+
+BEDS = ("100000", "101000", "102000")
+
+
+@pytest.mark.parametrize("series_time", ["095959", "100000", "101500", "150000"])
+def test_suv_has_one_start_of_the_scan_for_a_series(put, series_time):
+    """Series Time is after the Acquisition Time of no bed, of some beds, of all beds."""
+    scanned = "20240102" + min(series_time, BEDS[0])
+    paths = [
+        pet(put, z=z, acquisition_time=bed, series_time=series_time, scanned=scanned)
+        for z, bed in enumerate(BEDS)
+    ]
+    volume = fastdcm.read_volume(paths, quantity="suv")
+    expected = fastdcm.read_volume(paths).array * WEIGHT * 1000 / DECAYED
+    assert np.allclose(volume.array, expected, rtol=2e-4)  # of one second
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"series_time": ["101500"] * 3}, "Series Time is after an Acquisition Time"),
+        ({"series_time": ["095900", "100000", "095900"]}, "2 different Series Times"),
+        (
+            {"series_time": ["150000"] * 3, "scanned": [f"20240102{bed}" for bed in BEDS]},
+            "Series Time is after an Acquisition Time",
+        ),
+        ({"acquisition_time": ["", *BEDS[1:]]}, "Acquisition Date or Time is missing"),
+    ],
+)
+def test_suv_without_one_start_of_the_scan(put, changes, reason):
+    paths = []
+    for z, bed in enumerate(BEDS):
+        values = {name: each[z] for name, each in changes.items()}
+        paths.append(pet(put, z=z, **{"acquisition_time": bed} | values))
+    with pytest.raises(fastdcm.DicomError, match=reason) as caught:
+        fastdcm.read_volume(paths, quantity="suv")
+    assert caught.value.code == "quantity"
+
+
+@pytest.mark.parametrize("more", [b"", element(0x00181074, "DS", 1e8)])
+@pytest.mark.parametrize("decay", ["START", "ADMIN"])
+def test_suv_of_two_injections(put, decay, more):
+    path = pet(put, decay=decay, more_doses=[more])
+    for source in (path, [fastdcm.dcmread(path)]):
+        with pytest.raises(fastdcm.DicomError, match=r"one item in .*, got 2") as caught:
+            fastdcm.read_volume(source, quantity="suv")
+        assert caught.value.code == "quantity"
+
+
+@pytest.mark.parametrize(
     ("changes", "drop", "reason"),
     [
         ({}, ("weight",), "PatientWeight above 0"),
@@ -152,8 +226,11 @@ def test_suv(put, changes, drop, factor):
         ({}, ("dose",), "RadionuclideTotalDose above 0"),
         ({}, ("half",), "RadionuclideHalfLife above 0"),
         ({}, ("start", "start_time"), "Radiopharmaceutical Start Time"),
-        ({}, ("series_time",), "start of the scan"),
-        ({"series_time": "150000"}, (), "start of the scan"),
+        ({}, ("series_time",), "start of the scan: Series Date or Time is missing"),
+        ({}, ("series_date",), "start of the scan: Series Date or Time is missing"),
+        ({}, ("acquisition_time",), "start of the scan: Acquisition Date or Time is missing"),
+        ({}, ("acquisition_date",), "start of the scan: Acquisition Date or Time is missing"),
+        ({"series_time": "150000"}, (), "start of the scan: Series Time is after"),
         ({"start_time": "20240101090000"}, (), "after the injection"),
         ({"start_time": "20240102103000"}, (), "after the injection"),
         ({"corrected": ["ATTN"]}, (), "no DECY"),

@@ -2,7 +2,12 @@
 
 import pytest
 
-from fastdcm.volume.values.times import acquisition_seconds, seconds_of_date_time, seconds_of_day
+from fastdcm.volume.values.times import (
+    acquisition_seconds,
+    local_seconds,
+    seconds_of_date_time,
+    seconds_of_day,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +44,32 @@ def test_date_and_time():
     for wrong in ("20240230120000", "2024", "20240102", "", None, 5, ["20240102120000"]):
         assert seconds_of_date_time(wrong, None) is None
     assert seconds_of_date_time("20240102", "99") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "hour"),
+    [
+        ("20240102120000", None, 12),
+        ("20240102120000", "+0200", 12),
+        ("20240102120000.5+0900", None, 12),
+        ("20240102120000-0500", "", 12),
+        ("20240102120000+0200", "+0200", 12),
+        ("20240102120000+0000", "+0530", 17.5),
+        ("20240102120000+0200 ", "-0500", 5),
+        ("20240102230000-0100", "+0100", 25),
+        ("20240102120000+0200", "UTC", 12),
+        ("20240102+0200", "+0200", None),
+        (None, "+0200", None),
+    ],
+)
+def test_date_and_time_on_the_clock_of_a_data_set(text, zone, hour):
+    """PS3.3 C.12.1, Timezone Offset From UTC."""
+    seconds = local_seconds(text, zone)
+    if hour is None:
+        assert seconds is None
+    else:
+        midnight = seconds_of_date_time("20240102", "000000")
+        assert int(seconds - midnight) == hour * 3600
 
 
 def test_the_first_valid_time_is_used():

@@ -115,8 +115,17 @@ _LabelsOf = Callable[[list[Slice], float], Sequence[Hashable]]
 
 
 def _mixed(code: str, keyword: str, noun: str) -> tuple[str, str, str, _LabelsOf]:
-    """Return the mixture of images with different values of an attribute."""
-    return (code, keyword, noun, lambda slices, _: values_of(keyword)(slices))
+    """Return the mixture of images with different values of an attribute.
+
+    Images that lack it are not apart from those that have one and the same value.
+    """
+
+    def labels(slices: list[Slice], _: float) -> Sequence[Hashable]:
+        found = values_of(keyword)(slices)
+        known = {value for value in found if value not in (None, "")}
+        return found if len(known) > 1 else [None] * len(slices)
+
+    return code, keyword, noun, labels
 
 
 # (code of the finding, name in the key, what the groups are, labels of slices)

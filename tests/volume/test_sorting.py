@@ -134,7 +134,6 @@ def with_element(tag, vr, value):
         ("localizer", {}, {"image_type": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
         ("mixed-modality", {"modality": "CT"}, {"modality": "MR"}),
         ("mixed-patient", with_element(0x00100020, "LO", "1"), with_element(0x00100020, "LO", "2")),
-        ("mixed-patient", {}, with_element(0x00100020, "LO", "2")),
         (
             "mixed-study",
             with_element(0x0020000D, "UI", "1.2.3"),
@@ -163,6 +162,14 @@ def test_mixtures(series, code, first, other):
     assert left.details["slices"] == 1
     if code in ("mixed-series", "mixed-patient", "mixed-study"):  # no identifiers in file names
         assert parts[0].name == ""
+
+
+@pytest.mark.parametrize("tag", [0x00100020, 0x0020000D, 0x00080016])
+def test_an_identifier_that_some_images_lack_is_no_mixture(series, tag):
+    vr = "LO" if tag == 0x00100020 else "UI"
+    paths = series([0, 1]) + series([2], start=2, **with_element(tag, vr, "1.2"))
+    volume = fastdcm.read_volume(paths)
+    assert (volume.array == np.stack([cells(i) for i in range(3)])).all()
 
 
 @pytest.mark.parametrize(
